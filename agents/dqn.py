@@ -1,0 +1,119 @@
+"""Deep Q-learning from a replay buffer (Mnih et al. 2015).
+
+"Human-level control through deep reinforcement learning", Nature 518. With `double`, the online network chooses the
+next action and the target network values it (van Hasselt et al. 2016, "Deep reinforcement learning with double
+Q-learning"). Shapes: B batch, N environments, A actions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from rlgen.buffer import Buffer
+from rlgen.errors import UsageError
+from rlgen.functional import linear_schedule, soft_update
+from rlgen.learner import Agent, Batch
+from rlgen.nets import network
+
+if TYPE_CHECKING:
+    from rlgen.envs import EnvSpec
+
+
+@dataclass(frozen=True)
+class Config:
+    """Periods are in environment steps, over all environments."""
+
+    lr: float = 5e-4  # step size of Adam; in (0, inf)
+    anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
+    gamma: float = 0.99  # discount per step; in [0, 1]
+    batch_size: int = 128  # transitions in an update; in [1, inf)
+    buffer_size: int = 100_000  # transitions kept; in [1, inf)
+    learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
+    train_every: int = 4  # steps between updates; in [1, inf)
+    gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
+    target_every: int = 500  # steps between updates of the target network; in [1, inf)
+    tau: float = 1.0  # how far the target then moves, 1 copies; in (0, 1]
+    epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
+    epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
+    exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
+    n_step: int = 1  # rewards summed before bootstrapping; in [1, inf)
+    max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
+    double: bool = False  # choose the next action with the online network
+    hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers
+
+
+class DQN(Agent):
+    """Q-learning with a replay buffer and a target network."""
+
+    Config = Config
+
+    def __init__(self, cfg: Any, spec: EnvSpec) -> None:
+        super().__init__(cfg)
+        if spec.num_actions is None:
+            raise UsageError(
+                f"{spec.env_id} has continuous actions, a Box of shape {tuple(spec.action_shape)}; Q-learning needs "
+                f"discrete ones, reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
+            )
+        self.num_actions = spec.num_actions
+        self.collect = max(1, cfg.train_every // spec.num_envs)
+        self.warm = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions there must be to draw from
+        # counted in updates, so that the number of environments changes nothing
+        self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
+
+        self.q = network(spec.obs_shape, cfg.hidden, spec.num_actions)
+        self.target_q = copy.deepcopy(self.q).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.q.parameters(), lr=cfg.lr, fused=True)
+
+    def make_buffer(self) -> Buffer:
+        return Buffer(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
+
+    @property
+    def epsilon(self) -> float:
+        """Share of random actions now: all of them until the first update."""
+        if self.num_updates == 0:
+            return 1.0
+        cfg = self.cfg
+        return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, greedy: bool = False) -> Batch:
+        q_estimate, action = self.q(obs).max(-1)  # [N], [N]
+        if greedy:
+            return {"action": action, "q_estimate": q_estimate}
+        random_action = torch.randint_like(action, self.num_actions, generator=self.generator)  # [N]
+        explore = torch.rand(len(action), generator=self.generator, device=self.device) < self.epsilon  # [N]
+        return {"action": torch.where(explore, random_action, action)}
+
+    def batches(self, buffer: Buffer) -> Iterator[Batch]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr
+
+        num_due = (buffer.num_added - self.warm) // self.cfg.train_every * self.cfg.gradient_steps
+        while self.num_updates < num_due:
+            yield buffer.sample(self.cfg.batch_size)
+
+    def loss(self, nets: DQN, batch: Batch) -> tuple[Tensor, Batch]:
+        with torch.no_grad():
+            target_q_value = nets.target_q(batch["next_obs"])  # [B, A]
+            chooser = nets.q(batch["next_obs"]) if self.cfg.double else target_q_value  # [B, A]
+            next_value = target_q_value.gather(-1, chooser.argmax(-1, keepdim=True)).squeeze(-1)  # [B]
+            target = batch["reward"] + batch["discount"] * next_value  # [B] discount is 0 at termination
+
+        q_value = nets.q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
+        loss = huber_loss(q_value, target)
+
+        return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean()}
+
+    def update(self, batch: Batch) -> Batch:
+        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm)
+        self.num_updates += 1
+        if self.num_updates % self.target_period == 0:
+            soft_update(self.target_q, self.q, self.cfg.tau)
+        return metrics | {"charts/epsilon": torch.full((), self.epsilon, device=self.device)}

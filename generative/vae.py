@@ -1,0 +1,150 @@
+"""VAE: a variational autoencoder with a Bernoulli likelihood.
+
+Kingma and Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. Likelihoods are those of binarised images
+and in nats per image, so that they can be compared (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5).
+
+Protocol. A pixel of 0..255 is the probability, in 255ths, that the binary pixel is 1. In training every pixel is drawn
+anew each time its image is ("dynamic binarisation"); held-out images are drawn from a generator that `evaluate` seeds
+with 0 at every call, so that the same images get the same bits at every step of every run. `eval/nll` is the
+importance-weighted bound with `nll_samples` samples from the posterior, at least the true value on average.
+
+B batch, K importance samples, Z latent, D = C * H * W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from rlgen.buffer import Buffer
+from rlgen.functional import linear_schedule
+from rlgen.learner import Batch, Generative
+from rlgen.nets import mlp
+
+if TYPE_CHECKING:
+    from rlgen.sources import ImageSpec
+
+ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more than this over images (Burda et al. 2016)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Flags of `rlgen train vae`."""
+
+    batch_size: int = 128  # images in a gradient step, in [1, inf)
+    hidden: tuple[int, ...] = (500,)  # sizes of the encoder's hidden layers; the decoder has them in reverse
+    latent: int = 40  # size of the latent, in [1, inf)
+    lr: float = 2e-3  # Adam's step size at the start, in (0, inf)
+    anneal_lr: bool = True  # let the step size fall linearly to 0 over the run
+    nll_samples: int = 500  # importance samples behind eval/nll, in [1, inf)
+
+
+class VAE(Generative):
+    """Two MLPs, q(latent | image) and p(image | latent), and one optimizer over both."""
+
+    Config = Config
+
+    def __init__(self, cfg: Config, spec: ImageSpec) -> None:
+        super().__init__(cfg)
+        self.shape = spec.shape  # (C, H, W)
+        self.collect = cfg.batch_size
+        num_pixels = math.prod(spec.shape)
+        self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent])
+        self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels])
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=cfg.lr, fused=True)
+
+    def make_buffer(self) -> Buffer:
+        """The data set itself, filled once."""
+        return Buffer(generator=self.generator)
+
+    def update(self, batch: Batch) -> Batch:
+        """One step up the ELBO of freshly binarised images."""
+        image = binarise(batch["image"], self.generator)  # [B, D]
+        noise = self._noise(self.generator, len(image))  # [B, Z]
+        if self.cfg.anneal_lr:
+            self.optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.lr, 0.0, 1.0, self.progress)
+
+        metrics = self.minimize(self.loss, {"image": image, "noise": noise}, self.optimizer)
+
+        self.num_updates += 1
+        return metrics
+
+    def loss(self, nets: Any, batch: Batch) -> tuple[Tensor, Batch]:
+        """The negative ELBO (equation 10): distortion plus rate, summed over pixels and latents, mean over images."""
+        mean, log_var = nets.encoder(batch["image"]).chunk(2, -1)  # [B, Z] both
+        latent = mean + (log_var / 2).exp() * batch["noise"]  # [B, Z]
+        distortion = -log_likelihood(nets.decoder(latent), batch["image"]).mean()
+        kl = kl_to_standard_normal(mean, log_var).mean()
+
+        loss = distortion + kl
+
+        active_units = (mean.var(0, correction=0) > ACTIVE_VARIANCE).sum(dtype=torch.float32)
+        metrics = {"elbo": -loss, "kl": kl, "distortion": distortion, "active_units": active_units}
+        return loss, {f"losses/{name}": value for name, value in metrics.items()}
+
+    @torch.no_grad()
+    def sample(self, num: int, seed: int | None = None) -> Tensor:
+        """Means of the pixels for latents from the prior: [num, C, H, W] float32 in [0, 1]."""
+        generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
+        return self.decoder(self._noise(generator, num)).sigmoid().unflatten(-1, self.shape)
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Means of the pixels for the posterior means of `images`; both [B, C, H, W], uint8 in, float32 in [0, 1] out."""
+        mean, _ = self.encoder(images.flatten(1) / 255).chunk(2, -1)  # [B, Z]
+        return self.decoder(mean).sigmoid().unflatten(-1, self.shape)
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor) -> Batch:
+        """ELBO, its two parts, active units and the importance-weighted NLL of held-out images, in nats."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        image = binarise(images, generator)  # [B, D]
+        batch = {"image": image, "noise": self._noise(generator, len(image))}
+        metrics = {name.replace("losses/", "eval/"): value for name, value in self.loss(self, batch)[1].items()}
+        return metrics | {"eval/nll": self.nll(image, self.cfg.nll_samples, generator)}
+
+    @torch.no_grad()
+    def nll(self, image: Tensor, num_samples: int, generator: torch.Generator, chunk: int = 10) -> Tensor:
+        """-log p(image), estimated with importance samples from the posterior (Burda et al. 2016, equation 8).
+
+        Args:
+            image: binary pixels, [B, D] float.
+            num_samples: K; at 1 this is a one-sample ELBO, and it falls towards the true value as K grows.
+            generator: of the samples.
+            chunk: samples held in memory at once.
+
+        Returns:
+            Mean over images, 0-d, in nats.
+        """
+        mean, log_var = self.encoder(image).chunk(2, -1)  # [B, Z] both
+        log_weights = []
+        for start in range(0, num_samples, chunk):
+            noise = self._noise(generator, min(chunk, num_samples - start), len(image))  # [k, B, Z]
+            latent = mean + (log_var / 2).exp() * noise  # [k, B, Z]
+            log_prior_ratio = (noise.square() + log_var - latent.square()).sum(-1) / 2  # [k, B] log p(z) - log q(z|x)
+            log_weights.append(log_likelihood(self.decoder(latent), image) + log_prior_ratio)
+        return math.log(num_samples) - torch.cat(log_weights).logsumexp(0).mean()
+
+    def _noise(self, generator: torch.Generator, *size: int) -> Tensor:
+        return torch.randn(*size, self.cfg.latent, generator=generator, device=self.device)  # [*size, Z]
+
+
+def binarise(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw binary pixels whose means are the grey values: uint8 [B, C, H, W] -> float [B, D] of 0 and 1."""
+    uniform = torch.randint(255, image.shape, generator=generator, device=image.device, dtype=torch.uint8)
+    return (uniform < image).flatten(1).float()  # uniform is 0..254: true image times in 255
+
+
+def log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
+    """log p(image | latent) of Bernoulli pixels: [..., D] -> [...], in nats."""
+    return -binary_cross_entropy_with_logits(logits, image.expand_as(logits), reduction="none").sum(-1)
+
+
+def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(0, 1)) summed over latents (appendix B): [B, Z] -> [B], in nats."""
+    return (mean.square() + log_var.exp() - 1 - log_var).sum(-1) / 2

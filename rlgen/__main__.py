@@ -1,0 +1,7 @@
+"""`python -m rlgen`, the same as `rlgen`."""
+
+import sys
+
+from rlgen.cli import main
+
+sys.exit(main())

@@ -1,0 +1,180 @@
+"""Checkpoints: atomic directories, `step_000050000/{state.pt, manifest.json}`, that are verified before they are used.
+
+Written in a temporary directory, files first, the manifest with their sha256 last, everything fsynced, then renamed:
+what has the final name is whole. `torch.load` checks no checksum of its own, so the manifest's are checked here.
+State is tensors and plain Python, loaded with `weights_only=True`: nothing is unpickled into code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rlgen.errors import CheckpointError, DiskError
+
+FORMAT = 1  # raised when state.pt changes so that an older version cannot read it
+_TEMPORARY = ".tmp-"
+_TORN_WRITE = re.compile("PytorchStreamWriter|inline_container|unexpected pos|file write failed", re.IGNORECASE)
+
+
+def directory(folder: Path, step: int) -> Path:
+    """Where the checkpoint of `step` is or would be; the zeros make names sort as numbers do."""
+    return folder / f"step_{step:09d}"
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps that have a checkpoint, oldest first; whether they can be used is only known by loading."""
+    names = (path.name for path in folder.glob("step_*") if path.is_dir())
+    return sorted(int(name[5:]) for name in names if name[5:].isdigit())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a small file in one piece: a reader sees the old content or the new, a crash leaves one of them."""
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, allow_nan=False)
+            file.write("\n")
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {path}: {error.strerror or error}; free space or fix permissions") from error
+
+
+def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
+    """Write a checkpoint so that a crash, a signal or a full disk at any moment leaves the earlier ones as they were.
+
+    Args:
+        folder: holds all checkpoints of a run; made if missing.
+        step: names the checkpoint; one that is already there is replaced.
+        state: tensors and plain Python.
+        about: goes into the manifest for people to read.
+
+    Raises:
+        DiskError: it could not be written; nothing of it is left.
+    """
+    import torch
+
+    final = directory(folder, step)
+    temporary = folder / f"{_TEMPORARY}{final.name}-{os.getpid()}"
+    try:
+        temporary.mkdir(parents=True)
+        torch.save(state, temporary / "state.pt")
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            **(about or {}),
+            "files": {"state.pt": _digest(temporary / "state.pt")},
+        }
+        _fsync(temporary / "state.pt")
+        write_json(temporary / "manifest.json", manifest)
+        discard(final)
+        os.rename(temporary, final)
+        _fsync(folder)
+    except BaseException as error:  # a second Ctrl-C too must not leave gigabytes behind
+        shutil.rmtree(temporary, ignore_errors=True)
+        # torch reports a full disk as a RuntimeError of its zip writer; any other RuntimeError is not the disk's fault
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _TORN_WRITE.search(str(error))):
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+            kept = f"step {last[-1]} is intact" if (last := steps(folder)) else "none was saved before"
+            raise DiskError(f"cannot write checkpoint {final}: {reason}; free space, then resume ({kept})") from error
+        raise
+    return final
+
+
+def load(folder: Path, step: int) -> dict[str, Any]:
+    """Load one checkpoint to the CPU, after checking format, size and sha256.
+
+    To the CPU, because each owner copies its part to where it belongs: a buffer never is in GPU memory twice, and a
+    checkpoint from a GPU serves a machine without one.
+
+    Raises:
+        CheckpointError: it cannot be used; the message is the reason alone.
+    """
+    import torch
+
+    path = directory(folder, step)
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads {FORMAT}")
+        expected, found = manifest["files"]["state.pt"], _digest(path / "state.pt")
+        if found["size"] != expected["size"]:
+            raise CheckpointError(f"state.pt has {found['size']} bytes, its manifest says {expected['size']}")
+        if found["sha256"] != expected["sha256"]:
+            raise CheckpointError("state.pt does not match the sha256 in its manifest")
+        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
+            raise CheckpointError(f"it does not hold the state of step {step}")
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{Path(error.filename).name} is missing") from error
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"its manifest is damaged ({type(error).__name__})") from error
+    except Exception as error:  # torch.load refuses code with UnpicklingError, and damage with several other types
+        reason = str(error).strip().split("\n")[0].removesuffix(".")[:160]
+        raise CheckpointError(f"it cannot be read: {type(error).__name__}: {reason}") from error
+    return state
+
+
+def load_newest(folder: Path) -> dict[str, Any]:
+    """Load the newest checkpoint that verifies, naming on stderr each newer one that did not.
+
+    Raises:
+        CheckpointError: none does.
+    """
+    reasons = []
+    for step in reversed(steps(folder)):
+        try:
+            return load(folder, step)
+        except CheckpointError as error:
+            reasons.append(f"{directory(folder, step).name}: {error}")
+            print(f"warning: skipped checkpoint {directory(folder, step)}: {error}", file=sys.stderr, flush=True)
+    why = "; ".join(reasons) or "none was saved"
+    raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
+
+
+def prune(folder: Path, step: int, best: int | None) -> None:
+    """Keep the two newest up to `step`, and the best one. Later steps belong to a future that a resume gave up."""
+    keep = {*[s for s in steps(folder) if s <= step][-2:], best}
+    for other in steps(folder):
+        if other not in keep:
+            discard(directory(folder, other))
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint: renamed first, so that a half-removed one is not taken for a damaged one."""
+    if path.exists():
+        gone = path.with_name(f"{_TEMPORARY}{path.name}-gone-{os.getpid()}")
+        os.rename(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what a killed process left half-written. Only under the run's lock: it may be another's, in progress."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

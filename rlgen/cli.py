@@ -1,0 +1,315 @@
+"""The command line: parses, calls, prints. A mistake is one line on stderr and an exit code, never a traceback.
+
+A command's flags are the fields of its class below, as an algorithm's are those of its `Config`: the comment at the end
+of a field's line is the help and holds the bound. torch is imported by the commands that compute, and only there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from rlgen import __version__, config, installed, registry
+from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError
+from rlgen.flags import parse
+from rlgen.registry import Option, nearest
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an algorithm."""
+
+    config: str | None = None  # YAML or TOML file of options: above the preset, below the flags
+    no_preset: bool = False  # leave out the tuned values of this environment or data set
+    dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue a run from its last good checkpoint, as if it had never stopped."""
+
+    run: str  # a name, a directory, a unique prefix, or last
+    steps: int | None = None  # a new length (None: the run's own); in [1, 10**12]
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Play greedy episodes with a trained agent, or score a generative model on held-out images."""
+
+    run: str  # a name, a directory, a unique prefix, or last
+    episodes: int = 100  # whole episodes an agent plays; in [1, 100000]
+    seed: int | None = None  # of the episodes (None: the run's evaluation seed); in [0, 2**63)
+    checkpoint: str = "last"  # last, best, or a step
+    video: bool = False  # record the first episode as a gif in the run's directory
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw images from a trained generative model."""
+
+    run: str  # a name, a directory, a unique prefix, or last
+    num: int = 64  # images; in [1, 1000000]
+    out: str = "samples.png"  # a .png grid, or an .npz with `images`, uint8 [N, H, W, C]
+    seed: int = 0  # the same seed draws the same images; in [0, 2**63)
+    checkpoint: str = "last"  # last, best, or a step
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is."""
+
+    what: Literal["algos", "envs", "data", "presets", "runs"]  # the things to list
+    word: str = ""  # only those that contain this
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show a run: configuration, progress, last metrics, checkpoints, and the commands for it."""
+
+    run: str  # a name, a directory, a unique prefix, or last
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check the installation and the machine."""
+
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs would go
+
+
+def _train(argv: list[str]) -> None:
+    known = registry.names()
+    usage = f"rlgen train ALGO [flags], where ALGO is one of {', '.join(known)}"
+    if not argv:
+        raise UsageError(f"which algorithm? {usage}")
+    if argv[0] in ("-h", "--help"):
+        return print(f"usage: {usage}\n\nrlgen train ALGO --help shows its flags; rlgen list algos says what each is.")
+    if argv[0].startswith("-"):
+        raise UsageError(f"the algorithm comes before {argv[0]}: {usage}")
+    algorithm = registry.find(argv[0])
+    options = config.options(algorithm)
+    plain = config.resolve(algorithm.name, {})  # what a run without flags would use, for the help page
+    defaults = {name: None if option.default is None else plain.values[name] for name, option in options.items()}
+    about = f"{algorithm.summary}\n\nThe defaults shown are those of {plain.preset or 'no preset'}."
+    refuse = partial(config.check_known, algorithm, options, label="--")
+    given = parse(f"train {algorithm.name}", _options(Train) | options, argv[1:], about, defaults, refuse)
+    dry_run = given.pop("dry_run", False)
+    resolved = config.resolve(algorithm.name, given)
+    if algorithm.kind == "agent":
+        from rlgen.envs import check_env_id
+
+        check_env_id(resolved.values["env"])  # before torch's seconds
+    if resolved.preset:
+        values = [f"{name} {resolved.values[name]}" for name, origin in resolved.origin.items() if origin == "preset"]
+        print(f"preset {resolved.preset}: {', '.join(values)}   (--no-preset leaves it out)", flush=True)
+    if dry_run:
+        rows = [(name, _cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
+        print(_table(("option", "value", "from"), rows), flush=True)
+    from rlgen import experiment
+
+    if not dry_run:
+        experiment.start(resolved.config, command=["rlgen", "train", *argv])
+        return
+    cost = experiment.estimate(resolved.config)
+    print(
+        f"\n{cost['parameters']:,} parameters, {cost['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
+        f"{cost['steps_per_second']:,.0f} steps/s on {cost['device']} (threads: {cost['threads']}): "
+        f"about {_duration(cost['seconds'])} for {resolved.config['steps']:,} steps, without evaluation"
+    )
+
+
+def _resume(args: dict[str, Any]) -> None:
+    from rlgen import experiment
+
+    experiment.resume(**args)
+
+
+def _evaluate(args: dict[str, Any]) -> Any:
+    from rlgen import experiment
+
+    return experiment.evaluate(**args)
+
+
+def _sample(args: dict[str, Any]) -> str:
+    out = Path(args.pop("out"))
+    if out.suffix not in (".npz", ".png") or not out.parent.is_dir():
+        raise UsageError(f"--out {out}: must end in .png (a grid) or .npz (`images`), in a directory that exists")
+    from rlgen import experiment
+
+    images = experiment.sample(**args)  # [N, H, W, C]
+    try:
+        if out.suffix == ".npz":
+            import numpy as np
+
+            np.savez_compressed(out, images=images)
+        else:
+            from rlgen.images import grid
+
+            grid(images.transpose(0, 3, 1, 2)).save(out)
+    except OSError as error:
+        raise DiskError(f"cannot write {out}: {error.strerror}") from None
+    return f"{len(images)} images in {out}"
+
+
+def _list(args: dict[str, Any]) -> list[dict[str, Any]]:
+    if args["what"] == "envs":
+        rows = installed.environments()
+    elif args["what"] == "data":
+        from rlgen import datasets
+
+        rows = [{"data": name, "images": shape, "about": about} for name, about, shape in datasets.known()]
+    elif args["what"] == "runs":
+        from rlgen import runs
+
+        rows = runs.list_runs(args["runs_dir"])
+    else:
+        found = [registry.find(name) for name in registry.names()]
+        if args["what"] == "algos":
+            rows = [
+                {"algo": a.name, "kind": a.kind, "presets": list(config.presets(a)), "about": a.summary} for a in found
+            ]
+        else:
+            rows = [
+                {"algo": a.name, "for": key, "file": file, "values": values}
+                for a in found
+                for key, (file, values) in config.presets(a).items()
+            ]
+    return [row for row in rows if args["word"].lower() in " ".join(map(str, row.values())).lower()]
+
+
+def _show(args: dict[str, Any]) -> dict[str, Any]:
+    from rlgen import checkpoint, runs
+
+    run = runs.Run.open(runs.find(args["run"], args["runs_dir"]))
+    metrics: dict[str, Any] = {}
+    for row in runs.read_metrics(run.path):
+        metrics |= row
+    about = {"run": run.name, "path": str(run.path), "step": metrics.pop("step", run.step), "steps": run.steps}
+    about |= {"seconds": metrics.pop("time", 0.0), "checkpoints": checkpoint.steps(run.checkpoints), "best": run.best}
+    draw = [run.command("sample", "--num", "64", "--out", "samples.png")] if "data" in run.config else []
+    commands = [run.command("eval"), *draw, run.command("resume")]
+    return about | {"metrics": metrics, **run.info, "commands": commands}
+
+
+def _doctor(args: dict[str, Any]) -> dict[str, Any]:
+    return installed.report(**args)
+
+
+COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
+    "resume": (Resume, _resume),
+    "eval": (Eval, _evaluate),
+    "sample": (Sample, _sample),
+    "list": (List, _list),
+    "show": (Show, _show),
+    "doctor": (Doctor, _doctor),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except RlgenError as error:
+        print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `rlgen list envs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(argv: list[str]) -> None:
+    if not argv:
+        raise UsageError(f"which command? train, {', '.join(COMMANDS)}; see `rlgen --help`")
+    name, rest = argv[0], argv[1:]
+    if name in ("-h", "--help"):
+        lines = [f"  {name:8} {cls.__doc__}" for name, (cls, _) in {"train": (Train, None), **COMMANDS}.items()]
+        print(f"rlgen {__version__}: deep RL agents, GANs and VAEs through one loop\n", *lines, sep="\n")
+        return print("\nrlgen COMMAND --help shows its flags.")
+    if name == "--version":
+        return print(__version__)
+    if name == "train":
+        return _train(rest)
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}.{nearest(name, ['train', *COMMANDS])} See `rlgen --help`")
+    cls, function = COMMANDS[name]
+    options = _options(cls)
+    given = parse(name, options, rest, cls.__doc__ or "")
+    args = {option.name: given.get(option.name, option.default) for option in options.values()}
+    as_json = args.pop("json", False)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        result = function(args)
+    if as_json:
+        print(json.dumps(_plain(result), indent=2, allow_nan=False))
+    elif result is not None:
+        print(_text(result))
+    if isinstance(result, dict) and result.get("problems"):
+        raise RlgenError("; ".join(result["problems"]))
+
+
+def _options(cls: type) -> dict[str, Option]:
+    return registry.read_options(registry.Source(__name__, Path(__file__)), cls.__name__)[0]
+
+
+def _plain(value: Any) -> Any:
+    """The value as strict JSON can hold it: no NumPy, no NaN."""
+    from rlgen.runs import strict
+
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") else strict(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_cell, value)) or "-"
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (columns, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _text(result: Any) -> str:
+    if isinstance(result, str):
+        return result
+    if isinstance(result, list):
+        columns = [key for key in result[0] if key != "path"] if result else []
+        return _table(columns, [[_cell(row[key]) for key in columns] for row in result]) if result else "none"
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [key, *(f"  {name:28} {_cell(item)}" for name, item in value.items())]
+        elif key in ("commands", "problems"):
+            lines += [f"{key:30} {value[0] if value else 'none'}", *(f"{'':30} {line}" for line in value[1:])]
+        else:
+            lines.append(f"{key:30} {_cell(value)}")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

@@ -1,0 +1,104 @@
+"""Distributions over actions as pure functions of a network's output; B batch, A actions or action dimensions.
+
+torch.distributions draws from the global generator; these draw from the one they are given, and wait for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.nets import network
+
+if TYPE_CHECKING:
+    from rlgen.envs import EnvSpec
+
+
+class Categorical:
+    """One of A actions.
+
+    Args:
+        logits: unnormalised log-probabilities, [B, A].
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.log_probs = logits.log_softmax(-1)  # [B, A]
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw actions, [B] int64, by the Gumbel-max trick: an exponential's -log is a Gumbel."""
+        noise = torch.empty_like(self.log_probs).exponential_(generator=generator)  # [B, A]
+        return (self.log_probs - noise.log()).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """The most likely actions, [B] int64."""
+        return self.log_probs.argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of each action, [B] -> [B]."""
+        return self.log_probs.gather(-1, action[:, None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [B]."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+
+class DiagonalNormal:
+    """Independent normals, unbounded; an environment clips what it is given.
+
+    Args:
+        mean_log_std: means and logarithms of the standard deviations, [B, 2 * A].
+    """
+
+    def __init__(self, mean_log_std: Tensor) -> None:
+        self.mean, self.log_std = mean_log_std.chunk(2, -1)  # [B, A] each
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw actions, [B, A]."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)  # [B, A]
+        return self.mean + self.log_std.exp() * noise
+
+    def mode(self) -> Tensor:
+        """The most likely actions, [B, A]."""
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density of each action, [B, A] -> [B]."""
+        z = (action - self.mean) * (-self.log_std).exp()  # [B, A]
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, [B]."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+class _WithLogStd(nn.Module):
+    """A network of the means, and standard deviations that do not depend on the observation; they begin at 1."""
+
+    def __init__(self, mean: nn.Module, num_dims: int) -> None:
+        super().__init__()
+        self.mean = mean
+        self.log_std = nn.Parameter(torch.zeros(num_dims))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        mean = self.mean(obs)  # [B, A]
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+
+def actor(spec: EnvSpec, hidden: Sequence[int]) -> tuple[nn.Module, type[Categorical] | type[DiagonalNormal]]:
+    """A policy for the environment's actions: `distribution(network(obs))`.
+
+    Args:
+        spec: its `num_actions` is None for a Box of real numbers.
+        hidden: sizes of the hidden tanh layers, initialised orthogonally, with gain 0.01 for the last.
+
+    Returns:
+        The network and the class of distributions over its output.
+    """
+    if spec.num_actions is not None:
+        return network(spec.obs_shape, hidden, spec.num_actions, nn.Tanh, init_gain=0.01), Categorical
+    num_dims = math.prod(spec.action_shape)  # A
+    return _WithLogStd(network(spec.obs_shape, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal

@@ -1,0 +1,49 @@
+"""Errors a user can act on: one line each, with the exit code the command line ends with."""
+
+
+class RlgenError(Exception):
+    """A message of one line: what was given, what is valid, what to do. The command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(RlgenError):
+    """A value, name or combination that cannot be run."""
+
+    exit_code = 2
+
+
+class MissingExtraError(RlgenError):
+    """An optional package is not installed; the message is the install command."""
+
+    exit_code = 3
+
+
+class CheckpointError(RlgenError):
+    """No checkpoint of the run can be used."""
+
+    exit_code = 4
+
+
+class DivergedError(RlgenError):
+    """A metric is not finite any more."""
+
+    exit_code = 5
+
+
+class DiskError(RlgenError):
+    """A file could not be written."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(RlgenError):
+    """A signal stopped the run, after its state was saved.
+
+    Args:
+        signum: the signal's number; the exit code is 128 + signum (130 for SIGINT, 143 for SIGTERM).
+    """
+
+    def __init__(self, message: str, signum: int):
+        super().__init__(message)
+        self.exit_code = 128 + signum

@@ -1,0 +1,224 @@
+"""Put a run together from its configuration: what the command line and a notebook both call."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlgen import config as configs
+from rlgen import datasets, registry, runs
+from rlgen.buffer import Buffer
+from rlgen.errors import UsageError
+from rlgen.learner import Agent, Generative, Learner
+from rlgen.log import RunLog
+from rlgen.loop import train as train_loop
+from rlgen.sources import EVAL_SEED, EnvSource, ImageSource
+from rlgen.speed import pick_device, set_threads
+
+
+def build(config: dict[str, Any]) -> tuple[Learner, EnvSource | ImageSource, Buffer]:
+    """The three nouns of a run, seeded.
+
+    Args:
+        config: flat; the run's options, the algorithm's options, and `algo`.
+    """
+    algorithm = registry.load(config["algo"])
+    device = pick_device(config["device"])
+    source: EnvSource | ImageSource
+    if issubclass(algorithm, Agent):
+        source = EnvSource(
+            config["env_id"],
+            config["num_envs"],
+            config["vectorization"],
+            config["seed"],
+            config["eval_episodes"],
+            device,
+        )
+    else:
+        source = ImageSource(datasets.load(config["data"], config["data_dir"]), device)
+    seed_everything(config["seed"])
+    try:
+        with torch.device(device):
+            learner = algorithm(configs.algorithm_config(algorithm, config), source.spec)
+            convolutional = any(isinstance(module, torch.nn.Conv2d) for module in learner.modules())
+            set_threads(config["threads"], convolutional)
+            return learner, source, learner.make_buffer()
+    except BaseException:
+        source.close()
+        raise
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, NumPy and Python; learners, buffers and environments derive their own generators from it."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def train(algo: str, *, quiet: bool = False, **options: Any) -> runs.Run:
+    """Train an algorithm: what `rlgen train` does.
+
+    Args:
+        algo: a name of `rlgen list algos`.
+        quiet: no progress bar and no summary.
+        **options: the flags of `rlgen train ALGO`, with underscores: `env="CartPole-v1"`, `steps=10_000`, `lr=1e-3`.
+
+    Returns:
+        The finished run: `run.path`, `run.name`, `run.config`.
+    """
+    return start(configs.resolve(algo, options).config, quiet=quiet)
+
+
+def start(config: dict[str, Any], command: str | None = None, quiet: bool = False) -> runs.Run:
+    """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
+    learner, source, buffer = build(config)
+    with closing(source):
+        run = runs.Run.create(config["runs_dir"], config["name"], config, command or f"rlgen.train({config['algo']!r}, ...)")
+        _go(run, learner, source, buffer, quiet)
+    return run
+
+
+def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> runs.Run:
+    """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
+    opened = runs.Run.open(runs.find(run, runs_dir))
+    if steps is not None:
+        opened.extend(steps)
+    learner, source, buffer = build(opened.config)
+    with closing(source):
+        _go(opened, learner, source, buffer, quiet, restore=True)
+    return opened
+
+
+def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
+    figure = "eval/episodic_return" if isinstance(learner, Agent) else "losses/elbo"
+    with run.running():
+        log = RunLog(run, run.config["wandb"], figure, quiet=quiet)
+        try:
+            if restore:
+                run.restore(learner, source, buffer, log)
+            train_loop(learner, source, buffer, run, log)
+        except BaseException as error:
+            log.close(exit_code=getattr(error, "exit_code", 1))
+            raise
+        log.close()
+
+
+def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
+    """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
+
+    Args:
+        run: a name, a directory, a unique prefix, or `last`.
+        runs_dir: where names are looked for.
+        checkpoint: `last`, `best`, or a step.
+    """
+    learner, source, _ = _restored(run, runs_dir, checkpoint)
+    source.close()
+    return learner
+
+
+def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Any, runs.Run]:
+    opened = runs.Run.open(runs.find(str(run), runs_dir))
+    learner, source, _ = build(opened.config)
+    try:
+        state = opened.load(checkpoint)
+        learner.load_state_dict(state["learner"])
+        opened.step = state["step"]
+    except BaseException:
+        source.close()
+        raise
+    learner.eval()
+    return learner, source, opened
+
+
+def evaluate(
+    run: str | Path,
+    runs_dir: str = "runs",
+    episodes: int = 100,
+    seed: int | None = None,
+    checkpoint: str = "last",
+    video: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
+
+    Args:
+        run: a name, a directory, a unique prefix, or `last`.
+        runs_dir: where names are looked for.
+        episodes: whole episodes an agent plays.
+        seed: of the episodes; by default the run's evaluation seed.
+        checkpoint: `last`, `best`, or a step.
+        video: record the first episode under the run's `videos/`.
+
+    Returns:
+        `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
+    """
+    learner, source, opened = _restored(run, runs_dir, checkpoint)
+    with closing(source):
+        result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
+        if isinstance(learner, Agent):
+            seed = opened.config["seed"] + EVAL_SEED if seed is None else seed
+            played = source.play(learner, episodes, seed)
+            values = played.pop("returns")
+            result |= {"env_id": opened.config["env_id"], "seed": seed, "episodes": episodes}
+            result["episodic_return"] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "values": values}
+            if video:
+                result["video"] = str(_record(opened, source, learner, seed))
+            return result | {name.removeprefix("eval/"): value for name, value in played.items()}
+        assert isinstance(learner, Generative)
+        metrics = source.score(learner, torch.from_numpy(source.data.test))
+        result |= {"data": opened.config["data"], "images": len(source.data.test)}
+        return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
+
+
+def _record(run: runs.Run, source: EnvSource, learner: Agent, seed: int) -> Path:
+    from rlgen.images import save_gif
+
+    frames = source.play(learner, 1, seed, render=True)["frames"]
+    path = run.path / "videos" / f"step_{run.step:09d}_seed_{seed}.gif"
+    path.parent.mkdir(exist_ok=True)
+    save_gif(frames, path, fps=30)
+    return path
+
+
+def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, checkpoint: str = "last") -> np.ndarray:
+    """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed."""
+    from rlgen.images import to_uint8
+
+    learner, source, opened = _restored(run, runs_dir, checkpoint)
+    source.close()
+    if not isinstance(learner, Generative):
+        raise UsageError(
+            f"{opened.name} is an agent ({opened.config['algo']}); it has no images to sample, see `rlgen eval`"
+        )
+    return to_uint8(learner.sample(num, seed=seed).numpy(force=True))
+
+
+def estimate(config: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
+    """What a run is expected to cost, measured by training for a moment without a run directory.
+
+    Returns:
+        `parameters`, `buffer_bytes`, `steps_per_second`, `seconds`, `updates`, `device`, `threads`.
+    """
+    learner, source, buffer = build(config)
+    with closing(source):
+        steps, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < seconds:
+            learner.progress = min(1.0, steps / config["steps"])
+            steps += source.fill(buffer, learner)
+            for batch in learner.batches(buffer):
+                learner.update(batch)
+        rate = steps / (time.perf_counter() - begin)
+        return {
+            "parameters": sum(param.numel() for param in learner.parameters()),
+            "buffer_bytes": buffer.nbytes,
+            "steps_per_second": rate,
+            "seconds": config["steps"] / rate,
+            "updates_per_step": learner.num_updates / max(1, steps),
+            "device": str(learner.device),
+            "threads": torch.get_num_threads(),
+        }

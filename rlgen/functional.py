@@ -1,0 +1,64 @@
+"""Pure functions that several algorithms share; T time, N environments."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, equation 16).
+
+    Termination stops the bootstrap; termination and truncation both stop the trace, so a truncated step still counts
+    the value of its true last observation.
+
+    Args:
+        reward: [T, N] float.
+        value: V(obs), [T, N].
+        next_value: V(next_obs), [T, N], of the true next observation, also where an episode ended.
+        terminated: [T, N] bool.
+        truncated: [T, N] bool.
+        gamma: discount per step.
+        gae_lambda: 0 is the one-step TD error, 1 the Monte Carlo return minus the value.
+
+    Returns:
+        advantage: [T, N].
+    """
+    delta = reward + gamma * next_value * ~terminated - value  # [T, N]
+    decay = gamma * gae_lambda * ~(terminated | truncated)  # [T, N]
+    advantage = torch.empty_like(delta)
+    trace = torch.zeros_like(delta[0])  # [N]
+    for t in reversed(range(len(delta))):
+        trace = delta[t] + decay[t] * trace
+        advantage[t] = trace
+    return advantage
+
+
+def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
+    """Move the target's parameters a fraction `tau` towards the online ones; buffers are copied; 1 is a copy."""
+    with torch.no_grad():
+        target_params, params = list(target.parameters()), list(online.parameters())
+        if tau == 1.0:
+            torch._foreach_copy_(target_params, params)
+        else:
+            torch._foreach_lerp_(target_params, params, tau)
+        for target_buffer, buffer in zip(target.buffers(), online.buffers(), strict=True):
+            target_buffer.copy_(buffer)
+
+
+def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `value` [B] over the entries where `mask` [B] is true; 0 where there are none."""
+    return (value * mask).sum() / mask.sum().clamp(min=1)
+
+
+def linear_schedule(start: float, end: float, fraction: float, progress: float) -> float:
+    """Go from `start` to `end` over the first `fraction` of the run; `progress` in [0, 1] is how much of it has passed."""
+    return start + (end - start) * min(progress / fraction, 1.0) if fraction > 0 else end

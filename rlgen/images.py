@@ -1,0 +1,72 @@
+"""Pictures of images: a grid to look at, a GIF of frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rlgen.errors import DiskError, UsageError
+
+TILE = 56  # pixels a small image is enlarged to, about
+
+
+def to_uint8(images: Any) -> NDArray[np.uint8]:
+    """What is written to disk and shown.
+
+    Args:
+        images: [N, C, H, W], an array or a tensor on any device; float in [0, 1] (clipped, NaN is 0) or uint8.
+
+    Returns:
+        [N, H, W, C], contiguous.
+    """
+    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
+    if array.dtype != np.uint8:
+        array = np.rint(np.nan_to_num(array, nan=0.0).clip(0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+
+
+def grid(images: Any, columns: int | None = None, padding: int = 2) -> Image.Image:
+    """Images side by side, row by row on white, small ones enlarged by a whole factor with sharp pixels.
+
+    Args:
+        images: [N, C, H, W] as `to_uint8` takes them; C is 1, 3 or 4.
+        columns: images a row; the default makes the picture about square.
+        padding: pixels between the images and around them.
+    """
+    tiles = to_uint8(images)  # [N, H, W, C]
+    num, height, width, channels = tiles.shape
+    if num == 0:
+        raise UsageError("a grid needs at least one image, got 0: ask for 1 or more")
+    columns = min(columns or math.ceil(math.sqrt(num)), num)
+    scale = max(1, round(TILE / max(height, width)))
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = height * scale + padding, width * scale + padding
+    canvas = np.full((math.ceil(num / columns) * height + padding, columns * width + padding, channels), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * height + padding, i % columns * width + padding
+        canvas[top : top + height - padding, left : left + width - padding] = tile
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def save_gif(frames: Sequence[NDArray[np.uint8]], path: str | Path, fps: float) -> None:
+    """Write frames [H, W, C] or [H, W] as a GIF that repeats for ever.
+
+    Args:
+        frames: at least one, all of one size.
+        path: the file.
+        fps: frames a second; above 50 it plays at 50, as browsers slow a delay under 20 ms down to 100 ms.
+    """
+    if len(frames) == 0:
+        raise UsageError(f"no frames to write to {path}: record at least one")
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    delay = max(20, round(100 / fps) * 10)  # ms; the format counts in 10 ms
+    try:
+        first.save(path, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written ({error.strerror or error}): name a writable directory") from None

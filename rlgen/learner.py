@@ -1,0 +1,131 @@
+"""What an algorithm fulfils: a Learner owns its networks, targets, optimizers and randomness.
+
+The loop calls two verbs, `batches` and `update`; a source calls `act`, `sample` or `evaluate`. Nothing here calls back
+into an algorithm's mathematics: a loss is a pure function of (networks, batch) and is written in the algorithm's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from rlgen.buffer import Buffer
+
+Batch = dict[str, Tensor]  # every value [B, ...], on the training device
+Loss = Callable[[Any, Batch], tuple[Tensor, Batch]]  # (networks, batch) -> (0-d loss, metrics)
+
+
+class Learner(nn.Module):
+    """Networks, targets and optimizers of one algorithm; all of it is in `state_dict()`.
+
+    Construct it under `torch.manual_seed(seed)` and `with torch.device(device):`. Subclasses take `(cfg, spec)`: their
+    frozen `Config` and the source's description of its data (`EnvSpec` or `ImageSpec`).
+    """
+
+    Config: ClassVar[type]
+    cfg: Any
+    collect: int = 1  # rows a source adds between two calls of `batches`: vector steps, or images
+    progress: float = 0.0  # fraction of the run behind us, set by the loop, read by schedules
+    num_updates: int = 0  # gradient steps taken; counted by `update`
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.generator = torch.Generator(torch.get_default_device()).manual_seed(torch.initial_seed() % 2**63)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live; batches and noise belong there too."""
+        return self.generator.device
+
+    def make_buffer(self) -> Buffer:
+        """An empty buffer of the size and kind this algorithm reads."""
+        raise NotImplementedError
+
+    def batches(self, buffer: Buffer) -> Iterator[Batch]:
+        """The batches to learn from now: one uniform sample. Code after a `yield` runs after that batch's update."""
+        yield buffer.sample(self.cfg.batch_size)
+
+    def update(self, batch: Batch) -> Batch:
+        """One gradient step; metrics as detached 0-d tensors on the device, so that nothing waits for the GPU."""
+        raise NotImplementedError
+
+    def minimize(
+        self, loss: Loss, batch: Batch, optimizer: torch.optim.Optimizer, max_grad_norm: float | None = None
+    ) -> Batch:
+        """Take one step down `loss(self, batch)` in the optimizer's own parameters, and no others.
+
+        Args:
+            loss: pure function of (networks, batch) to (0-d loss, metrics).
+            batch: what the loss reads; every value [B, ...].
+            optimizer: owns the parameters that move; a discriminator is frozen in the generator's step by not being in it.
+            max_grad_norm: clip the gradient's global L2 norm to this.
+
+        Returns:
+            The loss's metrics, detached.
+        """
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        value, metrics = loss(self, batch)
+        for param, grad in zip(params, torch.autograd.grad(value, params), strict=True):
+            param.grad = grad
+        if max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
+        optimizer.step()
+        return {name: metric.detach() for name, metric in metrics.items()}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Optimizers, generator and counters, so that `state_dict()` is all there is to save."""
+        return {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
+            "generator": self.generator.get_state(),
+            "num_updates": self.num_updates,
+            "progress": self.progress,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Put back what `get_extra_state` returned."""
+        for name, optimizer in self._optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if state["generator"].numel() == self.generator.get_state().numel():  # CPU and CUDA states differ in size
+            self.generator.set_state(state["generator"].cpu())
+        self.num_updates, self.progress = state["num_updates"], state["progress"]
+
+
+class Agent(Learner):
+    """A learner that acts in an environment."""
+
+    def act(self, obs: Tensor, greedy: bool = False) -> Batch:
+        """Choose an action for every environment.
+
+        Args:
+            obs: [N, *obs_shape], the environment's dtype.
+            greedy: the most likely or most valuable action, without exploration.
+
+        Returns:
+            `action` [N] int64 or [N, A] float32, stored with the transition. A value-based agent adds
+            `q_estimate` [N], its own estimate of the discounted return, when greedy; evaluation compares it with what came.
+        """
+        raise NotImplementedError
+
+
+class Generative(Learner):
+    """A learner that models images."""
+
+    def sample(self, num: int, seed: int | None = None) -> Tensor:
+        """Draw images, the same ones for the same seed: [num, C, H, W] float32 in [0, 1]."""
+        raise NotImplementedError
+
+    def evaluate(self, images: Tensor) -> Batch:
+        """Metrics of held-out images, each the mean over the batch as a 0-d tensor.
+
+        Args:
+            images: [B, C, H, W] uint8.
+        """
+        raise NotImplementedError

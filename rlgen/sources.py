@@ -1,0 +1,273 @@
+"""Where batches come from: an EnvSource streams transitions, an ImageSource fills the buffer once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgen.buffer import Buffer
+from rlgen.datasets import ImageData
+from rlgen.envs import Envs, EnvSpec, make_envs
+from rlgen.images import grid
+from rlgen.learner import Agent, Generative, Learner
+
+EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
+EVAL_IMAGES = 1_000  # held-out images of an evaluation during training; the last one uses all of them
+
+
+class Source(Protocol):
+    """What the loop and the run directory need of a source."""
+
+    streams: bool  # new data keep coming, so the buffer is part of a checkpoint
+    spec: Any
+
+    def fill(self, buffer: Buffer, learner: Any) -> int:
+        """Add `learner.collect` rows to the buffer; returns clock ticks: environment steps taken, or images drawn."""
+
+    def metrics(self) -> dict[str, float]:
+        """What was seen since the last call."""
+
+    def evaluate(self, learner: Any, final: bool = False) -> dict[str, Any]:
+        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 arrays [H, W] or [H, W, C]."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed source needs to go on as if never stopped."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Put it back; True if the source goes on exactly where it was."""
+
+
+class EnvSource:
+    """Steps Gymnasium environments with the learner's actions.
+
+    Args:
+        env_id: any Gymnasium id, also `module:Env-v0`.
+        num_envs: environments stepped together, N.
+        vectorization: auto, sync, async or native, as in `make_envs`.
+        seed: of the run; evaluation uses its own episodes.
+        eval_episodes: greedy episodes of an evaluation.
+        device: where observations go.
+    """
+
+    streams = True
+
+    def __init__(
+        self, env_id: str, num_envs: int, vectorization: str, seed: int, eval_episodes: int, device: torch.device
+    ) -> None:
+        self.env_id, self.vectorization, self.seed, self.device = env_id, vectorization, seed, device
+        self.eval_episodes = eval_episodes
+        self.envs = make_envs(env_id, num_envs, vectorization, seed)
+        self.spec: EnvSpec = self.envs.spec
+        self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
+        self._return = np.zeros(num_envs)  # [N] of the episodes under way
+        self._length = np.zeros(num_envs, dtype=np.int64)  # [N]
+        self._finished: list[tuple[float, int]] = []  # return and length of episodes since the last `metrics`
+
+    def _upload(self, obs: np.ndarray) -> Tensor:
+        return torch.from_numpy(obs).to(self.device, non_blocking=True)
+
+    @torch.no_grad()
+    def fill(self, buffer: Buffer, learner: Agent) -> int:
+        """Take `learner.collect` steps in every environment; a junk step of an autoreset ticks no clock."""
+        ticks = 0
+        for _ in range(learner.collect):
+            acted = learner.act(self._obs)
+            transition = self.envs.step(acted["action"].numpy(force=True))  # the only wait for the device
+            next_obs = self._upload(transition.next_obs)
+            items = {
+                "obs": self._obs,
+                **acted,
+                "reward": torch.from_numpy(transition.reward),
+                "next_obs": next_obs,
+                "terminated": torch.from_numpy(transition.terminated),
+                "truncated": torch.from_numpy(transition.truncated),
+            }
+            if not transition.valid.all():
+                items["valid"] = torch.from_numpy(transition.valid)
+            buffer.add(items)
+            self._obs = next_obs if self.envs.obs is transition.next_obs else self._upload(self.envs.obs)
+
+            self._return += transition.reward * transition.valid
+            self._length += transition.valid
+            ended = (transition.terminated | transition.truncated).nonzero()[0]
+            if len(ended):
+                self._finished += zip(self._return[ended].tolist(), self._length[ended].tolist(), strict=True)
+                self._return[ended], self._length[ended] = 0, 0
+            ticks += int(transition.valid.sum())
+        return ticks
+
+    def metrics(self) -> dict[str, float]:
+        """Mean return and length of the training episodes that ended since the last call, if any did."""
+        if not self._finished:
+            return {}
+        returns, lengths = np.array(self._finished).T
+        self._finished = []
+        return {"charts/episodic_return": float(returns.mean()), "charts/episodic_length": float(lengths.mean())}
+
+    def evaluate(self, learner: Agent, final: bool = False) -> dict[str, Any]:
+        """Greedy return over `eval_episodes` fixed episodes, and how far the agent overestimates it."""
+        result = self.play(learner, self.eval_episodes, self.seed + EVAL_SEED)
+        returns = np.array(result.pop("returns"))
+        result.pop("frames", None)
+        return {
+            "eval/episodic_return": float(returns.mean()),
+            "eval/episodic_return_std": float(returns.std()),
+        } | result
+
+    @torch.no_grad()
+    def play(self, learner: Agent, num_episodes: int, seed: int, render: bool = False) -> dict[str, Any]:
+        """Play whole greedy episodes in environments of their own.
+
+        All of the first `num_episodes` are counted, whatever their length, so that short ones are not favoured.
+
+        Args:
+            learner: acts greedily.
+            num_episodes: how many.
+            seed: of the episodes; the same seed plays the same ones.
+            render: keep the frames of the first episode.
+
+        Returns:
+            `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `frames` uint8 [H, W, 3] of the first
+            episode when rendering; and, from agents that estimate values, `eval/q_estimate`, the mean of max_a Q over the
+            states visited, beside `eval/q_realised`, the discounted return really obtained from the same states (van
+            Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still weighed
+            more than 1 % (gamma^k > 0.01) are left out of both.
+        """
+        num_envs = 1 if render else min(num_episodes, 10)
+        vectorization = "native" if self.vectorization == "native" else "sync"
+        envs = make_envs(self.env_id, num_envs, vectorization, seed, render_mode="rgb_array" if render else None)
+        quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
+        returns: list[float] = []
+        lengths: list[int] = []
+        frames: list[np.ndarray] = []
+        pairs: list[np.ndarray] = []  # [2, k] estimated and realised
+        rewards: list[list[float]] = [[] for _ in range(num_envs)]
+        estimates: list[list[float]] = [[] for _ in range(num_envs)]
+        try:
+            while len(returns) < num_episodes:
+                if render and not returns:
+                    frames.append(envs.vector_env.render()[0])
+                acted = learner.act(self._upload(envs.obs), greedy=True)
+                step = envs.step(acted["action"].numpy(force=True))
+                ended = step.terminated | step.truncated
+                estimate = acted["q_estimate"].tolist() if "q_estimate" in acted else None
+                for n in step.valid.nonzero()[0]:
+                    rewards[n].append(float(step.reward[n]))
+                    if estimate:
+                        estimates[n].append(estimate[n])
+                    if not ended[n]:
+                        continue
+                    if quota[n] > 0:
+                        quota[n] -= 1
+                        returns.append(sum(rewards[n]))
+                        lengths.append(len(rewards[n]))
+                        if estimate:
+                            pairs.append(
+                                realised(estimates[n], rewards[n], bool(step.terminated[n]), learner.cfg.gamma)
+                            )
+                    rewards[n], estimates[n] = [], []
+        finally:
+            envs.close()
+        result: dict[str, Any] = {"returns": returns, "eval/episodic_length": float(np.mean(lengths))}
+        if frames:
+            result["frames"] = frames
+        states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
+        if states.size:
+            result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where every environment stands, and the episodes under way."""
+        return {
+            "envs": self.envs.state(),
+            "return": self._return.tolist(),
+            "length": self._length.tolist(),
+            "finished": [list(pair) for pair in self._finished],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Go on where the state was taken; False if the environments cannot, and new episodes begin."""
+        exact = self.envs.load_state(state["envs"])
+        self._obs = self._upload(self.envs.obs)
+        self._finished = [(episode_return, length) for episode_return, length in state["finished"]]
+        self._return[:] = state["return"] if exact else 0
+        self._length[:] = state["length"] if exact else 0
+        return exact
+
+    def close(self) -> None:
+        """Stop the environments."""
+        self.envs.close()
+
+
+def realised(estimates: list[float], rewards: list[float], terminated: bool, gamma: float) -> np.ndarray:
+    """Estimated values beside the discounted returns of the same states in one episode: [2, k] for the k that count."""
+    total = 0.0
+    returns = [total := reward + gamma * total for reward in reversed(rewards)][::-1]
+    remaining = np.arange(len(rewards), 0, -1)  # steps until the end
+    complete = np.full(len(rewards), terminated) | (gamma**remaining <= 0.01)
+    return np.array([estimates, returns])[:, complete]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a generative model needs to know of its images: their shape [C, H, W] and how many classes have labels."""
+
+    shape: tuple[int, int, int]
+    num_classes: int | None = None
+
+
+class ImageSource:
+    """A data set, resident on the device as uint8; training never touches its held-out images.
+
+    Args:
+        data: training and held-out images, uint8 [N, C, H, W].
+        device: where they live.
+    """
+
+    streams = False
+
+    def __init__(self, data: ImageData, device: torch.device) -> None:
+        self.data, self.device = data, device
+        self.spec = ImageSpec(data.train.shape[1:], data.num_classes)
+
+    def fill(self, buffer: Buffer, learner: Learner) -> int:
+        """Put the data set into the buffer, once; every fill ticks the images that the next batch draws."""
+        if len(buffer) == 0:
+            items = {"image": torch.from_numpy(self.data.train)}
+            if self.data.train_label is not None:
+                items["label"] = torch.from_numpy(self.data.train_label)
+            buffer.add(items)
+        return learner.collect
+
+    def metrics(self) -> dict[str, float]:
+        """Nothing: a data set does not change."""
+        return {}
+
+    def evaluate(self, learner: Generative, final: bool = False) -> dict[str, Any]:
+        """Held-out metrics and a grid of samples from the same latents every time."""
+        images = torch.from_numpy(self.data.test if final else self.data.test[:EVAL_IMAGES])
+        samples = learner.sample(64, seed=0).numpy(force=True)
+        return self.score(learner, images) | {"samples/grid": np.asarray(grid(samples))}
+
+    def score(self, learner: Generative, images: Tensor, chunk: int = 500) -> dict[str, float]:
+        """Mean of the learner's metrics over images [M, C, H, W] uint8, a chunk at a time."""
+        totals: dict[str, float] = {}
+        for part in images.split(chunk):
+            for name, value in learner.evaluate(part.to(self.device)).items():
+                totals[name] = totals.get(name, 0.0) + value.item() * len(part)
+        return {name: total / len(images) for name, total in totals.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to save: the data set is refilled from its files."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Nothing to load."""
+        return True
+
+    def close(self) -> None:
+        """Nothing to stop."""

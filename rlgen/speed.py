@@ -1,0 +1,31 @@
+"""Where the work runs: the device and the threads. Shapes are static and losses pure, so that a step can be compiled."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from rlgen.errors import UsageError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        UsageError: `cuda` was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device auto, or see `rlgen doctor`")
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
+
+
+def set_threads(num: int, convolutional: bool) -> int:
+    """Set torch's threads and return how many: `num`, or with 0 one for small networks and up to four for convolutions.
+
+    More threads than cores this process may use slow small operations down by up to 100 times, so the affinity decides.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = num or (min(4, cores) if convolutional else 1)
+    torch.set_num_threads(threads)
+    return threads

@@ -1,0 +1,144 @@
+"""Every file found in agents/ and generative/ through the one loop: it learns, it stops, it goes on as if never stopped."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlgen import experiment, registry, runs
+from rlgen.buffer import Buffer
+from rlgen.learner import Learner
+
+ALGORITHMS = sorted(registry.names())
+TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
+    "batch_size": 16,
+    "learning_starts": 64,
+    "buffer_size": 500,
+    "target_every": 50,
+    "num_steps": 32,
+    "hidden": (32,),
+    "width": 8,
+    "num_epochs": 2,
+    "nll_samples": 4,
+    "eval_episodes": 3,
+}
+
+
+def tiny(algo: str, runs_dir: Path, **more: Any) -> dict[str, Any]:
+    """A resolved configuration of a run of a second or two."""
+    from rlgen import config
+
+    algorithm = registry.find(algo)
+    options = config.options(algorithm)
+    given = {key: value for key, value in TINY.items() if key in options}
+    given |= {"steps": 1200, "runs_dir": str(runs_dir), "wandb": "disabled", "no_preset": True, "device": "cpu"}
+    given |= {"log_every": 100, "eval_every": 400, "checkpoint_every": 300} | more
+    return config.resolve(algo, given).config
+
+
+def trainable(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: param.detach().clone() for name, param in learner.named_parameters() if param.requires_grad}
+
+
+def comparable(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run, without what depends on the clock on the wall."""
+    return [
+        {key: value for key, value in row.items() if key not in ("time", "charts/SPS")}
+        for row in runs.read_metrics(path)
+    ]
+
+
+def assert_equal(one: Any, other: Any, where: str = "state") -> None:
+    """The same numbers, bit for bit, all the way down."""
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_equal(a, b, f"{where}[{i}]")
+    else:
+        assert one == other or (one != one and other != other), where
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
+    config = tiny(name, tmp_path)
+    before, source, _ = experiment.build(config)
+    source.close()
+    run = experiment.start(config, quiet=True)
+    after = experiment.load(run.path)
+    assert after.num_updates > 10
+    moved = {key for key, value in trainable(after).items() if not torch.equal(value, trainable(before)[key])}
+    assert moved == set(trainable(before)), "every trainable parameter moved"
+    rows = list(runs.read_metrics(run.path))
+    values = [value for row in rows for value in row.values() if isinstance(value, float)]
+    assert values and all(map(math.isfinite, values))
+    assert rows[-1]["step"] >= 1200
+    assert any(key.startswith("losses/") for row in rows for key in row)
+    assert any(key.startswith("eval/") for row in rows for key in row)
+    json.loads((run.path / "config.json").read_text())
+
+
+@pytest.mark.parametrize("stop_at", [300, 777])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_resume_goes_on_as_if_never_stopped(
+    name: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at any step and resumed from its last checkpoint, a run ends bit for bit as one that was not."""
+    whole = experiment.start(tiny(name, tmp_path, name="whole"), quiet=True)
+
+    class KilledError(Exception):
+        """Stands for kill -9: nothing is saved on the way out."""
+
+    def kill(self: runs.Run) -> None:
+        if self.step >= stop_at:
+            raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(runs.Run, "raise_if_interrupted", kill)
+        experiment.start(tiny(name, tmp_path, name="killed"), quiet=True)
+    resumed = experiment.resume("killed", str(tmp_path), quiet=True)
+
+    state, other = whole.load(), resumed.load()
+    for part in ("step", "learner", "source", "buffer", "rng"):
+        assert_equal(state[part], other[part], part)
+    assert comparable(whole.path) == comparable(resumed.path)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_seeds_differ_and_a_seed_repeats(name: str, tmp_path: Path) -> None:
+    runs_ = [
+        experiment.start(tiny(name, tmp_path, name=f"run{i}", seed=seed, steps=400), quiet=True)
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    rows = [comparable(run.path) for run in runs_]
+    assert rows[0] == rows[1]
+    assert rows[0] != rows[2]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_its_state_holds_every_optimizer(name: str, tmp_path: Path) -> None:
+    learner, source, buffer = experiment.build(tiny(name, tmp_path))
+    assert isinstance(buffer, Buffer)
+    source.close()
+    optimizers = [value for value in vars(learner).values() if isinstance(value, torch.optim.Optimizer)]
+    owned = {id(param) for opt in optimizers for group in opt.param_groups for param in group["params"]}
+    assert owned == {id(param) for param in learner.parameters() if param.requires_grad}
+    assert len(learner.state_dict()["_extra_state"]["optimizers"]) == len(optimizers) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_it_learns_on_the_gpu(name: str, tmp_path: Path) -> None:
+    run = experiment.start(tiny(name, tmp_path, device="cuda"), quiet=True)
+    learner = experiment.load(run.path)
+    assert all(param.is_cuda for param in learner.parameters())
+    assert learner.num_updates > 10

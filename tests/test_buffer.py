@@ -1,0 +1,261 @@
+"""The ring against a naive reference: a Python list of transitions."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from rlgen.buffer import Buffer, minibatches
+
+GAMMA = 0.5
+
+
+@dataclass
+class Reference:
+    """Everything ever added, as true transitions; what a buffer may return is computed from it the slow way."""
+
+    capacity: int
+    n_step: int
+    columns: list[list[dict]] = field(default_factory=list)  # [N][T]
+
+    def add(self, row: dict) -> None:
+        num = len(row["obs"])
+        self.columns = self.columns or [[] for _ in range(num)]
+        for n in range(num):
+            self.columns[n].append({name: value[n].item() for name, value in row.items()})
+
+    def drawable(self) -> dict[int, dict]:
+        """Expected sample by the transition's unique obs."""
+        rows = self.capacity // len(self.columns)
+        expected = {}
+        for column in self.columns:
+            kept = column[-rows:]
+            for t, first in enumerate(kept):
+                if not first["valid"] or t + self.n_step > len(kept):  # the window would cross the write head
+                    continue
+                reward, discount = 0.0, 1.0
+                for step in kept[t : t + self.n_step]:
+                    last = step
+                    reward += discount * step["reward"]
+                    discount *= GAMMA
+                    if step["terminated"] or step["truncated"]:
+                        break
+                expected[first["obs"]] = {
+                    "reward": reward,
+                    "discount": 0.0 if last["terminated"] else discount,
+                    "next_obs": last["next_obs"],
+                    "action": first["action"],
+                }
+        return expected
+
+
+def stream(num_envs: int, num_rows: int, seed: int, junk: bool = False):
+    """Random episodes with unique observations: env * 1e6 + a counter; next_obs is the true one, also at an end."""
+    rng = np.random.default_rng(seed)
+    counter = np.arange(num_envs) * 1_000_000
+    pending = np.zeros(num_envs, dtype=bool)
+    for _ in range(num_rows):
+        valid = ~pending if junk else np.ones(num_envs, dtype=bool)
+        ended = (rng.random(num_envs) < 0.25) & valid
+        terminated = ended & (rng.random(num_envs) < 0.5)
+        obs = counter.copy()
+        counter = counter + 1
+        next_obs = counter.copy()
+        row = {
+            "obs": obs,
+            "action": rng.integers(0, 4, num_envs),
+            "reward": rng.normal(size=num_envs).astype(np.float32),
+            "next_obs": next_obs,
+            "terminated": terminated,
+            "truncated": ended & ~terminated,
+            "valid": valid,
+        }
+        if not junk:
+            counter = (
+                counter + 10 * ended
+            )  # a new episode begins elsewhere: the final observation is not the next row's
+        pending = ended
+        yield {name: torch.from_numpy(value) for name, value in row.items()}
+
+
+def make(capacity: int | None, n_step: int = 1, seed: int = 0) -> Buffer:
+    return Buffer(capacity, gamma=GAMMA, n_step=n_step, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize("num_rows", [4, 8, 9, 50])
+def test_sample_draws_exactly_the_true_transitions(num_envs: int, n_step: int, junk: bool, num_rows: int) -> None:
+    buffer, reference = make(8 * num_envs, n_step), Reference(8 * num_envs, n_step)
+    for row in stream(num_envs, num_rows, seed=num_rows, junk=junk):
+        buffer.add(row)
+        reference.add(row)
+    expected = reference.drawable()
+    batch = buffer.sample(2000)
+    assert set(batch["obs"].tolist()) == set(expected)  # each of them, and nothing else
+    for i, obs in enumerate(batch["obs"].tolist()):
+        for name, value in expected[obs].items():
+            assert batch[name][i].item() == pytest.approx(value, abs=1e-6), (name, obs)
+
+
+def test_sample_is_uniform() -> None:
+    buffer = make(30)
+    for row in stream(3, 25, seed=1, junk=True):
+        buffer.add(row)
+    counts = np.unique(buffer.sample(60_000)["obs"].numpy(), return_counts=True)[1]
+    expected = 60_000 / len(counts)
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < len(counts) + 5 * np.sqrt(2 * len(counts))
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 12])
+def test_capacity_is_exact(capacity: int) -> None:
+    buffer = make(capacity)
+    for t, row in enumerate(stream(1, 40, seed=2)):
+        buffer.add(row)
+        assert len(buffer) == min(t + 1, capacity)
+        assert buffer.num_added == t + 1
+    assert len(set(buffer.sample(1000)["obs"].tolist())) == capacity
+
+
+def test_capacity_rounds_down_to_whole_rows() -> None:
+    buffer = make(10)
+    for row in stream(4, 20, seed=3):
+        buffer.add(row)
+    assert len(buffer) == 8
+
+
+def test_an_episode_longer_than_the_buffer_keeps_its_newest_steps() -> None:
+    buffer = make(5)
+    for t in range(23):
+        buffer.add(
+            {
+                "obs": torch.tensor([t]),
+                "action": torch.tensor([0]),
+                "reward": torch.tensor([float(t)]),
+                "next_obs": torch.tensor([t + 1]),
+                "terminated": torch.tensor([False]),
+                "truncated": torch.tensor([False]),
+            }
+        )
+    batch = buffer.sample(500)
+    assert set(batch["obs"].tolist()) == set(range(18, 23))
+    assert torch.equal(batch["next_obs"], batch["obs"] + 1)
+
+
+def test_truncation_bootstraps_and_termination_does_not() -> None:
+    buffer = make(2)
+    row = {"action": torch.zeros(1), "reward": torch.ones(1)}
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    buffer.add({"obs": torch.tensor([0]), **row, "next_obs": torch.tensor([77]), "terminated": yes, "truncated": no})
+    buffer.add({"obs": torch.tensor([1]), **row, "next_obs": torch.tensor([88]), "terminated": no, "truncated": yes})
+    batch = buffer.sample(100)
+    for obs, discount, next_obs in zip(batch["obs"], batch["discount"], batch["next_obs"], strict=True):
+        assert discount == (0 if obs == 0 else GAMMA)
+        assert next_obs == (77 if obs == 0 else 88)
+
+
+def test_final_observations_survive_when_every_step_ends_an_episode() -> None:
+    """The side table holds as many final observations as there are rows, however small it began."""
+    buffer = make(300)
+    for t in range(1000):
+        buffer.add(
+            {
+                "obs": torch.tensor([t]),
+                "action": torch.tensor([0]),
+                "reward": torch.tensor([0.0]),
+                "next_obs": torch.tensor([-t]),
+                "terminated": torch.tensor([True]),
+                "truncated": torch.tensor([False]),
+            }
+        )
+    batch = buffer.sample(2000)
+    assert torch.equal(batch["next_obs"], -batch["obs"])
+    assert len(buffer.final_obs) < 2 * 300 + 16
+
+
+@pytest.mark.parametrize("junk", [False, True])
+def test_drain_is_in_order_and_empties(junk: bool) -> None:
+    buffer = make(12)
+    rows = list(stream(3, 30, seed=4, junk=junk))
+    for begin in range(0, 28, 4):
+        for row in rows[begin : begin + 4]:
+            buffer.add(row)
+        rollout = buffer.drain()
+        for name in rows[0]:
+            assert torch.equal(rollout[name], torch.stack([row[name] for row in rows[begin : begin + 4]])), name
+        assert len(buffer) == 0
+        with pytest.raises(ValueError, match="nothing to sample"):
+            buffer.sample(1)
+
+
+def test_drain_of_a_wrapped_ring() -> None:
+    buffer = make(12)
+    rows = list(stream(3, 10, seed=5))
+    for row in rows:
+        buffer.add(row)
+    rollout = buffer.drain()
+    for name in rows[0]:
+        assert torch.equal(rollout[name], torch.stack([row[name] for row in rows[-4:]])), name
+
+
+def test_frames_are_stored_once_and_stay_uint8() -> None:
+    buffer = make(1000)
+    frame = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    for t in range(1200):
+        ended = torch.tensor([t % 100 == 99])
+        row = {"obs": frame, "action": torch.zeros(1), "reward": torch.zeros(1), "next_obs": frame}
+        buffer.add(row | {"terminated": ended, "truncated": torch.tensor([False])})
+    assert buffer.sample(4)["obs"].dtype == torch.uint8
+    assert buffer.nbytes < 1.05 * (1000 + 16) * 3 * 16 * 16
+
+
+def test_a_data_set_is_a_buffer_nobody_adds_to() -> None:
+    buffer = make(None)
+    buffer.add({"image": torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1), "label": torch.arange(50)})
+    batch = buffer.sample(2000)
+    assert len(buffer) == 50
+    assert batch["image"].shape == (2000, 1, 1, 1)
+    assert set(batch) == {"image", "label"}
+    assert set(batch["label"].tolist()) == set(range(50))
+    assert torch.equal(batch["image"].flatten().long(), batch["label"])
+
+
+@pytest.mark.parametrize("num_rows", [3, 8, 21])
+def test_a_restored_buffer_draws_the_same_and_goes_on_the_same(num_rows: int) -> None:
+    rows = list(stream(2, 60, seed=6, junk=True))
+    original, restored = make(16, n_step=2), make(16, n_step=2)
+    for row in rows[:num_rows]:
+        original.add(row)
+    restored.load_state_dict(original.state_dict())
+    for row in rows[num_rows:]:
+        original.add(row)
+        restored.add(row)
+    restored.generator.set_state(original.generator.get_state())
+    for (name, value), other in zip(original.sample(64).items(), restored.sample(64).values(), strict=True):
+        assert torch.equal(value, other), name
+
+
+def test_wrong_rows_are_refused() -> None:
+    buffer = make(8)
+    rows = list(stream(2, 2, seed=7))
+    buffer.add(rows[0])
+    with pytest.raises(ValueError, match="obs must have shape"):
+        buffer.add(rows[1] | {"obs": torch.zeros(3, dtype=torch.int64)})
+    with pytest.raises(ValueError, match="action must have shape"):
+        buffer.add({name: value for name, value in rows[1].items() if name != "action"})
+    with pytest.raises(ValueError, match="smaller than one row"):
+        make(1).add(rows[0])
+
+
+def test_minibatches_are_a_shuffle_without_replacement() -> None:
+    data = {"obs": torch.arange(12).view(4, 3), "reward": torch.arange(12.0).view(4, 3)}
+    generator = torch.Generator().manual_seed(0)
+    parts = list(minibatches(data, 4, 2, generator))
+    assert len(parts) == 6
+    for epoch in (parts[:3], parts[3:]):
+        assert sorted(torch.cat([part["obs"] for part in epoch]).tolist()) == list(range(12))
+    assert all(torch.equal(part["obs"].float(), part["reward"]) for part in parts)
+    assert not torch.equal(parts[0]["obs"], parts[3]["obs"])

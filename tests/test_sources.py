@@ -1,0 +1,117 @@
+"""What the sources put into the buffer, count and report."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rlgen.buffer import Buffer
+from rlgen.datasets import ImageData
+from rlgen.learner import Agent, Generative
+from rlgen.sources import EnvSource, ImageSource, realised
+
+CPU = torch.device("cpu")
+
+
+class Constant(Agent):
+    """Always the same action; its estimate of the return is a constant."""
+
+    def __init__(self, collect: int = 1, estimate: float = 3.0) -> None:
+        super().__init__(SimpleNamespace(gamma=0.5))
+        self.collect, self.estimate = collect, estimate
+
+    def act(self, obs: torch.Tensor, greedy: bool = False) -> dict[str, torch.Tensor]:
+        action = torch.ones(len(obs), dtype=torch.int64)
+        return {"action": action} | ({"q_estimate": torch.full((len(obs),), self.estimate)} if greedy else {})
+
+
+def make_buffer(capacity: int = 10_000) -> Buffer:
+    return Buffer(capacity, gamma=0.5, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("num_envs", "vectorization"), [(1, "sync"), (4, "sync"), (4, "native"), (2, "async")])
+def test_fill_ticks_true_steps_and_counts_whole_episodes(num_envs: int, vectorization: str) -> None:
+    """CartPole with one action falls in about ten steps; a junk reset step ticks nothing and is nobody's episode."""
+    source = EnvSource("CartPole-v1", num_envs, vectorization, 0, 3, CPU)
+    buffer, learner = make_buffer(), Constant(collect=100)
+    try:
+        ticks = source.fill(buffer, learner)
+        assert ticks == len(buffer) <= 100 * num_envs
+        assert (ticks == 100 * num_envs) == (vectorization != "native")
+        metrics = source.metrics()
+        assert 8 <= metrics["charts/episodic_return"] == metrics["charts/episodic_length"] <= 11
+        assert source.metrics() == {}
+        batch = buffer.sample(500)
+        ended = batch["discount"] == 0
+        assert 0.05 < ended.float().mean() < 0.2
+        angle, next_angle = batch["obs"][:, 2], batch["next_obs"][:, 2]
+        assert (next_angle[ended].abs() > 0.2).all(), "next_obs of an end is where the pole fell, not a reset"
+        assert ((angle - next_angle).abs() < 0.1).all(), "no transition leads from one episode into the next"
+    finally:
+        source.close()
+
+
+def test_evaluation_counts_whole_episodes_and_repeats() -> None:
+    source = EnvSource("CartPole-v1", 1, "sync", 0, 7, CPU)
+    one, other = (source.play(Constant(), 7, seed=5) for _ in range(2))
+    assert len(one["returns"]) == 7 and one == other
+    assert all(8 <= value <= 11 for value in one["returns"])
+    assert source.play(Constant(), 7, seed=6)["returns"] != one["returns"]
+    metrics = source.evaluate(Constant())
+    assert 8 <= metrics["eval/episodic_return"] <= 11
+    source.close()
+
+
+def test_estimates_stand_beside_the_returns_of_the_same_states() -> None:
+    """With reward 1 and gamma 0.5 an episode of k steps realises 2 - 2^(1-k) from its start; every estimate was 3."""
+    source = EnvSource("CartPole-v1", 1, "sync", 0, 1, CPU)
+    result = source.play(Constant(estimate=3.0), 1, seed=0)
+    length = int(result["returns"][0])
+    expected = np.mean([2 - 0.5 ** (k - 1) for k in range(1, length + 1)])
+    assert result["eval/q_realised"] == pytest.approx(expected)
+    assert result["eval/q_estimate"] == pytest.approx(3.0)
+    source.close()
+
+
+def test_realised_leaves_out_what_a_time_limit_cut() -> None:
+    gamma = 0.5  # 0.5^7 < 0.01: the last six steps before a truncation are cut too early
+    values = realised(list(range(10)), [1.0] * 10, terminated=False, gamma=gamma)
+    assert values.shape == (2, 4)
+    assert values[1, 0] == pytest.approx(2 - gamma**9)
+    assert realised([0.0] * 10, [1.0] * 10, terminated=True, gamma=gamma).shape == (2, 10)
+    assert realised([0.0] * 3, [1.0] * 3, terminated=False, gamma=1.0).shape == (2, 0)
+
+
+class Counts(Generative):
+    """Reports how bright an image is."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(batch_size=8))
+        self.collect = 8
+
+    def evaluate(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"eval/brightness": images.float().mean()}
+
+    def sample(self, num: int, seed: int | None = None) -> torch.Tensor:
+        return torch.rand(num, 1, 4, 4, generator=torch.Generator().manual_seed(seed or 0))
+
+
+def test_image_source_fills_once_ticks_batches_and_holds_out() -> None:
+    train = np.full((30, 1, 4, 4), 10, dtype=np.uint8)
+    test = np.arange(1300, dtype=np.int64)[:, None, None, None].repeat(4, 2).repeat(4, 3) % 256
+    data = ImageData("toy", train, test.astype(np.uint8), None, None, None, "memory", "")
+    source, learner = ImageSource(data, CPU), Counts()
+    buffer = Buffer(None, generator=torch.Generator())
+    assert source.fill(buffer, learner) == 8
+    assert source.fill(buffer, learner) == 8
+    assert len(buffer) == 30
+    assert (buffer.sample(100)["image"] == 10).all(), "held-out images are never drawn"
+    assert source.evaluate(learner, final=True)["eval/brightness"] == pytest.approx(test.astype(np.uint8).mean())
+    during = source.evaluate(learner)
+    assert during["eval/brightness"] == pytest.approx(test.astype(np.uint8)[:1000].mean())
+    picture = during["samples/grid"]
+    assert picture.dtype == np.uint8 and picture.ndim == 2
+    assert np.array_equal(picture, source.evaluate(learner)["samples/grid"])
+    assert math.isfinite(during["eval/brightness"])
