@@ -1,0 +1,1 @@
+"""Agents that act in Gymnasium environments: one file an algorithm."""

@@ -1,0 +1,1 @@
+"""Models of images: one file an algorithm."""

@@ -180,7 +180,7 @@ class Buffer:
     def _window(self, index: Tensor) -> Batch:
         """What the n steps from `index` [B] on add up to."""
         reward, terminated = self._read("reward", index), self._read("terminated", index)  # [B]
-        discount = self.gamma
+        discount: Any = self.gamma
         for _ in range(1, self.n_step):
             going = ~(terminated | self._read("truncated", index))  # [B]
             index = torch.where(going, (index + self._num_envs) % (self._rows * self._num_envs), index)
@@ -209,7 +209,7 @@ class Buffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything stored, as tensors and plain Python; rows never written are left out."""
-        state = {name: value for name, value in vars(self).items() if isinstance(value, int | list)}
+        state: dict[str, Any] = {n: value for n, value in vars(self).items() if isinstance(value, int | list)}
         if self.storage:
             wrapped = self._first_row + self._num_rows >= self._rows or self._num_rows == self._max_rows
             used = self._rows if wrapped else self._first_row + self._num_rows + 1

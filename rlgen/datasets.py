@@ -261,9 +261,8 @@ def _read(path: Path) -> _File:
 def _reason(error: BaseException) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(getattr(error, "reason", "")) or str(error) or type(error).__name__).replace("\n", " ")
+    cause = getattr(error, "reason", error)  # urllib wraps what the socket raised
+    return (getattr(cause, "strerror", None) or str(cause) or type(error).__name__).replace("\n", " ")
 
 
 def _download(name: str, folder: Path, places: list[Path]) -> None:

@@ -2,7 +2,7 @@
 
 
 class RlgenError(Exception):
-    """A message of one line: what was given, what is valid, what to do. The command line prints it without a traceback."""
+    """A message of one line: what was given, what is valid, what to do; printed without a traceback."""
 
     exit_code = 1
 

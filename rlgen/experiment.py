@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from rlgen.sources import EVAL_SEED, EnvSource, ImageSource
 from rlgen.speed import pick_device, set_threads
 
 
-def build(config: dict[str, Any]) -> tuple[Learner, EnvSource | ImageSource, Buffer]:
+def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     """The three nouns of a run, seeded.
 
     Args:
         config: flat; the run's options, the algorithm's options, and `algo`.
     """
-    algorithm = registry.load(config["algo"])
+    algorithm: Any = registry.load(config["algo"])
     device = pick_device(config["device"])
     source: EnvSource | ImageSource
     if issubclass(algorithm, Agent):
@@ -75,20 +76,18 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> runs.Run:
     return start(configs.resolve(algo, options).config, quiet=quiet)
 
 
-def start(config: dict[str, Any], command: str | None = None, quiet: bool = False) -> runs.Run:
+def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> runs.Run:
     """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
     learner, source, buffer = build(config)
     with closing(source):
-        run = runs.Run.create(config["runs_dir"], config["name"], config, command or f"rlgen.train({config['algo']!r}, ...)")
+        run = runs.Run.create(config["runs_dir"], config["name"], config, command)
         _go(run, learner, source, buffer, quiet)
     return run
 
 
 def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> runs.Run:
     """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
-    opened = runs.Run.open(runs.find(run, runs_dir))
-    if steps is not None:
-        opened.extend(steps)
+    opened = runs.Run.open(runs.find(run, runs_dir), steps=steps)
     learner, source, buffer = build(opened.config)
     with closing(source):
         _go(opened, learner, source, buffer, quiet, restore=True)
@@ -126,9 +125,7 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner,
     opened = runs.Run.open(runs.find(str(run), runs_dir))
     learner, source, _ = build(opened.config)
     try:
-        state = opened.load(checkpoint)
-        learner.load_state_dict(state["learner"])
-        opened.step = state["step"]
+        opened.restore_learner(learner, checkpoint)
     except BaseException:
         source.close()
         raise

@@ -45,7 +45,8 @@ def gae(
 def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
     """Move the target's parameters a fraction `tau` towards the online ones; buffers are copied; 1 is a copy."""
     with torch.no_grad():
-        target_params, params = list(target.parameters()), list(online.parameters())
+        target_params: list[Tensor] = list(target.parameters())
+        params: list[Tensor] = list(online.parameters())
         if tau == 1.0:
             torch._foreach_copy_(target_params, params)
         else:
@@ -60,5 +61,5 @@ def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
 
 
 def linear_schedule(start: float, end: float, fraction: float, progress: float) -> float:
-    """Go from `start` to `end` over the first `fraction` of the run; `progress` in [0, 1] is how much of it has passed."""
+    """Go from `start` to `end` over the first `fraction` of the run, of which `progress` in [0, 1] has passed."""
     return start + (end - start) * min(progress / fraction, 1.0) if fraction > 0 else end

@@ -62,7 +62,7 @@ class Learner(nn.Module):
         Args:
             loss: pure function of (networks, batch) to (0-d loss, metrics).
             batch: what the loss reads; every value [B, ...].
-            optimizer: owns the parameters that move; a discriminator is frozen in the generator's step by not being in it.
+            optimizer: owns the parameters that move; what it does not own is frozen, as D is in the step of G.
             max_grad_norm: clip the gradient's global L2 norm to this.
 
         Returns:
@@ -110,7 +110,7 @@ class Agent(Learner):
 
         Returns:
             `action` [N] int64 or [N, A] float32, stored with the transition. A value-based agent adds
-            `q_estimate` [N], its own estimate of the discounted return, when greedy; evaluation compares it with what came.
+            `q_estimate` [N], its own estimate of the discounted return, when greedy, to be compared with what came.
         """
         raise NotImplementedError
 

@@ -206,28 +206,29 @@ class _Sums:
         self._groups: dict[tuple[str, ...], _Group] = {}  # an update may not always return the same names
 
     def add(self, metrics: dict[str, Tensor]) -> None:
+        if not metrics:
+            return
         names = tuple(metrics)
         group = self._groups.get(names)
         if group is None:
             group = self._groups[names] = _Group()
-        group.rows.append(
-            torch.stack(tuple(metrics.values()))
-        )  # [K]  a copy: a captured graph writes its outputs again
+        row = torch.stack(tuple(metrics.values()))  # [K]  a copy: a captured graph writes its outputs again
+        group.rows.append(row)
         group.count += 1
         if len(group.rows) == self.CHUNK:
             group.total, group.rows = group.sum(), []
 
     def means(self) -> dict[str, float]:
         """Mean of every name, in one transfer to the host."""
-        groups = {names: group for names, group in self._groups.items() if names}
-        if not groups:
+        if not self._groups:
             return {}
-        sums = iter(torch.cat([group.sum() for group in groups.values()]).tolist())
+        sums = [group.sum() for group in self._groups.values()]
+        values = iter(torch.cat([value.to(sums[-1].device) for value in sums]).tolist())
         totals: dict[str, float] = {}
         counts: dict[str, int] = {}
-        for names, group in groups.items():
+        for names, group in self._groups.items():
             for name in names:
-                totals[name] = totals.get(name, 0.0) + next(sums)
+                totals[name] = totals.get(name, 0.0) + next(values)
                 counts[name] = counts.get(name, 0) + group.count
         return {name: total / counts[name] for name, total in totals.items()}
 
@@ -353,6 +354,7 @@ class _Wandb:
 
     def _start(self, run: Run, mode: str) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its telemetry is a third of the cost of a call
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our `agents` for a package of that name
         self._wandb = importlib.import_module("wandb")
         online = False
         if mode in ("auto", "online"):

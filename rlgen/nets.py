@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,10 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: 
     Args:
         sizes: [in, hidden..., out].
         activation: of every layer but the last.
-        init_gain: orthogonal initialisation with sqrt(2) in the body and this gain in the last layer; None keeps torch's.
+        init_gain: orthogonal weights, with sqrt(2) in the body and this gain in the last layer; None keeps torch's.
     """
     layers: list[nn.Module] = []
-    for i, (num_in, num_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (num_in, num_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         layer = nn.Linear(num_in, num_out)
         if init_gain is not None:
@@ -46,12 +47,11 @@ class NatureCNN(nn.Module):
         channels, *size = (obs_shape[-1], *obs_shape[:-1]) if self.channels_last else obs_shape
         if min(size) < 36:
             raise ValueError(f"images of {size[0]} x {size[1]} pixels are too small for NatureCNN: 36 x 36 at least")
-        self.conv = nn.Sequential(
-            nn.Conv2d(channels, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1), nn.ReLU()
-        )  # fmt: skip
-        for side in range(2):
-            for kernel, stride in ((8, 4), (4, 2), (3, 1)):
-                size[side] = (size[side] - kernel) // stride + 1
+        layers: list[nn.Module] = []
+        for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            layers += [nn.Conv2d(channels, features, kernel, stride), nn.ReLU()]
+            channels, size = features, [(side - kernel) // stride + 1 for side in size]
+        self.conv = nn.Sequential(*layers)
         self.linear = nn.Linear(64 * size[0] * size[1], num_features)
 
     def forward(self, obs: Tensor) -> Tensor:

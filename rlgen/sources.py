@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlgen.buffer import Buffer
 from rlgen.datasets import ImageData
-from rlgen.envs import Envs, EnvSpec, make_envs
+from rlgen.envs import EnvSpec, make_envs
 from rlgen.images import grid
 from rlgen.learner import Agent, Generative, Learner
 
@@ -132,10 +132,10 @@ class EnvSource:
 
         Returns:
             `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `frames` uint8 [H, W, 3] of the first
-            episode when rendering; and, from agents that estimate values, `eval/q_estimate`, the mean of max_a Q over the
-            states visited, beside `eval/q_realised`, the discounted return really obtained from the same states (van
-            Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still weighed
-            more than 1 % (gamma^k > 0.01) are left out of both.
+            episode when rendering; and, from agents that estimate values, `eval/q_estimate`, the mean of max_a Q over
+            the states visited, beside `eval/q_realised`, the discounted return really obtained from the same states
+            (van Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still
+            weighed more than 1 % (gamma^k > 0.01) are left out of both.
         """
         num_envs = 1 if render else min(num_episodes, 10)
         vectorization = "native" if self.vectorization == "native" else "sync"
@@ -150,7 +150,8 @@ class EnvSource:
         try:
             while len(returns) < num_episodes:
                 if render and not returns:
-                    frames.append(envs.vector_env.render()[0])
+                    rendered: Any = envs.vector_env.render()  # a tuple, one frame an environment
+                    frames.append(rendered[0])
                 acted = learner.act(self._upload(envs.obs), greedy=True)
                 step = envs.step(acted["action"].numpy(force=True))
                 ended = step.terminated | step.truncated

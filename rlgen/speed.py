@@ -1,4 +1,4 @@
-"""Where the work runs: the device and the threads. Shapes are static and losses pure, so that a step can be compiled."""
+"""Where the work runs: the device and the threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every file found in agents/ and generative/ through the one loop: it learns, it stops, it goes on as if never stopped."""
+"""Every file found in agents/ and generative/ through the one loop: it learns, stops, and goes on as if it had not."""
 
 import json
 import math
@@ -18,7 +18,7 @@ TINY = {  # options an algorithm has get these values; it keeps its defaults for
     "learning_starts": 64,
     "buffer_size": 500,
     "target_every": 50,
-    "num_steps": 32,
+    "rollout_steps": 32,
     "hidden": (32,),
     "width": 8,
     "num_epochs": 2,

@@ -41,6 +41,7 @@ def test_a_row_holds_the_means_of_what_was_added_and_what_was_given(run):
     values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
     for value in values:
         log.add(losses(float(value)))
+    log.add({})
     log.add({"losses/td_loss": torch.tensor(7), "losses/kl": torch.tensor(True)})  # other names, other dtypes
     row = log.write(100, {"charts/episodic_return": np.float64(3.5)})
     assert row["losses/td_loss"] == pytest.approx((values.sum(dtype=float) + 7) / 1001)
@@ -292,6 +293,7 @@ def test_wandb_is_online_only_with_an_account_and_a_network(monkeypatch, tmp_pat
 
 TRAIN = """
 import os, sys, numpy as np, torch
+import agents  # wandb knows another package of this name, and advertises
 from rlgen.log import RunLog
 from rlgen.runs import Run
 run = Run.create(sys.argv[1], "mine", {"algo": "vae", "exp_name": "vae", "data": "digits", "seed": 3, "steps": 60})
