@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlgen.errors import UsageError
 from rlgen.learner import Batch
+from rlgen.speed import memory
 
 FLAGS = ("reward", "terminated", "truncated", "valid")  # what `sample` sums up in `reward` and `discount`
 
@@ -96,12 +98,18 @@ class Buffer:
         self._max_rows = capacity // num
         self._rows = self._max_rows + ("next_obs" in items)  # the open row holds the newest next_obs
         self._all_valid = torch.ones(num, dtype=torch.bool)
-        self._valid_in_row = [0] * self._rows
         self._ids: Tensor | None = None  # [max_rows * N] flat indices of the valid ones, once there are others
         shape, device = (self._rows, num), self.generator.device
-        for name, value in (items | {"valid": self._all_valid}).items():
-            if name != "next_obs":
-                self.storage[name] = torch.zeros(shape + value.shape[1:], dtype=value.dtype, device=device)
+        stored = {name: value for name, value in items.items() if name != "next_obs"} | {"valid": self._all_valid}
+        nbytes = self._rows * sum(value.nbytes for value in stored.values())
+        if nbytes > (room := memory(device)):
+            raise UsageError(
+                f"a buffer of {capacity:,} transitions takes {nbytes / 2**30:,.1f} GiB and {device} has "
+                f"{room / 2**30:,.1f} GiB: lower --buffer-size"
+            )
+        for name, value in stored.items():
+            self.storage[name] = torch.zeros(shape + value.shape[1:], dtype=value.dtype, device=device)
+        self._valid_in_row = [0] * self._rows
         if "next_obs" in items:
             obs = items["next_obs"]
             self.final_obs = torch.zeros((max(16, num), *obs.shape[1:]), dtype=obs.dtype, device=device)

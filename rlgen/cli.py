@@ -283,7 +283,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return " ".join(map(_cell, value)) or "-"
+        return (" ".join(map(_cell, value)) or "-") if len(value) <= 20 else f"{len(value)} values, see --json"
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -23,6 +23,26 @@ from rlgen.registry import REQUIRED, Option, nearest
 
 BOUND = re.compile(r"\bin ([\[(])([^,\[\]()]+), ?([^,\[\]()]+)([\])])")  # in an option's help, as `in [0, 1)`
 POSITIONAL = ("run", "what", "word")
+SYNONYMS = {  # what other libraries call an option of ours, for the hint
+    "learning_rate": "lr",
+    "total_timesteps": "steps",
+    "env_id": "env",
+    "dataset": "data",
+    "n_envs": "num_envs",
+    "train_frequency": "train_every",
+    "train_freq": "train_every",
+    "target_network_frequency": "target_every",
+    "target_update_interval": "target_every",
+    "start_e": "epsilon_start",
+    "end_e": "epsilon_end",
+    "ent_coef": "entropy_coef",
+    "vf_coef": "value_coef",
+    "update_epochs": "num_epochs",
+    "n_epochs": "num_epochs",
+    "n_steps": "rollout_steps",
+    "epochs": "steps",
+    "latent_dim": "latent",
+}
 
 
 def shown(label: str, name: str) -> str:
@@ -32,7 +52,7 @@ def shown(label: str, name: str) -> str:
 
 def unknown(name: str, options: dict[str, Option], label: str, command: str) -> UsageError:
     """The error for an option that there is not, with the nearest that there is."""
-    hint = nearest(name, options)
+    hint = nearest(SYNONYMS.get(name, name), options)
     if label == "--":
         hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-")
     return UsageError(f"{shown(label, name)}: there is no such option.{hint} See `rlgen {command} --help`")

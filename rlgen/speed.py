@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 
@@ -29,3 +30,11 @@ def set_threads(num: int, convolutional: bool) -> int:
     threads = num or (min(4, cores) if convolutional else 1)
     torch.set_num_threads(threads)
     return threads
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that could be allocated there: free on a GPU; of a CPU all, since what it caches can go."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else sys.maxsize

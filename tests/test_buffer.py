@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rlgen.buffer import Buffer, minibatches
+from rlgen.errors import UsageError
 
 GAMMA = 0.5
 
@@ -248,6 +249,12 @@ def test_wrong_rows_are_refused() -> None:
         buffer.add({name: value for name, value in rows[1].items() if name != "action"})
     with pytest.raises(ValueError, match="smaller than one row"):
         make(1).add(rows[0])
+
+
+def test_a_buffer_larger_than_memory_is_refused_in_one_line() -> None:
+    """`--buffer-size 1000000000000` once ended in a MemoryError's traceback."""
+    with pytest.raises(UsageError, match="lower --buffer-size"):
+        make(10**12).add(next(stream(1, 1, seed=8)))
 
 
 def test_minibatches_are_a_shuffle_without_replacement() -> None:
