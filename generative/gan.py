@@ -34,6 +34,7 @@ class Config:
 
     batch_size: int = 64  # images in a gradient step of each network, in [1, inf)
     width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, inf)
+    hidden: int = 256  # units of the linear layer between the smallest feature map and latent or logit, in [1, inf)
     latent: int = 64  # size of the latent, in [1, inf)
     g_lr: float = 1e-3  # Adam's step size for the generator at the start, in (0, inf)
     d_lr: float = 1e-3  # Adam's step size for the discriminator at the start, in (0, inf)
@@ -47,12 +48,13 @@ class Config:
 class Generator(nn.Module):
     """Latent [B, Z] to images [B, C, H, W] in [-1, 1]: a linear layer, then maps that double until they cover the image."""
 
-    def __init__(self, shape: tuple[int, ...], width: int, latent: int) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int, hidden: int, latent: int) -> None:
         super().__init__()
         channels, *self.size = shape
         (height, breadth), num_doublings = smallest_map(self.size)
         top = width * 2 ** (num_doublings - 1)
-        layers: list[nn.Module] = [nn.Linear(latent, top * height * breadth), nn.Unflatten(1, (top, height, breadth))]
+        layers: list[nn.Module] = [nn.Linear(latent, hidden), nn.LeakyReLU(0.2)]
+        layers += [nn.Linear(hidden, top * height * breadth), nn.Unflatten(1, (top, height, breadth))]
         for level in reversed(range(1, num_doublings)):
             num_in = width * 2**level
             layers += [nn.LeakyReLU(0.2), nn.ConvTranspose2d(num_in, num_in // 2, 4, 2, 1)]
@@ -67,7 +69,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images [B, C, H, W] in [-1, 1] to logits [B] of being real: the generator in reverse."""
 
-    def __init__(self, shape: tuple[int, ...], width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int, hidden: int) -> None:
         super().__init__()
         channels, *size = shape
         (height, breadth), num_halvings = smallest_map(size)
@@ -77,7 +79,7 @@ class Discriminator(nn.Module):
             num_out = width * 2**level
             layers += [nn.Conv2d(num_out // 2, num_out, 4, 2, 1), nn.LeakyReLU(0.2)]
         top = width * 2 ** (num_halvings - 1)
-        layers += [nn.Flatten(), nn.Linear(top * height * breadth, 1)]
+        layers += [nn.Flatten(), nn.Linear(top * height * breadth, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)]
         self.layers = init(nn.Sequential(*layers))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -111,8 +113,8 @@ class GAN(Generative):
     def __init__(self, cfg: Config, spec: ImageSpec) -> None:
         super().__init__(cfg)
         self.collect = cfg.batch_size
-        self.g = Generator(spec.shape, cfg.width, cfg.latent)
-        self.d = Discriminator(spec.shape, cfg.width)
+        self.g = Generator(spec.shape, cfg.width, cfg.hidden, cfg.latent)
+        self.d = Discriminator(spec.shape, cfg.width, cfg.hidden)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         betas = (cfg.beta1, cfg.beta2)
         self.g_optimizer = torch.optim.Adam(self.g.parameters(), lr=cfg.g_lr, betas=betas)

@@ -36,6 +36,8 @@ class Buffer:
     ) -> None:
         self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
         self.generator = generator
+        self._on_cpu = generator.device.type == "cpu"
+        self._xp: Any = np if self._on_cpu else torch  # indexing with NumPy costs a fifth of what it costs with torch
         self.storage: Batch = {}  # every value [R, N, ...]
         self.final_obs: Tensor | None = None  # [F, *obs_shape]: last observations of the episodes still in the ring
         self.num_added = 0  # valid transitions ever added
@@ -77,7 +79,7 @@ class Buffer:
                 raise ValueError(
                     f"{name} must have shape {tuple(stored.shape[1:])} in every row; this one has {shapes}"
                 )
-            stored[row].copy_(value, non_blocking=True)
+            self._flat[name][row * self._num_envs : (row + 1) * self._num_envs] = self._native(value)
         if valid is not self._all_valid or self._ids is not None:
             self._add_ids(row, valid)
         num_valid = self._num_envs if valid is self._all_valid else int(valid.sum())
@@ -85,7 +87,8 @@ class Buffer:
         self._num_valid += num_valid
         self.num_added += num_valid
         if "next_obs" in items:
-            self.storage["obs"][(row + 1) % self._rows].copy_(items["next_obs"], non_blocking=True)
+            begin = (row + 1) % self._rows * self._num_envs
+            self._flat["obs"][begin : begin + self._num_envs] = self._native(items["next_obs"])
             self._add_finals(row, items["next_obs"], (items["terminated"] | items["truncated"]).numpy().nonzero()[0])
         self._num_rows += 1
 
@@ -115,6 +118,16 @@ class Buffer:
             self.final_obs = torch.zeros((max(16, num), *obs.shape[1:]), dtype=obs.dtype, device=device)
             self._final_id = torch.full(shape, -1, dtype=torch.int64, device=device)  # which final obs, or -1
             self._finals_in_row = [0] * self._rows
+        self._view()
+
+    def _view(self) -> None:
+        """Views of the storage as [R * N, ...], at row * N + env."""
+        self._flat = {name: self._native(value.flatten(0, 1)) for name, value in self.storage.items()}
+        if self.final_obs is not None:
+            self._flat["final_id"] = self._native(self._final_id.flatten())
+
+    def _native(self, value: Tensor) -> Any:
+        return value.numpy() if self._on_cpu else value
 
     def _drop_oldest(self) -> None:
         self._num_valid -= self._valid_in_row[self._first_row]
@@ -175,33 +188,45 @@ class Buffer:
             raise ValueError(f"nothing to sample yet: {len(self)} transitions, n_step {self.n_step}")
         first = self._first_row * self._num_envs if self._ids is None else self.num_added - self._num_valid
         generator = self.generator
-        index = torch.randint(
+        drawn = torch.randint(
             first, first + num_drawable, (batch_size,), generator=generator, device=generator.device
         )  # [B]
-        index = index % (self._rows * self._num_envs) if self._ids is None else self._ids[index % len(self._ids)]
+        if self._ids is not None:
+            drawn = self._ids[drawn % len(self._ids)]
+        index = self._native(drawn) % (self._rows * self._num_envs)
         batch = {name: self._read(name, index) for name in self.storage if name not in FLAGS}
-        return batch if self.final_obs is None else batch | self._window(index)
+        if self.final_obs is not None:
+            batch |= self._window(index)
+        return {name: torch.from_numpy(value) for name, value in batch.items()} if self._on_cpu else batch
 
-    def _read(self, name: str, index: Tensor) -> Tensor:
-        return self.storage[name].flatten(0, 1).index_select(0, index)  # [R, N, ...] at row * N + env
+    def _read(self, name: str, index: Any) -> Any:
+        flat = self._flat[name]
+        return flat.take(index, 0) if self._on_cpu else flat.index_select(0, index)
 
-    def _window(self, index: Tensor) -> Batch:
+    def _window(self, index: Any) -> dict[str, Any]:
         """What the n steps from `index` [B] on add up to."""
+        size = self._rows * self._num_envs
         reward, terminated = self._read("reward", index), self._read("terminated", index)  # [B]
-        discount: Any = self.gamma
+        discount = self._xp.full_like(reward, self.gamma)  # [B]
         for _ in range(1, self.n_step):
             going = ~(terminated | self._read("truncated", index))  # [B]
-            index = torch.where(going, (index + self._num_envs) % (self._rows * self._num_envs), index)
+            index = self._xp.where(going, (index + self._num_envs) % size, index)
             reward = reward + going * discount * self._read("reward", index)
-            discount = torch.where(going, discount * self.gamma, discount)
+            discount = self._xp.where(going, discount * self.gamma, discount)
             terminated = self._read("terminated", index)
         return {"reward": reward, "discount": ~terminated * discount, "next_obs": self._next_obs(index)}
 
-    def _next_obs(self, index: Tensor) -> Tensor:
+    def _next_obs(self, index: Any) -> Any:
+        """The observations after `index` [B]: [B, *obs_shape]."""
         assert self.final_obs is not None
-        following = self._read("obs", (index + self._num_envs) % (self._rows * self._num_envs))  # [B, *obs_shape]
-        final_id = self._final_id.flatten().index_select(0, index)  # [B]
-        final = self.final_obs.index_select(0, final_id.clamp(min=0) % len(self.final_obs))
+        following = self._read("obs", (index + self._num_envs) % (self._rows * self._num_envs))
+        final_id = self._read("final_id", index)  # [B] -1 where no episode ended
+        if self._on_cpu:
+            ended = (final_id >= 0).nonzero()[0]
+            if len(ended):
+                following[ended] = self.final_obs.numpy()[final_id[ended] % len(self.final_obs)]
+            return following
+        final = self.final_obs[final_id.clamp(min=0) % len(self.final_obs)]
         return torch.where((final_id >= 0).view(-1, *[1] * (final.ndim - 1)), final, following)
 
     def drain(self) -> Batch:
@@ -211,7 +236,8 @@ class Buffer:
         batch = {name: value[rows] for name, value in self.storage.items()}
         if self.final_obs is not None:
             index = rows[:, None] * self._num_envs + torch.arange(self._num_envs, device=rows.device)  # [T, N]
-            batch["next_obs"] = self._next_obs(index.flatten()).unflatten(0, index.shape)
+            next_obs = self._next_obs(self._native(index.flatten()))
+            batch["next_obs"] = torch.as_tensor(next_obs).unflatten(0, index.shape)
         self._reset_rows()
         return batch
 
@@ -249,6 +275,7 @@ class Buffer:
         if state["final_obs"] is not None:
             self.final_obs = state["final_obs"].to(device)
             self._final_id = whole(state["_final_id"], fill=-1)
+        self._view()
 
 
 def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:

@@ -1,0 +1,626 @@
+"""Compare runs: which algorithm is better, by how much, how sure, and whether the question can be asked at all.
+
+A task is an environment or a data set; a group is an algorithm on it, its runs the seeds. Runs of one algorithm whose
+options differ are different groups. `RULES` says what counts as a score; every report carries them. No torch here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlgen import runs
+from rlgen.errors import UsageError
+from rlgen.metrics import returns
+from rlgen.metrics.returns import Interval
+
+RULES = (
+    "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics).",
+    "A seed that diverged or failed counts: its score is the worst of any run on the same task, and so is the rest of "
+    "its learning curve.",
+    "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
+    "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
+    f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
+    "P(X > Y): probability that a run of X beats a run of Y, ties one half (Mann-Whitney); averaged over tasks.",
+    "Area: mean height of the learning curve over the step budget, in units of the score.",
+)
+FEW_SEEDS = 5
+FAILED = ("diverged", "failed")
+DIRECTIONS = runs.SCORES | {  # 1: higher is better, -1: lower, 0: neither
+    "charts/episodic_return": 1,
+    "charts/SPS": 1,
+    "losses/elbo": 1,
+    "eval/episodic_return_std": 0,
+    "eval/episodic_length": 0,
+    "eval/kl": 0,  # the two parts of the ELBO trade off against each other
+    "eval/distortion": 0,
+}
+LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "distance", "gap"}
+HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
+IGNORED = {  # options that do not change what is learned, so that runs that differ in them are seeds of one group
+    *("seed", "name", "algo", "exp_name", "env_id", "data", "data_dir", "runs_dir", "device", "threads", "wandb"),
+    *("wandb_project", "log_every", "eval_every", "checkpoint_every", "vectorization"),
+}
+PROTOCOL = {  # options that change what a score means: the metrics they matter to, and in words
+    "eval_episodes": ("eval/", "evaluation episodes"),
+    "nll_samples": ("eval/nll", "importance samples behind the NLL"),
+    "sticky_actions": ("", "sticky actions"),
+    "repeat_action_probability": ("", "sticky action probability"),
+    "frame_skip": ("", "frame skip"),
+    "max_episode_steps": ("", "episode length limit"),
+}
+SAMPLED_ROWS = 2_000  # of a run, where the metric is in every row
+
+
+def direction(metric: str) -> int:
+    """1 if higher is better, -1 if lower, 0 if neither is known: by name, else by the words in it."""
+    words = set(re.split(r"[/_.\-]", metric.lower()))
+    return DIRECTIONS.get(metric, -1 if words & LOWER else 1 if words & HIGHER else 0)
+
+
+def scan(path: Path, needle: bytes, limit: int | None = None, chunk_size: int = 1 << 20) -> Iterator[dict[str, Any]]:
+    """Rows of a metrics.jsonl that hold `needle`; the others are never parsed.
+
+    Args:
+        path: the file; a torn last line is skipped.
+        needle: what the line must contain, such as b'"eval/'.
+        limit: about so many rows at most, evenly spaced in the file; None takes all.
+        chunk_size: bytes read at once.
+    """
+    with open(path, "rb") as file:
+        stride = file.seek(0, 2) // limit if limit else 0
+        file.seek(0)
+        begin, rest, resume_at = 0, b"", 0  # offset in the file of what `text` starts with
+        while block := file.read(chunk_size):
+            text = rest + block
+            end = text.rfind(b"\n") + 1
+            at = max(0, resume_at - begin)
+            while (hit := text.find(needle, at, end)) >= 0:
+                start, stop = text.rfind(b"\n", 0, hit) + 1, text.find(b"\n", hit) + 1
+                at = max(stop, start + stride)
+                resume_at = begin + at
+                try:
+                    row = json.loads(text[start:stop])
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and "step" in row:
+                    yield row
+            begin, rest = begin + end, text[end:]
+
+
+class Entry:
+    """One run, as far as a comparison reads it: metrics are read when first asked for.
+
+    Args:
+        row: of `runs.list_runs`.
+        info: config.json, whole.
+    """
+
+    def __init__(self, row: dict[str, Any], info: dict[str, Any]) -> None:
+        self.name, self.path, self.status, self.step = row["name"], Path(row["path"]), row["status"], row["step"]
+        self.info: dict[str, Any] = info
+        self.config: dict[str, Any] = info["config"]
+        self.steps: int = self.config["steps"]
+        self.algo, self.seed = self.config["algo"], self.config["seed"]
+        self.kind = "agent" if self.config.get("env_id") else "generative"
+        self.target: str = self.config.get("env_id") or str(self.config.get("data"))  # environment id or data set
+        self.task = _base(self.target) if self.kind == "agent" else self.target
+        self.failed = self.status in FAILED
+        self._series: dict[str, np.ndarray] = {}
+        self._read = False
+
+    def series(self, metric: str) -> np.ndarray:
+        """Steps, seconds and finite values of a metric: [3, K]."""
+        file = self.path / "metrics.jsonl"
+        if file.is_file() and not self._read:
+            self._read = True
+            self._series |= _columns(scan(file, b'"eval/'), "eval/")
+        if file.is_file() and metric not in self._series and not metric.startswith("eval/"):
+            self._series |= _columns(scan(file, json.dumps(metric).encode(), SAMPLED_ROWS), metric)
+        return self._series.get(metric, np.empty((3, 0)))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the newest evaluation, or of the newest row that was read."""
+        self.series("eval/")
+        return max((float(series[1, -1]) for series in self._series.values() if series.shape[1]), default=math.nan)
+
+    @property
+    def evaluations(self) -> list[str]:
+        """Names of the eval/... metrics it has."""
+        self.series("eval/")
+        return [name for name in self._series if name.startswith("eval/")]
+
+    def final(self, metric: str, at: int | None) -> float:
+        """The score (see RULES), or that at step `at`; NaN if there is none."""
+        steps, _, values = self.series(metric)
+        end = at or self.steps
+        if not len(steps):
+            return math.nan
+        if metric.startswith("eval/"):
+            return float(values[np.abs(steps - end).argmin()] if at else values[-1])
+        late = (steps > 0.9 * end) & (steps <= end)
+        return float(values[late].mean()) if late.any() else float(values[-1])
+
+
+@dataclass
+class Group:
+    """The seeds of one algorithm, with one set of options, on one task."""
+
+    label: str
+    entries: list[Entry]
+    scored: list[Entry] = field(default_factory=list)  # those that count: they reached the budget, or failed
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # [runs], of `scored`
+
+
+@dataclass
+class Task:
+    """An environment or data set, and the groups that were run on it."""
+
+    name: str
+    kind: str
+    metric: str
+    direction: int
+    at: int | None  # compare at this step instead of the end
+    groups: list[Group]
+    threshold: float | None = None
+    worst: dict[str, float] = field(default_factory=dict)  # by metric: what a failed seed scores
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def budget(self) -> int:
+        """Steps that curves and areas extend to."""
+        return self.at or max(entry.steps for group in self.groups for entry in group.entries)
+
+    def curve(self, entry: Entry, metric: str | None = None) -> np.ndarray:
+        """Steps, seconds and values of a run; a failed one goes on at the worst score: [3, K]."""
+        metric = metric or self.metric
+        points = entry.series(metric)
+        points = points[:, points[0] <= self.budget * 1.01]
+        if entry.failed and metric in self.worst:
+            end, seconds, worst = max(entry.step, 1), entry.seconds, self.worst[metric]
+            after = [[end, max(end, self.budget)], [seconds, seconds], [worst, worst]]
+            points = np.concatenate([points[:, points[0] < end], after], axis=1)
+        return points
+
+    def scores(self, group: Group, metric: str) -> np.ndarray:
+        """Scores of the group's runs that count, [runs]; failed ones have the worst, or none if neither is better."""
+        values = [
+            self.worst.get(metric, math.nan) if entry.failed else entry.final(metric, self.at) for entry in group.scored
+        ]
+        return np.array([value for value in values if math.isfinite(value)])
+
+
+class Comparison(dict[str, Any]):
+    """What `compare` found, as plain values for JSON; `tasks` holds the runs behind it, for pictures."""
+
+    tasks: list[Task]
+
+    def text(self) -> str:
+        """The tables for a terminal."""
+        from rlgen import report
+
+        return report.text(self)
+
+
+def collect(
+    words: Sequence[str] = (), runs_dir: str = "runs", algo: str = "", env: str = "", data: str = ""
+) -> list[Entry]:
+    """The runs that were asked for.
+
+    Args:
+        words: names, directories of a run or of runs, unique prefixes, `last`, globs; none of them takes every run.
+        runs_dir: where names are looked for.
+        algo: only these algorithms; commas and globs, as in the next two.
+        env: only these environments.
+        data: only these data sets.
+
+    Raises:
+        UsageError: a word fits nothing, or nothing is left.
+    """
+    paths: list[Path] = [] if words else _runs_in(Path(runs_dir))
+    for word in words:
+        if any(mark in word for mark in "*?["):
+            names = [path for path in _runs_in(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
+            matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
+            if not matched:
+                raise UsageError(f"{word!r} fits no run in {runs_dir}; see rlgen list runs")
+            paths += matched
+        elif Path(word).is_dir() and not (Path(word) / "config.json").is_file() and _runs_in(Path(word)):
+            paths += _runs_in(Path(word))
+        else:
+            paths.append(runs.find(word, runs_dir))
+    paths = list({path.resolve(): path for path in paths}.values())
+    rows = {Path(row["path"]): row for parent in {path.parent for path in paths} for row in runs.list_runs(parent)}
+    found = []
+    for path in paths:
+        row = rows[path]
+        if row["status"] == "damaged" or None in (row["algo"], row["seed"], row["steps"]):
+            continue
+        if _fits(row["algo"], algo) and _fits(row["env_id"], env) and _fits(row["data"], data):
+            found.append(Entry(row, json.loads((path / "config.json").read_text(encoding="utf-8"))))
+    if not found:
+        asked = " ".join(f"--{name} {value}" for name, value in (("algo", algo), ("env", env), ("data", data)) if value)
+        raise UsageError(f"no run to compare in {runs_dir} {asked}".rstrip() + "; see rlgen list runs")
+    return found
+
+
+def compare(
+    entries: Sequence[Entry],
+    metric: str | None = None,
+    group: Sequence[str] = (),
+    steps: int | None = None,
+    threshold: float | None = None,
+    resamples: int = returns.RESAMPLES,
+) -> Comparison:
+    """Everything that can be said about these runs; `RULES` are the conventions.
+
+    Args:
+        entries: from `collect`.
+        metric: ranked by this; `NAME:higher` or `NAME:lower` where the name does not tell. By default the first of
+            the known scores that every finished run of a task has.
+        group: options that make the groups; by default the algorithm and every option that differs between its runs.
+        steps: score every run at this step instead of at its end.
+        threshold: score to be reached, for steps and time to it; by default the environment's own.
+        resamples: of the bootstrap.
+    """
+    by_task: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_task.setdefault((entry.kind, entry.task), []).append(entry)
+    tasks = [_task(kind, of, metric, group, steps, threshold) for (kind, _), of in by_task.items()]
+    result = Comparison(
+        tasks=[_describe(task, resamples) for task in tasks],
+        aggregates=[found for kind in ("agent", "generative") if (found := _aggregate(tasks, kind, resamples))],
+        refusals=_nothing_shared(tasks),
+        rules=list(RULES),
+        **_origins(entries),
+    )
+    result.tasks = tasks
+    return result
+
+
+def _task(
+    kind: str, entries: list[Entry], metric: str | None, keys: Sequence[str], at: int | None, threshold: float | None
+) -> Task:
+    groups: dict[str, Group] = {}
+    for algo in dict.fromkeys(entry.algo for entry in entries):
+        same = [entry for entry in entries if entry.algo == algo]
+        differing = [key for key, values in _options(same).items() if len(values) > 1]
+        for entry in same:
+            shown = {key: _shown(entry.config.get(key)) for key in (keys or differing)}
+            parts = [f"{key}={value}" if key != "algo" else value for key, value in shown.items()]
+            label = " ".join(parts if keys else [algo, *parts])
+            groups.setdefault(label, Group(label, [])).entries.append(entry)
+    for each in groups.values():
+        each.entries.sort(key=lambda entry: (entry.seed, entry.name))
+        each.scored = [entry for entry in each.entries if entry.failed or entry.step >= (at or entry.steps)]
+    name, _, stated = (metric or "").partition(":")
+    name = name or _default_metric([entry for each in groups.values() for entry in each.scored] or entries)
+    if stated not in ("", "higher", "lower"):
+        raise UsageError(f"--metric {metric}: after the colon comes higher or lower, whichever is better")
+    better = {"higher": 1, "lower": -1}.get(stated) or direction(name)
+    targets = list(dict.fromkeys(entry.target for entry in entries))
+    task = Task(
+        targets[0] if len(targets) == 1 else entries[0].task, kind, name, better, at, list(groups.values()), threshold
+    )
+    if threshold is None and kind == "agent" and name.endswith("episodic_return"):
+        task.threshold = _reward_threshold(targets[0])
+    for each_metric in {name, *(m for entry in entries for m in entry.evaluations)}:
+        sign = better if each_metric == name else direction(each_metric)
+        seen = [entry.final(each_metric, at) for each in task.groups for entry in each.scored]
+        if sign and any(map(math.isfinite, seen)):
+            task.worst[each_metric] = sign * min(sign * value for value in seen if math.isfinite(value))
+    for each in task.groups:
+        each.scores = task.scores(each, name)
+    _judge(task)
+    return task
+
+
+def _judge(task: Task) -> None:
+    """Say why groups cannot be ranked, and what weakens the answer where they can."""
+    refuse, warn = task.refusals.append, task.warnings.append
+    several = len(task.groups) > 1
+    if several and len({entry.target for group in task.groups for entry in group.entries}) > 1:
+        refuse(f"different versions of the environment: {_by_group(task, lambda entry: entry.target)}")
+    if several and not task.direction:
+        refuse(f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower")
+    for key, (prefix, words) in PROTOCOL.items():
+        if several and task.metric.startswith(prefix):
+            values = {_shown(entry.config.get(key)) for group in task.groups for entry in group.entries}
+            if len(values) > 1:
+                by = _by_group(task, lambda entry, key=key: _shown(entry.config.get(key)))
+                refuse(f"different evaluation protocol, {words}: {by}")
+    budgets = {entry.steps for group in task.groups for entry in group.entries}
+    if several and len(budgets) > 1 and not task.at:
+        by = _by_group(task, lambda entry: f"{entry.steps:,}")
+        refuse(f"different step budgets: {by}; --steps {min(budgets)} compares at that step")
+    for group in task.groups:
+        missing = [entry for entry in group.scored if not entry.series(task.metric).size and not entry.failed]
+        if missing and several:
+            has = ", ".join(name for name in _default_metrics(group.entries)) or "no known score"
+            refuse(
+                f"{group.label} does not report {task.metric} (it has {has}): evaluation and training figures differ"
+            )
+        elif several and not len(group.scores):
+            refuse(f"{group.label} has no scored run yet")
+        failed = sum(entry.failed for entry in group.entries)
+        if failed:
+            warn(f"{group.label}: {failed} of {len(group.entries)} seeds failed, counted with the worst score")
+        if rest := [entry for entry in group.entries if entry not in group.scored]:
+            states = ", ".join(f"{entry.name} ({entry.status}, {entry.step / entry.steps:.0%})" for entry in rest[:3])
+            more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
+            warn(f"{group.label}: {len(rest)} unfinished, not scored: {states}{more}")
+        if 0 < len(group.scored) < FEW_SEEDS:
+            seeds = f"{len(group.scored)} seed{'s' * (len(group.scored) > 1)}"
+            warn(f"{group.label}: only {seeds}; take {FEW_SEEDS} or more before believing a difference")
+        seeds = [entry.seed for entry in group.entries]
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            warn(f"{group.label}: seed {', '.join(map(str, twice))} more than once; such runs are not independent")
+        if pooled := [key for key, values in _options(group.entries).items() if len(values) > 1]:
+            warn(f"{group.label} pools runs that differ in {', '.join(pooled)}")
+    machines = {json.dumps(_machine(entry.info)) for group in task.groups for entry in group.entries}
+    if several and len(machines) > 1:
+        warn(f"wall times are of {len(machines)} different machines")
+
+
+def _describe(task: Task, resamples: int) -> dict[str, Any]:
+    """One task as plain values."""
+    described = []
+    for group in task.groups:
+        curves = [task.curve(entry) for entry in group.scored]
+        curves = [curve for curve in curves if curve.shape[1]]
+        row: dict[str, Any] = {
+            "group": group.label,
+            "algo": group.entries[0].algo,
+            "runs": len(group.entries),
+            "seeds": len(group.scored),
+            "failed": sum(entry.failed for entry in group.entries),
+            "unfinished": len(group.entries) - len(group.scored),
+            "running": sum(entry.status == "running" for entry in group.entries),
+            **_statistics(group.scores, resamples),
+            "area": _mean([returns.area_under_curve(curve[0], curve[2], task.budget) for curve in curves]),
+            "steps_per_second": _median([entry.step / max(entry.seconds, 1e-9) for entry in group.scored]),
+            "seconds": _median([entry.seconds for entry in group.scored]),
+        }
+        if task.threshold is not None and task.direction:
+            for axis, what in ((0, "steps"), (1, "seconds")):
+                at = [returns.first_reaching(c[axis], c[2], task.threshold, task.direction) for c in curves]
+                row[f"{what}_to_threshold"] = _median(at)  # over all seeds: infinite if most never reach it
+                row["reached"] = sum(map(math.isfinite, at))
+        names = sorted({task.metric, *(name for entry in group.entries for name in entry.evaluations)})
+        row["metrics"] = {
+            name: {"direction": task.direction if name == task.metric else direction(name), **stats}
+            for name in names
+            if (stats := _statistics(task.scores(group, name), resamples))["iqm"] is not None
+        }
+        described.append(row)
+    ranked = len(task.groups) > 1 and not task.refusals
+    if ranked:
+        described.sort(key=lambda row: -task.direction * row["iqm"])
+    order = {row["group"]: position for position, row in enumerate(described)}
+    task.groups.sort(key=lambda group: order[group.label])
+    return {
+        "task": task.name,
+        "kind": task.kind,
+        "metric": task.metric,
+        "direction": task.direction,
+        "steps": task.budget,
+        "threshold": task.threshold,
+        "worst": task.worst.get(task.metric),
+        "ranked": ranked,
+        "refusals": task.refusals,
+        "warnings": task.warnings,
+        "groups": described,
+        "pairs": _pairs([(group.label, [task.direction * group.scores]) for group in task.groups], resamples)
+        if ranked
+        else [],
+        "differences": {
+            key: {group.label: sorted(_options(group.entries, every=True).get(key, {"-"})) for group in task.groups}
+            for key, values in _options([entry for group in task.groups for entry in group.entries]).items()
+            if len(values) > 1
+        },
+        "runs": [
+            {
+                "run": entry.name,
+                "group": group.label,
+                "seed": entry.seed,
+                "status": entry.status,
+                "step": entry.step,
+                "steps": entry.steps,
+                "seconds": entry.seconds,
+                "last": entry.final(task.metric, task.at),
+                "score": None
+                if entry not in group.scored
+                else task.worst.get(task.metric)
+                if entry.failed
+                else entry.final(task.metric, task.at),
+            }
+            for group in task.groups
+            for entry in group.entries
+        ],
+    }
+
+
+def _aggregate(tasks: list[Task], kind: str, resamples: int) -> dict[str, Any] | None:
+    """Scores over several tasks, each normalised between the worst and the best run on it."""
+    tasks = [task for task in tasks if task.kind == kind]
+    labels = [group.label for group in tasks[0].groups] if tasks else []
+    everywhere = [name for name in labels if all(any(g.label == name for g in task.groups) for task in tasks)]
+    if len(tasks) < 2 or not everywhere:
+        return None
+    result: dict[str, Any] = {
+        "kind": kind,
+        "tasks": [task.name for task in tasks],
+        "refusals": [f"{task.name}: {reason}" for task in tasks for reason in task.refusals],
+        "left_out": sorted({group.label for task in tasks for group in task.groups} - set(everywhere)),
+        "groups": [],
+        "pairs": [],
+    }
+    if result["refusals"] or any(not task.direction for task in tasks):
+        return result
+    result["range"] = {}
+    scores: dict[str, list[np.ndarray]] = {label: [] for label in everywhere}
+    for task in tasks:
+        seen = task.direction * np.concatenate([group.scores for group in task.groups])
+        result["range"][task.name] = [float(task.direction * seen.min()), float(task.direction * seen.max())]
+        for label in everywhere:
+            own = next(group.scores for group in task.groups if group.label == label)
+            if not len(own):
+                result["refusals"].append(f"{task.name}: {label} has no scored run yet")
+                return result
+            scores[label].append(returns.normalise(task.direction * own, seen.min(), seen.max()))
+    for label, of_tasks in scores.items():
+        row: dict[str, Any] = {"group": label, "runs": sum(map(len, of_tasks))}
+        for name, statistic in (
+            ("iqm", returns.pooled_iqm),
+            ("median", returns.median),
+            ("mean", returns.mean),
+            ("optimality_gap", returns.optimality_gap),
+        ):
+            row[name] = _interval(returns.bootstrap(of_tasks, statistic, resamples))
+        row["scores"] = [task.tolist() for task in of_tasks]
+        result["groups"].append(row)
+    result["groups"].sort(key=lambda row: -row["iqm"][0])
+    result["pairs"] = _pairs([(row["group"], scores[row["group"]]) for row in result["groups"]], resamples)
+    return result
+
+
+def _pairs(groups: list[tuple[str, list[np.ndarray]]], resamples: int) -> list[dict[str, Any]]:
+    """Probability of improvement of each over every one that follows; scores with higher the better."""
+    pairs = []
+    for i, (x, of_x) in enumerate(groups):
+        for y, of_y in groups[i + 1 :]:
+            value, low, high = _interval(returns.probability_of_improvement(of_x, of_y, resamples))
+            pairs.append({"x": x, "y": y, "probability": value, "low": low, "high": high})
+    return pairs
+
+
+def _nothing_shared(tasks: list[Task]) -> list[str]:
+    """Why there is nothing to rank, where no two groups were run on the same task."""
+    if len({group.label for task in tasks for group in task.groups}) < 2 or any(len(t.groups) > 1 for t in tasks):
+        return []
+    where = "; ".join(f"{task.name}: {', '.join(group.label for group in task.groups)}" for task in tasks)
+    return [f"no two groups share an environment or data set ({where})"]
+
+
+def _statistics(scores: np.ndarray, resamples: int) -> dict[str, Any]:
+    if not len(scores):
+        return dict.fromkeys(("mean", "median", "iqm", "low", "high"))
+    value, low, high = _interval(returns.bootstrap([scores], resamples=resamples))
+    return {
+        "mean": float(scores.mean()),
+        "median": float(np.median(scores)),
+        "iqm": value,
+        "low": low,
+        "high": high,
+        "scores": scores.tolist(),
+    }
+
+
+def _interval(interval: Interval) -> list[Any]:
+    return [float(value) if math.isfinite(value) else None for value in interval]
+
+
+def _options(entries: Iterable[Entry], every: bool = False) -> dict[str, set[str]]:
+    """Every option that matters, and the values it has in these runs; `-` where a run does not have it."""
+    entries = list(entries)
+    keys = dict.fromkeys(key for entry in entries for key in entry.config if key not in IGNORED)
+    return {key: {_shown(entry.config.get(key)) for entry in entries} for key in keys}
+
+
+def _by_group(task: Task, value: Any) -> str:
+    found = {group.label: sorted({value(entry) for entry in group.entries}) for group in task.groups}
+    return ", ".join(f"{label} {'/'.join(values)}" for label, values in found.items())
+
+
+def _default_metrics(entries: Sequence[Entry]) -> list[str]:
+    """Known scores that all of these runs have."""
+    kinds = {entry.kind for entry in entries}
+    names = [*runs.SCORES, *(["charts/episodic_return"] if "agent" in kinds else ["losses/elbo"])]
+    return [name for name in names if all(entry.series(name).size for entry in entries)]
+
+
+def _default_metric(entries: Sequence[Entry]) -> str:
+    alive = [entry for entry in entries if not entry.failed] or entries
+    found = _default_metrics(alive)
+    shared = [name for name in alive[0].evaluations if all(name in entry.evaluations for entry in alive)]
+    ranked = [name for name in shared if direction(name)]
+    fallback = "eval/episodic_return" if entries[0].kind == "agent" else "eval/nll"
+    return (found or ranked or shared or [fallback])[0]
+
+
+def _reward_threshold(env_id: str) -> float | None:
+    try:
+        import gymnasium
+
+        return gymnasium.spec(env_id).reward_threshold
+    except Exception:  # an environment that is not installed here has no known threshold
+        return None
+
+
+def _origins(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Where the runs came from: their commands, versions, commits and machines."""
+    versions: dict[str, set[str]] = {}
+    for entry in entries:
+        known = {"rlgen": entry.info.get("rlgen_version"), "git": (entry.info.get("git_commit") or "")[:12] or None}
+        for name, version in (known | (entry.info.get("versions") or {})).items():
+            if version:
+                versions.setdefault(name, set()).add(str(version))
+    first = {(entry.algo, entry.target): entry for entry in reversed(entries) if entry.info.get("command")}
+    return {
+        "commands": [entry.info["command"] for entry in reversed(first.values())],
+        "versions": {name: sorted(found) for name, found in versions.items()},
+        "machines": sorted({_machine(entry.info) for entry in entries} - {""}),
+    }
+
+
+def _machine(info: dict[str, Any]) -> str:
+    """Processor cores, GPUs and platform; not the host's name, as reports are passed on."""
+    hardware = info.get("hardware") or {}
+    parts = [f"{hardware['cpu_cores']} CPU cores"] if hardware.get("cpu_cores") else []
+    return ", ".join([*parts, *(hardware.get("gpus") or []), *filter(None, [hardware.get("platform")])])
+
+
+def _columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
+    """Steps, seconds and values of every metric of that prefix: [3, K] each; what is not finite is left out."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name.startswith(prefix) and isinstance(value, (int, float)) and math.isfinite(value):
+                found.setdefault(name, []).append((row["step"], row.get("time", math.nan), value))
+    return {name: np.array(points, dtype=np.float64).T for name, points in found.items()}
+
+
+def _base(env_id: str) -> str:
+    """The environment whatever its version: `ALE/Pong-v5` and `PongNoFrameskip-v4` are both Pong."""
+    return re.sub(r"(NoFrameskip|Deterministic)?(-v\d+)?$", "", env_id.rpartition(":")[2].removeprefix("ALE/"))
+
+
+def _fits(value: str | None, patterns: str) -> bool:
+    return not patterns or any(fnmatch.fnmatch(value or "", pattern.strip()) for pattern in patterns.split(","))
+
+
+def _runs_in(directory: Path) -> list[Path]:
+    return sorted(path.parent for path in directory.glob("*/config.json"))
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None
