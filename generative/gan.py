@@ -34,7 +34,7 @@ class Config:
 
     batch_size: int = 64  # images in a gradient step of each network, in [1, inf)
     width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, inf)
-    hidden: int = 256  # units of the linear layer between the smallest feature map and latent or logit, in [1, inf)
+    num_hidden: int = 256  # units of the linear layer between the smallest feature map and latent or logit, in [1, inf)
     latent: int = 64  # size of the latent, in [1, inf)
     g_lr: float = 1e-3  # Adam's step size for the generator at the start, in (0, inf)
     d_lr: float = 1e-3  # Adam's step size for the discriminator at the start, in (0, inf)
@@ -113,8 +113,8 @@ class GAN(Generative):
     def __init__(self, cfg: Config, spec: ImageSpec) -> None:
         super().__init__(cfg)
         self.collect = cfg.batch_size
-        self.g = Generator(spec.shape, cfg.width, cfg.hidden, cfg.latent)
-        self.d = Discriminator(spec.shape, cfg.width, cfg.hidden)
+        self.g = Generator(spec.shape, cfg.width, cfg.num_hidden, cfg.latent)
+        self.d = Discriminator(spec.shape, cfg.width, cfg.num_hidden)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         betas = (cfg.beta1, cfg.beta2)
         self.g_optimizer = torch.optim.Adam(self.g.parameters(), lr=cfg.g_lr, betas=betas)

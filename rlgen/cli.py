@@ -85,6 +85,23 @@ class Show:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Compare runs: which algorithm is better, by how much, and how sure; says so where it cannot be told."""
+
+    run: tuple[str, ...] = ()  # names, directories, unique prefixes, globs, or last (none: every run)
+    group: str = ""  # options that make the groups, with commas (none: algo, and every option that differs)
+    algo: str = ""  # only these algorithms, with commas, also globs
+    env: str = ""  # only these environments, the same way
+    data: str = ""  # only these data sets, the same way
+    metric: str | None = None  # ranked by this, NAME:higher or NAME:lower if need be (None: the first score all have)
+    steps: int | None = None  # score every run at this step (None: at its end); in [1, 10**12]
+    threshold: float | None = None  # score to reach, for the steps and time to it (None: the environment's own)
+    out: tuple[str, ...] = ()  # files to write: .html, .md, .csv, .json, .png; several with blanks or commas
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Check the installation and the machine."""
 
@@ -206,6 +223,18 @@ def _show(args: dict[str, Any]) -> dict[str, Any]:
     return about | {"metrics": metrics, **run.info, "commands": commands}
 
 
+def _compare(args: dict[str, Any]) -> Any:
+    from rlgen import compare, report
+
+    out = [path for text in args["out"] for path in text.split(",") if path]
+    report.check(out)
+    entries = compare.collect(args["run"], args["runs_dir"], args["algo"], args["env"], args["data"])
+    group = [key.strip() for key in args["group"].split(",") if key.strip()]
+    result = compare.compare(entries, args["metric"], group, args["steps"], args["threshold"])
+    report.write(result, out)
+    return result
+
+
 def _doctor(args: dict[str, Any]) -> dict[str, Any]:
     return installed.report(**args)
 
@@ -216,6 +245,7 @@ COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "sample": (Sample, _sample),
     "list": (List, _list),
     "show": (Show, _show),
+    "compare": (Compare, _compare),
     "doctor": (Doctor, _doctor),
 }
 
@@ -296,6 +326,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _text(result: Any) -> str:
     if isinstance(result, str):
         return result
+    if hasattr(result, "text"):  # a comparison
+        return result.text()
     if isinstance(result, list):
         columns = [key for key in result[0] if key != "path"] if result else []
         return _table(columns, [[_cell(row[key]) for key in columns] for row in result]) if result else "none"

@@ -6,14 +6,11 @@ options differ are different groups. `RULES` says what counts as a score; every 
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from rlgen import runs
 from rlgen.errors import UsageError
 from rlgen.metrics import returns
 from rlgen.metrics.returns import Interval
+from rlgen.reading import Entry
 
 RULES = (
     "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics).",
@@ -34,7 +32,6 @@ RULES = (
     "Area: mean height of the learning curve over the step budget, in units of the score.",
 )
 FEW_SEEDS = 5
-FAILED = ("diverged", "failed")
 DIRECTIONS = runs.SCORES | {  # 1: higher is better, -1: lower, 0: neither
     "charts/episodic_return": 1,
     "charts/SPS": 1,
@@ -58,98 +55,12 @@ PROTOCOL = {  # options that change what a score means: the metrics they matter 
     "frame_skip": ("", "frame skip"),
     "max_episode_steps": ("", "episode length limit"),
 }
-SAMPLED_ROWS = 2_000  # of a run, where the metric is in every row
 
 
 def direction(metric: str) -> int:
     """1 if higher is better, -1 if lower, 0 if neither is known: by name, else by the words in it."""
     words = set(re.split(r"[/_.\-]", metric.lower()))
     return DIRECTIONS.get(metric, -1 if words & LOWER else 1 if words & HIGHER else 0)
-
-
-def scan(path: Path, needle: bytes, limit: int | None = None, chunk_size: int = 1 << 20) -> Iterator[dict[str, Any]]:
-    """Rows of a metrics.jsonl that hold `needle`; the others are never parsed.
-
-    Args:
-        path: the file; a torn last line is skipped.
-        needle: what the line must contain, such as b'"eval/'.
-        limit: about so many rows at most, evenly spaced in the file; None takes all.
-        chunk_size: bytes read at once.
-    """
-    with open(path, "rb") as file:
-        stride = file.seek(0, 2) // limit if limit else 0
-        file.seek(0)
-        begin, rest, resume_at = 0, b"", 0  # offset in the file of what `text` starts with
-        while block := file.read(chunk_size):
-            text = rest + block
-            end = text.rfind(b"\n") + 1
-            at = max(0, resume_at - begin)
-            while (hit := text.find(needle, at, end)) >= 0:
-                start, stop = text.rfind(b"\n", 0, hit) + 1, text.find(b"\n", hit) + 1
-                at = max(stop, start + stride)
-                resume_at = begin + at
-                try:
-                    row = json.loads(text[start:stop])
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and "step" in row:
-                    yield row
-            begin, rest = begin + end, text[end:]
-
-
-class Entry:
-    """One run, as far as a comparison reads it: metrics are read when first asked for.
-
-    Args:
-        row: of `runs.list_runs`.
-        info: config.json, whole.
-    """
-
-    def __init__(self, row: dict[str, Any], info: dict[str, Any]) -> None:
-        self.name, self.path, self.status, self.step = row["name"], Path(row["path"]), row["status"], row["step"]
-        self.info: dict[str, Any] = info
-        self.config: dict[str, Any] = info["config"]
-        self.steps: int = self.config["steps"]
-        self.algo, self.seed = self.config["algo"], self.config["seed"]
-        self.kind = "agent" if self.config.get("env_id") else "generative"
-        self.target: str = self.config.get("env_id") or str(self.config.get("data"))  # environment id or data set
-        self.task = _base(self.target) if self.kind == "agent" else self.target
-        self.failed = self.status in FAILED
-        self._series: dict[str, np.ndarray] = {}
-        self._read = False
-
-    def series(self, metric: str) -> np.ndarray:
-        """Steps, seconds and finite values of a metric: [3, K]."""
-        file = self.path / "metrics.jsonl"
-        if file.is_file() and not self._read:
-            self._read = True
-            self._series |= _columns(scan(file, b'"eval/'), "eval/")
-        if file.is_file() and metric not in self._series and not metric.startswith("eval/"):
-            self._series |= _columns(scan(file, json.dumps(metric).encode(), SAMPLED_ROWS), metric)
-        return self._series.get(metric, np.empty((3, 0)))
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the newest evaluation, or of the newest row that was read."""
-        self.series("eval/")
-        return max((float(series[1, -1]) for series in self._series.values() if series.shape[1]), default=math.nan)
-
-    @property
-    def evaluations(self) -> list[str]:
-        """Names of the eval/... metrics it has."""
-        self.series("eval/")
-        return [name for name in self._series if name.startswith("eval/")]
-
-    def final(self, metric: str, at: int | None) -> float:
-        """The score (see RULES), or that at step `at`; NaN if there is none."""
-        steps, _, values = self.series(metric)
-        end = at or self.steps
-        if not len(steps):
-            return math.nan
-        if metric.startswith("eval/"):
-            return float(values[np.abs(steps - end).argmin()] if at else values[-1])
-        late = (steps > 0.9 * end) & (steps <= end)
-        return float(values[late].mean()) if late.any() else float(values[-1])
 
 
 @dataclass
@@ -213,48 +124,6 @@ class Comparison(dict[str, Any]):
         return report.text(self)
 
 
-def collect(
-    words: Sequence[str] = (), runs_dir: str = "runs", algo: str = "", env: str = "", data: str = ""
-) -> list[Entry]:
-    """The runs that were asked for.
-
-    Args:
-        words: names, directories of a run or of runs, unique prefixes, `last`, globs; none of them takes every run.
-        runs_dir: where names are looked for.
-        algo: only these algorithms; commas and globs, as in the next two.
-        env: only these environments.
-        data: only these data sets.
-
-    Raises:
-        UsageError: a word fits nothing, or nothing is left.
-    """
-    paths: list[Path] = [] if words else _runs_in(Path(runs_dir))
-    for word in words:
-        if any(mark in word for mark in "*?["):
-            names = [path for path in _runs_in(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
-            matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
-            if not matched:
-                raise UsageError(f"{word!r} fits no run in {runs_dir}; see rlgen list runs")
-            paths += matched
-        elif Path(word).is_dir() and not (Path(word) / "config.json").is_file() and _runs_in(Path(word)):
-            paths += _runs_in(Path(word))
-        else:
-            paths.append(runs.find(word, runs_dir))
-    paths = list({path.resolve(): path for path in paths}.values())
-    rows = {Path(row["path"]): row for parent in {path.parent for path in paths} for row in runs.list_runs(parent)}
-    found = []
-    for path in paths:
-        row = rows[path]
-        if row["status"] == "damaged" or None in (row["algo"], row["seed"], row["steps"]):
-            continue
-        if _fits(row["algo"], algo) and _fits(row["env_id"], env) and _fits(row["data"], data):
-            found.append(Entry(row, json.loads((path / "config.json").read_text(encoding="utf-8"))))
-    if not found:
-        asked = " ".join(f"--{name} {value}" for name, value in (("algo", algo), ("env", env), ("data", data)) if value)
-        raise UsageError(f"no run to compare in {runs_dir} {asked}".rstrip() + "; see rlgen list runs")
-    return found
-
-
 def compare(
     entries: Sequence[Entry],
     metric: str | None = None,
@@ -266,7 +135,7 @@ def compare(
     """Everything that can be said about these runs; `RULES` are the conventions.
 
     Args:
-        entries: from `collect`.
+        entries: from `reading.collect`.
         metric: ranked by this; `NAME:higher` or `NAME:lower` where the name does not tell. By default the first of
             the known scores that every finished run of a task has.
         group: options that make the groups; by default the algorithm and every option that differs between its runs.
@@ -589,29 +458,6 @@ def _machine(info: dict[str, Any]) -> str:
     hardware = info.get("hardware") or {}
     parts = [f"{hardware['cpu_cores']} CPU cores"] if hardware.get("cpu_cores") else []
     return ", ".join([*parts, *(hardware.get("gpus") or []), *filter(None, [hardware.get("platform")])])
-
-
-def _columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
-    """Steps, seconds and values of every metric of that prefix: [3, K] each; what is not finite is left out."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows:
-        for name, value in row.items():
-            if name.startswith(prefix) and isinstance(value, (int, float)) and math.isfinite(value):
-                found.setdefault(name, []).append((row["step"], row.get("time", math.nan), value))
-    return {name: np.array(points, dtype=np.float64).T for name, points in found.items()}
-
-
-def _base(env_id: str) -> str:
-    """The environment whatever its version: `ALE/Pong-v5` and `PongNoFrameskip-v4` are both Pong."""
-    return re.sub(r"(NoFrameskip|Deterministic)?(-v\d+)?$", "", env_id.rpartition(":")[2].removeprefix("ALE/"))
-
-
-def _fits(value: str | None, patterns: str) -> bool:
-    return not patterns or any(fnmatch.fnmatch(value or "", pattern.strip()) for pattern in patterns.split(","))
-
-
-def _runs_in(directory: Path) -> list[Path]:
-    return sorted(path.parent for path in directory.glob("*/config.json"))
 
 
 def _shown(value: Any) -> str:
