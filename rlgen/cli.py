@@ -224,11 +224,11 @@ def _show(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compare(args: dict[str, Any]) -> Any:
-    from rlgen import compare, report
+    from rlgen import compare, reading, report
 
     out = [path for text in args["out"] for path in text.split(",") if path]
     report.check(out)
-    entries = compare.collect(args["run"], args["runs_dir"], args["algo"], args["env"], args["data"])
+    entries = reading.collect(args["run"], args["runs_dir"], args["algo"], args["env"], args["data"])
     group = [key.strip() for key in args["group"].split(",") if key.strip()]
     result = compare.compare(entries, args["metric"], group, args["steps"], args["threshold"])
     report.write(result, out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from rlgen.metrics import returns
 from rlgen.metrics.returns import Interval
 from rlgen.reading import Entry
 
+FEW_SEEDS = 5
 RULES = (
     "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics).",
     "A seed that diverged or failed counts: its score is the worst of any run on the same task, and so is the rest of "
@@ -28,10 +29,11 @@ RULES = (
     "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
     "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
     f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
-    "P(X > Y): probability that a run of X beats a run of Y, ties one half (Mann-Whitney); averaged over tasks.",
+    "P(X > Y): probability that a run of X beats a run of Y, ties one half (Mann-Whitney); averaged over tasks. No "
+    f"verdict under {FEW_SEEDS} seeds a side, where chance alone often separates two groups.",
     "Area: mean height of the learning curve over the step budget, in units of the score.",
 )
-FEW_SEEDS = 5
+ARROWS = {1: " \N{UPWARDS ARROW}", -1: " \N{DOWNWARDS ARROW}", 0: ""}  # higher, lower is better
 DIRECTIONS = runs.SCORES | {  # 1: higher is better, -1: lower, 0: neither
     "charts/episodic_return": 1,
     "charts/SPS": 1,
@@ -97,7 +99,8 @@ class Task:
         """Steps, seconds and values of a run; a failed one goes on at the worst score: [3, K]."""
         metric = metric or self.metric
         points = entry.series(metric)
-        points = points[:, points[0] <= self.budget * 1.01]
+        if self.at:
+            points = points[:, points[0] <= self.at]
         if entry.failed and metric in self.worst:
             end, seconds, worst = max(entry.step, 1), entry.seconds, self.worst[metric]
             after = [[end, max(end, self.budget)], [seconds, seconds], [worst, worst]]
@@ -205,8 +208,8 @@ def _judge(task: Task) -> None:
         refuse(f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower")
     for key, (prefix, words) in PROTOCOL.items():
         if several and task.metric.startswith(prefix):
-            values = {_shown(entry.config.get(key)) for group in task.groups for entry in group.entries}
-            if len(values) > 1:
+            reporting = [entry for group in task.groups for entry in group.entries if entry.series(task.metric).size]
+            if len({_shown(entry.config.get(key)) for entry in reporting}) > 1:
                 by = _by_group(task, lambda entry, key=key: _shown(entry.config.get(key)))
                 refuse(f"different evaluation protocol, {words}: {by}")
     budgets = {entry.steps for group in task.groups for entry in group.entries}
@@ -216,10 +219,8 @@ def _judge(task: Task) -> None:
     for group in task.groups:
         missing = [entry for entry in group.scored if not entry.series(task.metric).size and not entry.failed]
         if missing and several:
-            has = ", ".join(name for name in _default_metrics(group.entries)) or "no known score"
-            refuse(
-                f"{group.label} does not report {task.metric} (it has {has}): evaluation and training figures differ"
-            )
+            has = ", ".join([*_known_metrics(missing)] or missing[0].evaluations[:4]) or "no metric that is known"
+            refuse(f"{group.label} does not report {task.metric}; it has {has}")
         elif several and not len(group.scores):
             refuse(f"{group.label} has no scored run yet")
         failed = sum(entry.failed for entry in group.entries)
@@ -232,8 +233,8 @@ def _judge(task: Task) -> None:
         if 0 < len(group.scored) < FEW_SEEDS:
             seeds = f"{len(group.scored)} seed{'s' * (len(group.scored) > 1)}"
             warn(f"{group.label}: only {seeds}; take {FEW_SEEDS} or more before believing a difference")
-        seeds = [entry.seed for entry in group.entries]
-        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        used = [entry.seed for entry in group.entries]
+        if twice := sorted({seed for seed in used if used.count(seed) > 1}):
             warn(f"{group.label}: seed {', '.join(map(str, twice))} more than once; such runs are not independent")
         if pooled := [key for key, values in _options(group.entries).items() if len(values) > 1]:
             warn(f"{group.label} pools runs that differ in {', '.join(pooled)}")
@@ -370,7 +371,8 @@ def _pairs(groups: list[tuple[str, list[np.ndarray]]], resamples: int) -> list[d
     for i, (x, of_x) in enumerate(groups):
         for y, of_y in groups[i + 1 :]:
             value, low, high = _interval(returns.probability_of_improvement(of_x, of_y, resamples))
-            pairs.append({"x": x, "y": y, "probability": value, "low": low, "high": high})
+            seeds = min(map(len, (*of_x, *of_y)))  # on the task with fewest, of the one with fewer
+            pairs.append({"x": x, "y": y, "probability": value, "low": low, "high": high, "seeds": seeds})
     return pairs
 
 
@@ -412,20 +414,19 @@ def _by_group(task: Task, value: Any) -> str:
     return ", ".join(f"{label} {'/'.join(values)}" for label, values in found.items())
 
 
-def _default_metrics(entries: Sequence[Entry]) -> list[str]:
-    """Known scores that all of these runs have."""
-    kinds = {entry.kind for entry in entries}
-    names = [*runs.SCORES, *(["charts/episodic_return"] if "agent" in kinds else ["losses/elbo"])]
-    return [name for name in names if all(entry.series(name).size for entry in entries)]
+def _known_metrics(entries: Sequence[Entry]) -> Iterator[str]:
+    """Known scores that all of these runs have, the best first; lazily, as reading a training metric takes time."""
+    names = [*runs.SCORES, "charts/episodic_return" if entries[0].kind == "agent" else "losses/elbo"]
+    return (name for name in names if all(entry.series(name).size for entry in entries))
 
 
 def _default_metric(entries: Sequence[Entry]) -> str:
-    alive = [entry for entry in entries if not entry.failed] or entries
-    found = _default_metrics(alive)
+    """The first known score that every run has, failed ones aside; else an evaluation figure that they share."""
+    alive = [entry for entry in entries if not entry.failed] or list(entries)
     shared = [name for name in alive[0].evaluations if all(name in entry.evaluations for entry in alive)]
     ranked = [name for name in shared if direction(name)]
-    fallback = "eval/episodic_return" if entries[0].kind == "agent" else "eval/nll"
-    return (found or ranked or shared or [fallback])[0]
+    fallback = "eval/episodic_return" if alive[0].kind == "agent" else "eval/nll"
+    return next(_known_metrics(alive), (ranked or shared or [fallback])[0])
 
 
 def _reward_threshold(env_id: str) -> float | None:
