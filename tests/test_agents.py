@@ -145,8 +145,8 @@ def count_updates(num_envs: int, steps: int, **options: Any) -> list[tuple[int, 
 @pytest.mark.parametrize(("train_every", "gradient_steps"), [(4, 1), (16, 8), (1, 1), (2, 3)])
 def test_updates_per_step_do_not_depend_on_the_number_of_envs(train_every: int, gradient_steps: int) -> None:
     options = {"learning_starts": 64, "train_every": train_every, "gradient_steps": gradient_steps}
-    one, eight = dict(count_updates(1, 512, **options)), dict(count_updates(8, 512, **options))
-    assert one[512] == eight[512] == (512 - 64) // train_every * gradient_steps
+    one, eight = dict(count_updates(1, 192, **options)), dict(count_updates(8, 192, **options))
+    assert one[192] == eight[192] == (192 - 64) // train_every * gradient_steps
     assert all(one[step] == num for step, num in eight.items()), "at every step on the way, too"
 
 
@@ -184,7 +184,7 @@ def test_each_environment_has_a_coin_of_its_own() -> None:
 
 
 def test_q_learning_refuses_continuous_actions() -> None:
-    with pytest.raises(UsageError, match="Toy-v0.*continuous.*reinforce.*ppo"):
+    with pytest.raises(UsageError, match=r"Toy-v0.*continuous.*reinforce.*ppo"):
         make(dqn, make_spec(num_actions=None))
 
 
@@ -258,20 +258,23 @@ def test_the_first_minibatch_has_a_ratio_of_one(num_actions: int | None) -> None
 
 
 def clipped(ratio: list[float], advantage: list[float]) -> tuple[float, list[float], Batch]:
-    """Policy loss of hand-made ratios, its slope in each ratio, and the metrics; clip 0.2 and advantages kept as given."""
+    """Policy loss of hand-made ratios, its slope in each log-ratio, and the metrics; the clip is at 0.2."""
     agent = make(ppo, make_spec(), clip_coef=0.2, value_coef=0.0)
     log_prob = torch.tensor(ratio).log().requires_grad_()
-    agent.distribution = lambda logits: type(
-        "Fixed", (), {"log_prob": lambda _, a: log_prob, "entropy": lambda _: a0}
-    )()
-    a0 = torch.zeros(len(ratio))
+    zeros = torch.zeros(len(ratio))
+
+    class Fixed(Categorical):
+        def log_prob(self, action: Tensor) -> Tensor:
+            return log_prob
+
+    agent.distribution = Fixed
     batch = {
         "obs": STATE[[0] * len(ratio)],
         "action": torch.zeros(len(ratio), dtype=torch.int64),
         "log_prob": torch.zeros(len(ratio)),
         "advantage": torch.tensor(advantage),
-        "return": a0,
-        "value": a0,
+        "return": zeros,
+        "value": zeros,
         "valid": torch.ones(len(ratio), dtype=torch.bool),
     }
     loss, metrics = agent.loss(agent, batch)
@@ -330,7 +333,7 @@ def test_rollouts_are_completed_by_the_value_of_the_last_observation(module: Any
 
 
 def test_a_batch_larger_than_the_rollout_is_refused() -> None:
-    with pytest.raises(UsageError, match="batch_size 64 .* rollout_steps 32"):
+    with pytest.raises(UsageError, match=r"batch_size 64 .* rollout_steps 32"):
         make(ppo, make_spec(), batch_size=64, rollout_steps=32)
 
 
