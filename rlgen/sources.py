@@ -137,8 +137,10 @@ class EnvSource:
             (van Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still
             weighed more than 1 % (gamma^k > 0.01) are left out of both.
         """
-        num_envs = 1 if render else min(num_episodes, 10)
-        vectorization = "native" if self.vectorization == "native" else "sync"
+        num_envs = 1 if render else min(num_episodes, 50)
+        vectorization = (
+            "sync" if self.vectorization == "async" or (render and self.vectorization == "auto") else self.vectorization
+        )
         envs = make_envs(self.env_id, num_envs, vectorization, seed, render_mode="rgb_array" if render else None)
         quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
         returns: list[float] = []
