@@ -79,7 +79,7 @@ class PPO(Agent):
         rollout = self.with_advantage(buffer.drain())
         for _ in range(self.cfg.num_epochs):
             yield from minibatches(rollout, self.batch_size, 1, self.generator)
-            if self.cfg.target_kl and self.last_kl.item() > self.cfg.target_kl:  # the one wait for the device an epoch
+            if self.cfg.target_kl and self.last_kl > self.cfg.target_kl:  # waits for the device, once an epoch
                 return
 
     @torch.no_grad()

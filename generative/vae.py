@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rlgen.buffer import Buffer
@@ -49,7 +49,7 @@ class VAE(Generative):
 
     Config = Config
 
-    def __init__(self, cfg: Config, spec: ImageSpec) -> None:
+    def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
         self.shape = spec.shape  # (C, H, W)
         self.collect = cfg.batch_size
@@ -95,7 +95,7 @@ class VAE(Generative):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Means of the pixels for the posterior means of `images`; both [B, C, H, W], uint8 in, float32 in [0, 1] out."""
+        """Pixel means for the posterior means of `images`: [B, C, H, W] uint8 -> [B, C, H, W] float32 in [0, 1]."""
         mean, _ = self.encoder(images.flatten(1) / 255).chunk(2, -1)  # [B, Z]
         return self.decoder(mean).sigmoid().unflatten(-1, self.shape)
 
@@ -141,7 +141,7 @@ def binarise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
-    """log p(image | latent) of Bernoulli pixels: [..., D] -> [...], in nats."""
+    """Log p(image | latent) of Bernoulli pixels: [..., D] -> [...], in nats."""
     return -binary_cross_entropy_with_logits(logits, image.expand_as(logits), reduction="none").sum(-1)
 
 

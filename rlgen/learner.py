@@ -71,7 +71,8 @@ class Learner(nn.Module):
         params = [p for group in optimizer.param_groups for p in group["params"]]
         value, metrics = loss(self, batch)
         for param, grad in zip(params, torch.autograd.grad(value, params), strict=True):
-            param.grad = grad
+            same = grad.stride() == param.stride()  # fused optimizers pair entries by their place in memory
+            param.grad = grad if same else torch.empty_like(param).copy_(grad)
         if max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
         optimizer.step()

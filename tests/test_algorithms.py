@@ -34,7 +34,14 @@ def tiny(algo: str, runs_dir: Path, **more: Any) -> dict[str, Any]:
     algorithm = registry.find(algo)
     options = config.options(algorithm)
     given = {key: value for key, value in TINY.items() if key in options}
-    given |= {"steps": 1200, "runs_dir": str(runs_dir), "wandb": "disabled", "no_preset": True, "device": "cpu", "threads": 1}
+    given |= {
+        "steps": 1200,
+        "runs_dir": str(runs_dir),
+        "wandb": "disabled",
+        "no_preset": True,
+        "device": "cpu",
+        "threads": 1,
+    }
     given |= {"log_every": 100, "eval_every": 400, "checkpoint_every": 300} | more
     return config.resolve(algo, given).config
 
