@@ -173,14 +173,13 @@ def test_gan_learns_both_of_two_images():
     images = torch.full((2, 1, 8, 8), 40, dtype=torch.uint8)
     images[0, :, :, 4:] = 210
     images[1, :, 4:, :] = 210
-    learner = make(
-        gan, (1, 8, 8), width=8, num_hidden=64, latent=8, batch_size=32, ema_half_life=2000, g_lr=1e-3, d_lr=1e-3
-    )
-    train(learner, images, 500)
+    learner = make(gan, (1, 8, 8), width=8, num_hidden=64, latent=8, batch_size=32, ema_half_life=2000)
+    train(learner, images, 600)
     sample = learner.sample(200, seed=0)  # [B, 1, 8, 8]
     distance = (sample[:, None] - images / 255).abs().mean((2, 3, 4))  # [B, 2]
-    assert distance.min(1).values.mean() < 0.08
-    assert 0.2 < (distance.argmin(1) == 0).float().mean() < 0.8
+    assert (distance.min(0).values < 0.08).all(), "each image is drawn; the mean of both is 0.17 away from either"
+    assert 0.25 < (distance.argmin(1) == 0).float().mean() < 0.75, "about as often as the other"
+    assert torch.allclose(sample.mean(0), (images / 255).mean(0), atol=0.1)
 
 
 def test_each_player_moves_alone():
