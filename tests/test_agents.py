@@ -238,7 +238,7 @@ def test_a_continuous_target_is_found(module: Any, options: dict[str, Any]) -> N
     """The nearer to 0.7 in state 0 and to -0.5 in state 1, the better."""
     agent = make(module, make_spec(num_actions=None, num_envs=2), **options)
     target = torch.tensor([[0.7], [-0.5]])
-    action = solve(agent, STATE, lambda action: -(action - target).square().squeeze(-1), 150)
+    action = solve(agent, STATE, lambda action: -(action - target).square().squeeze(-1), 60)
     torch.testing.assert_close(action, target, atol=0.15, rtol=0)
 
 
