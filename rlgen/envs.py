@@ -442,6 +442,22 @@ class Envs:
             self.obs = self._reset(resets) if np.count_nonzero(resets) else np.array(obs, self._dtype)
         return np.array_equal(self.obs, _unpack(state["obs"]))
 
+    def render(self) -> np.ndarray:
+        """What the first environment looks like now, uint8 [H, W, 3]; it was made with `render_mode="rgb_array"`.
+
+        Raises:
+            MissingExtraError: the package that draws it is not installed.
+        """
+        try:
+            frames: Any = self.vector_env.render()
+        except (gym.error.DependencyNotInstalled, ImportError) as error:
+            raise MissingExtraError(
+                f'pictures of {self.spec.env_id!r} need a package: pip install "rlgen[video]"'
+            ) from error
+        if frames is None or frames[0] is None:
+            raise UsageError(f"environment {self.spec.env_id!r} draws no pictures (render_mode rgb_array)")
+        return frames[0]
+
     def close(self) -> None:
         """Close the environments; worker processes are killed if they must be."""
         has_workers = isinstance(self.vector_env.unwrapped, AsyncVectorEnv)

@@ -95,7 +95,7 @@ def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bo
 
 
 def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
-    figure = "eval/episodic_return" if isinstance(learner, Agent) else "losses/elbo"
+    figure = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     with run.running():
         log = RunLog(run, run.config["wandb"], figure, quiet=quiet)
         try:

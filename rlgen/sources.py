@@ -152,8 +152,7 @@ class EnvSource:
         try:
             while len(returns) < num_episodes:
                 if render and not returns:
-                    rendered: Any = envs.vector_env.render()  # a tuple, one frame an environment
-                    frames.append(rendered[0])
+                    frames.append(envs.render())
                 acted = learner.act(self._upload(envs.obs), greedy=True)
                 step = envs.step(acted["action"].numpy(force=True))
                 ended = step.terminated | step.truncated

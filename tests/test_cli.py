@@ -219,7 +219,7 @@ def test_an_agent_all_the_way(rlgen, trained):
 
     code, out, _ = rlgen("show", "agent", "--json", *where)
     shown = json.loads(out)
-    assert code == 0 and shown["step"] == shown["steps"] == 300 and shown["checkpoints"][-1] == 300
+    assert code == 0 and shown["steps"] == 300 <= shown["step"] == shown["checkpoints"][-1] < 310
     assert shown["config"]["env_id"] == "CartPole-v1" and shown["command"].startswith("rlgen train dqn ")
     assert "charts/episodic_return" in shown["metrics"] and any("rlgen eval" in line for line in shown["commands"])
     assert "rlgen eval" in rlgen("show", "agent", *where)[1]
@@ -230,7 +230,7 @@ def test_an_agent_all_the_way(rlgen, trained):
     assert code == 4 and err.startswith("error: ") and err.count("\n") == 1
 
     assert rlgen("resume", "agent", "--steps", "400", *where)[0] == 0
-    assert json.loads(rlgen("show", "agent", "--json", *where)[1])["step"] == 400
+    assert json.loads(rlgen("show", "agent", "--json", *where)[1])["step"] in range(400, 410)
 
 
 def test_a_generative_model_all_the_way(rlgen, trained, tmp_path):

@@ -3,12 +3,14 @@
 import math
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from rlgen.buffer import Buffer
 from rlgen.datasets import ImageData
+from rlgen.errors import MissingExtraError
 from rlgen.learner import Agent, Generative
 from rlgen.sources import EnvSource, ImageSource, realised
 
@@ -61,6 +63,28 @@ def test_evaluation_counts_whole_episodes_and_repeats() -> None:
     assert source.play(Constant(), 7, seed=6)["returns"] != one["returns"]
     metrics = source.evaluate(Constant())
     assert 8 <= metrics["eval/episodic_return"] <= 11
+    source.close()
+
+
+def test_a_video_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rlgen eval --video` once ended in a traceback where pygame was not installed."""
+
+    def render(self: gym.vector.SyncVectorEnv) -> None:
+        raise gym.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr(gym.vector.SyncVectorEnv, "render", render)
+    source = EnvSource("CartPole-v1", 1, "sync", 0, 1, CPU)
+    with pytest.raises(MissingExtraError, match=r"pip install \"rlgen\[video\]\""):
+        source.play(Constant(), 1, seed=0, render=True)
+    source.close()
+
+
+def test_a_video_has_a_frame_for_every_step() -> None:
+    pytest.importorskip("pygame")
+    source = EnvSource("CartPole-v1", 1, "sync", 0, 1, CPU)
+    result = source.play(Constant(), 1, seed=0, render=True)
+    assert len(result["frames"]) == result["returns"][0]
+    assert result["frames"][0].dtype == np.uint8 and result["frames"][0].shape[2] == 3
     source.close()
 
 
