@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import torch
 from rlgen import config as configs
 from rlgen import datasets, registry, runs
 from rlgen.buffer import Buffer
+from rlgen.envs import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.learner import Agent, Generative, Learner
 from rlgen.log import RunLog
 from rlgen.loop import train as train_loop
-from rlgen.sources import EVAL_SEED, EnvSource, ImageSource
+from rlgen.sources import EVAL_SEED, EnvSource, ImageSource, ImageSpec
 from rlgen.speed import pick_device, set_threads
 
 
@@ -29,30 +31,33 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     Args:
         config: flat; the run's options, the algorithm's options, and `algo`.
     """
-    algorithm: Any = registry.load(config["algo"])
-    device = pick_device(config["device"])
-    source: EnvSource | ImageSource
-    if issubclass(algorithm, Agent):
-        source = EnvSource(
-            config["env_id"],
-            config["num_envs"],
-            config["vectorization"],
-            config["seed"],
-            config["eval_episodes"],
-            device,
-        )
-    else:
-        source = ImageSource(datasets.load(config["data"], config["data_dir"]), device)
-    seed_everything(config["seed"])
+    source = build_source(config)
     try:
-        with torch.device(device):
-            learner = algorithm(configs.algorithm_config(algorithm, config), source.spec)
-            convolutional = any(isinstance(module, torch.nn.Conv2d) for module in learner.modules())
-            set_threads(config["threads"], convolutional)
-            return learner, source, learner.make_buffer()
+        learner = build_learner(config, source.spec)
+        return learner, source, learner.make_buffer()
     except BaseException:
         source.close()
         raise
+
+
+def build_source(config: dict[str, Any]) -> Any:
+    """The run's environments, or its data set."""
+    device = pick_device(config["device"])
+    if not issubclass(registry.load(config["algo"]), Agent):
+        return ImageSource(datasets.load(config["data"], config["data_dir"]), device)
+    return EnvSource(
+        config["env_id"], config["num_envs"], config["vectorization"], config["seed"], config["eval_episodes"], device
+    )
+
+
+def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
+    """The run's learner, seeded, on its device."""
+    algorithm: Any = registry.load(config["algo"])
+    seed_everything(config["seed"])
+    with torch.device(pick_device(config["device"])):
+        learner = algorithm(configs.algorithm_config(algorithm, config), spec)
+    set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
+    return learner
 
 
 def seed_everything(seed: int) -> None:
@@ -80,7 +85,7 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: b
     """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
     learner, source, buffer = build(config)
     with closing(source):
-        run = runs.Run.create(config["runs_dir"], config["name"], config, command)
+        run = runs.Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         _go(run, learner, source, buffer, quiet)
     return run
 
@@ -116,21 +121,19 @@ def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> L
         runs_dir: where names are looked for.
         checkpoint: `last`, `best`, or a step.
     """
-    learner, source, _ = _restored(run, runs_dir, checkpoint)
-    source.close()
-    return learner
+    return _restored(run, runs_dir, checkpoint)[0]
 
 
-def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Any, runs.Run]:
+def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, runs.Run]:
+    """A run's learner from what its config.json says of the data: neither environments nor images are needed."""
     opened = runs.Run.open(runs.find(str(run), runs_dir))
-    learner, source, _ = build(opened.config)
-    try:
-        opened.restore_learner(learner, checkpoint)
-    except BaseException:
-        source.close()
-        raise
-    learner.eval()
-    return learner, source, opened
+    if not torch.cuda.is_available():
+        opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
+    kind = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
+    spec = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.info["spec"].items()}
+    learner = build_learner(opened.config, kind(**spec))
+    opened.restore_learner(learner, checkpoint)
+    return learner.eval(), opened
 
 
 def evaluate(
@@ -154,8 +157,8 @@ def evaluate(
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
     """
-    learner, source, opened = _restored(run, runs_dir, checkpoint)
-    with closing(source):
+    learner, opened = _restored(run, runs_dir, checkpoint)
+    with closing(build_source(opened.config)) as source:
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
         if isinstance(learner, Agent):
             seed = opened.config["seed"] + EVAL_SEED if seed is None else seed
@@ -186,8 +189,7 @@ def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, che
     """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed."""
     from rlgen.images import to_uint8
 
-    learner, source, opened = _restored(run, runs_dir, checkpoint)
-    source.close()
+    learner, opened = _restored(run, runs_dir, checkpoint)
     if not isinstance(learner, Generative):
         raise UsageError(
             f"{opened.name} is an agent ({opened.config['algo']}); it has no images to sample, see `rlgen eval`"

@@ -64,7 +64,12 @@ class Run:
 
     @classmethod
     def create(
-        cls, runs_dir: str | Path, name: str | None, config: dict[str, Any], command: Sequence[str] | None = None
+        cls,
+        runs_dir: str | Path,
+        name: str | None,
+        config: dict[str, Any],
+        command: Sequence[str] | None = None,
+        spec: dict[str, Any] | None = None,
     ) -> Run:
         """Make the directory of a new run and write its config.json.
 
@@ -74,6 +79,7 @@ class Run:
             config: flat; `algo`, `seed`, `steps`, and `env_id` or `data`. Periods that are missing or None are filled
                 in, so that extending the run does not change them.
             command: what the user typed, in words; None from Python.
+            spec: the source's description of its data, from which a learner is built again.
 
         Raises:
             UsageError: the name is not valid or taken, or the directory cannot be made.
@@ -103,6 +109,7 @@ class Run:
         info = {
             "config": json.loads(json.dumps(config, default=str)),
             "command": shlex.join(command) if command else None,
+            "spec": spec,
             "wandb_id": f"{name[:50]}-{secrets.token_hex(4)}",  # wandb never lets an id be used again
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "rlgen_version": _version("rlgen"),

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +130,16 @@ def test_seeds_differ_and_a_seed_repeats(name: str, tmp_path: Path) -> None:
     rows = [comparable(run.path) for run in runs_]
     assert rows[0] == rows[1]
     assert rows[0] != rows[2]
+
+
+def test_a_generative_run_is_loaded_without_its_data_set(tmp_path: Path) -> None:
+    """`rlgen sample` once asked for the training images."""
+    images = tmp_path / "images.npz"
+    np.savez(images, images=np.random.default_rng(0).integers(0, 255, (50, 8, 8, 1), dtype=np.uint8))
+    experiment.start(tiny("vae", tmp_path, name="model", data=str(images), steps=100), quiet=True)
+    images.unlink()
+    assert experiment.sample("model", 3, runs_dir=str(tmp_path)).shape == (3, 8, 8, 1)
+    assert experiment.load("model", str(tmp_path)).sample(2).shape == (2, 1, 8, 8)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

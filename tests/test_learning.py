@@ -49,7 +49,7 @@ def test_cartpole_is_solved_with_default_settings(algo: str, tmp_path: Path) -> 
 def test_gan_samples_hold_all_ten_classes(data: str, least_accuracy: float, tmp_path: Path) -> None:
     if data == "fashion-mnist" and not os.environ.get("RLGEN_DATA"):
         pytest.skip("needs the Fashion-MNIST files: set RLGEN_DATA")
-    run = experiment.train("gan", quiet=True, data=data, seed=200, runs_dir=str(tmp_path), wandb="disabled")
+    run = experiment.train("gan", quiet=True, data=data, seed=200, runs_dir=str(tmp_path), wandb="disabled", threads=1)
     samples = experiment.load(run.path).sample(2000, seed=0)
     labels, accuracy = classify(datasets.load(data), samples)
     shares = torch.bincount(labels, minlength=10) / len(labels)
@@ -67,7 +67,7 @@ def test_vae_bounds_beat_independent_pixels(data: str, tmp_path: Path) -> None:
     test = torch.from_numpy(images.test).float() / 255
     independent = -(test * mean.log() + (1 - test) * (1 - mean).log()).sum((1, 2, 3)).mean().item()
     run = experiment.train(
-        "vae", quiet=True, data=data, seed=200, steps=200_000, runs_dir=str(tmp_path), wandb="disabled"
+        "vae", quiet=True, data=data, seed=200, steps=200_000, runs_dir=str(tmp_path), wandb="disabled", threads=1
     )
     result = experiment.evaluate(run.path)
     assert result["nll"] < -result["elbo"] < 0.8 * independent
