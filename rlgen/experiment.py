@@ -129,7 +129,7 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner,
     opened = runs.Run.open(runs.find(str(run), runs_dir))
     if not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
-    kind = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
+    kind: Any = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.info["spec"].items()}
     learner = build_learner(opened.config, kind(**spec))
     opened.restore_learner(learner, checkpoint)
