@@ -17,7 +17,7 @@ from rlgen import config as configs
 from rlgen import datasets, registry, runs
 from rlgen.buffer import Buffer
 from rlgen.envs import EnvSpec
-from rlgen.errors import UsageError
+from rlgen.errors import CheckpointError, UsageError
 from rlgen.learner import Agent, Generative, Learner
 from rlgen.log import RunLog
 from rlgen.loop import train as train_loop
@@ -130,6 +130,8 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner,
     if not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
     kind: Any = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
+    if not opened.info.get("spec"):
+        raise CheckpointError(f"config.json of run {opened.name} does not describe its data (spec); train it again")
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.info["spec"].items()}
     learner = build_learner(opened.config, kind(**spec))
     opened.restore_learner(learner, checkpoint)
