@@ -33,7 +33,7 @@ class Config:
     lr: float = 5e-4  # step size of Adam; in (0, inf)
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
-    batch_size: int = 128  # transitions in an update; in [1, inf)
+    batch_size: int = 128  # transitions in an update; in [1, 10**6]
     buffer_size: int = 100_000  # transitions kept; in [1, inf)
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
     train_every: int = 4  # steps between updates; in [1, inf)
@@ -43,10 +43,10 @@ class Config:
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
     epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
-    n_step: int = 1  # rewards summed before bootstrapping; in [1, inf)
+    n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]
     max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
     double: bool = False  # choose the next action with the online network
-    hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers
+    hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]
 
 
 class DQN(Agent):

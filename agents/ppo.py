@@ -33,15 +33,15 @@ class Config:
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     gae_lambda: float = 0.95  # how far advantages look ahead: 0 one step, 1 to the end; in [0, 1]
-    rollout_steps: int = 2048  # steps between rounds of updates; in [2, inf)
-    batch_size: int = 64  # transitions in an update; in [2, inf)
+    rollout_steps: int = 2048  # steps between rounds of updates; in [2, 10**6]
+    batch_size: int = 64  # transitions in an update; in [2, 10**6]
     num_epochs: int = 10  # passes over a rollout; in [1, inf)
     clip_coef: float = 0.2  # how far the probability ratio may leave 1; in (0, inf)
     value_coef: float = 0.5  # weight of the value loss; in [0, inf)
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradient's norm is clipped to this; in (0, inf)
     target_kl: float = 0.0  # leave the rollout after an epoch that ends beyond this, 0 never; in [0, inf)
-    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of actor and critic
+    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of actor and critic; in [1, 65536]
 
 
 class PPO(Agent):

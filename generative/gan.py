@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 class Config:
     """Flags of `rlgen train gan`."""
 
-    batch_size: int = 64  # images in a gradient step of each network, in [1, inf)
-    width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, inf)
-    num_hidden: int = 256  # units of the linear layer between the smallest feature map and latent or logit, in [1, inf)
-    latent: int = 64  # size of the latent, in [1, inf)
+    batch_size: int = 64  # images in a gradient step of each network, in [1, 10**6]
+    width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, 65536]
+    num_hidden: int = 256  # units between the smallest feature map and latent or logit, in [1, 65536]
+    latent: int = 64  # size of the latent, in [1, 65536]
     g_lr: float = 2e-3  # Adam's step size for the generator at the start, in (0, inf)
     d_lr: float = 2e-3  # Adam's step size for the discriminator at the start, in (0, inf)
     beta1: float = 0.0  # Adam's decay of the mean gradient; momentum unsettles the game, in [0, 1)

@@ -36,9 +36,9 @@ ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more t
 class Config:
     """Flags of `rlgen train vae`."""
 
-    batch_size: int = 128  # images in a gradient step, in [1, inf)
-    hidden: tuple[int, ...] = (500,)  # sizes of the encoder's hidden layers; the decoder has them in reverse
-    latent: int = 40  # size of the latent, in [1, inf)
+    batch_size: int = 128  # images in a gradient step, in [1, 10**6]
+    hidden: tuple[int, ...] = (500,)  # sizes of the encoder's hidden layers, the decoder's in reverse; in [1, 65536]
+    latent: int = 40  # size of the latent, in [1, 65536]
     lr: float = 2e-3  # Adam's step size at the start, in (0, inf)
     anneal_lr: bool = True  # let the step size fall linearly to 0 over the run
     nll_samples: int = 500  # importance samples behind eval/nll, in [1, inf)
