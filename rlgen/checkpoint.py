@@ -74,7 +74,7 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
             "format": FORMAT,
             "step": step,
             **(about or {}),
-            "files": {"state.pt": _digest(temporary / "state.pt")},
+            "files": {"state.pt": digest(temporary / "state.pt")},
         }
         _fsync(temporary / "state.pt")
         write_json(temporary / "manifest.json", manifest)
@@ -108,7 +108,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads {FORMAT}")
-        expected, found = manifest["files"]["state.pt"], _digest(path / "state.pt")
+        expected, found = manifest["files"]["state.pt"], digest(path / "state.pt")
         if found["size"] != expected["size"]:
             raise CheckpointError(f"state.pt has {found['size']} bytes, its manifest says {expected['size']}")
         if found["sha256"] != expected["sha256"]:
@@ -167,7 +167,39 @@ def remove_stale(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _digest(path: Path) -> dict[str, Any]:
+def save_weights(path: Path, state: dict[str, Any], about: dict[str, str]) -> None:
+    """Replace a safetensors file in one piece with the tensors of a module's state.
+
+    Args:
+        path: the file.
+        state: of `state_dict()`; what is no tensor is left out.
+        about: goes into the file's header.
+
+    Raises:
+        DiskError: it could not be written.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # copies: safetensors refuses tensors that share memory
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in state.items() if torch.is_tensor(value)
+    }
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        save_file(tensors, temporary, metadata={"format": "pt", **about})
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        reason = str(error).split("\n")[0]
+        raise DiskError(f"cannot write {path}: {reason}; free space or fix permissions") from error
+
+
+def digest(path: Path) -> dict[str, Any]:
+    """The sha256 and the size of a file, as a manifest holds them."""
     with open(path, "rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
 

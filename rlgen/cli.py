@@ -70,16 +70,27 @@ class List:
     """List what there is."""
 
     what: Literal["algos", "envs", "data", "presets", "runs"]  # the things to list
-    word: str = ""  # only those that contain this
+    word: str = ""  # only those that contain this; several words with blanks, in quotes
+    sort: str | None = None  # by this column, the smallest first (None: runs by age, the oldest first)
+    reverse: bool = False  # the other way round
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
 
 @dataclass(frozen=True)
 class Show:
-    """Show a run: configuration, progress, last metrics, checkpoints, and the commands for it."""
+    """Show a run: configuration, progress, curves, last metrics, checkpoints, and the commands for it."""
 
     run: str  # a name, a directory, a unique prefix, or last
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where runs are looked for
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Show what differs between two runs: configuration, versions, machine."""
+
+    run: tuple[str, ...] = ()  # two names, directories, unique prefixes, or last
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
@@ -88,7 +99,7 @@ class Show:
 class Compare:
     """Compare runs: which algorithm is better, by how much, and how sure; says so where it cannot be told."""
 
-    run: tuple[str, ...] = ()  # names, directories, unique prefixes, globs, or last (none: every run)
+    run: tuple[str, ...] = ()  # names, directories, prefixes, globs, wandb's entity/project?algo=dqn (none: every run)
     group: str = ""  # options that make the groups, with commas (none: algo, and every option that differs)
     algo: str = ""  # only these algorithms, with commas, also globs
     env: str = ""  # only these environments, the same way
@@ -97,6 +108,7 @@ class Compare:
     steps: int | None = None  # score every run at this step (None: at its end); in [1, 10**12]
     threshold: float | None = None  # score to reach, for the steps and time to it (None: the environment's own)
     out: tuple[str, ...] = ()  # files to write: .html, .md, .csv, .json, .png; several with blanks or commas
+    wandb: bool = False  # write it as a view of the wandb project too; offline, say what that would hold
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
@@ -107,6 +119,13 @@ class Doctor:
 
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs would go
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print a script that completes commands, flags and run names: source <(rlgen completion bash)."""
+
+    shell: Literal["bash", "zsh", "fish"]  # the shell it is for
 
 
 def _train(argv: list[str]) -> None:
@@ -184,6 +203,8 @@ def _sample(args: dict[str, Any]) -> str:
 
 
 def _list(args: dict[str, Any]) -> list[dict[str, Any]]:
+    from rlgen import inspect_runs
+
     if args["what"] == "envs":
         rows = installed.environments()
     elif args["what"] == "data":
@@ -191,9 +212,7 @@ def _list(args: dict[str, Any]) -> list[dict[str, Any]]:
 
         rows = [{"data": name, "images": shape, "about": about} for name, about, shape in datasets.known()]
     elif args["what"] == "runs":
-        from rlgen import runs
-
-        rows = runs.list_runs(args["runs_dir"])
+        rows = inspect_runs.rows(args["runs_dir"])
     else:
         found = [registry.find(name) for name in registry.names()]
         if args["what"] == "algos":
@@ -206,21 +225,25 @@ def _list(args: dict[str, Any]) -> list[dict[str, Any]]:
                 for a in found
                 for key, (file, values) in config.presets(a).items()
             ]
-    return [row for row in rows if args["word"].lower() in " ".join(map(str, row.values())).lower()]
+    return inspect_runs.table(rows, args["word"], args["sort"], args["reverse"])
 
 
 def _show(args: dict[str, Any]) -> dict[str, Any]:
-    from rlgen import checkpoint, runs
+    from rlgen import inspect_runs
 
-    run = runs.Run.open(runs.find(args["run"], args["runs_dir"]))
-    metrics: dict[str, Any] = {}
-    for row in runs.read_metrics(run.path):
-        metrics |= row
-    about = {"run": run.name, "path": str(run.path), "step": metrics.pop("step", run.step), "steps": run.steps}
-    about |= {"seconds": metrics.pop("time", 0.0), "checkpoints": checkpoint.steps(run.checkpoints), "best": run.best}
-    draw = [run.command("sample", "--num", "64", "--out", "samples.png")] if "data" in run.config else []
-    commands = [run.command("eval"), *draw, run.command("resume")]
-    return about | {"metrics": metrics, **run.info, "commands": commands}
+    return inspect_runs.show(**args)
+
+
+def _diff(args: dict[str, Any]) -> list[dict[str, Any]]:
+    from rlgen import inspect_runs
+
+    return inspect_runs.diff(**args)
+
+
+def _completion(args: dict[str, Any]) -> str:
+    from rlgen import completion
+
+    return completion.SCRIPTS[args["shell"]]
 
 
 def _compare(args: dict[str, Any]) -> Any:
@@ -232,6 +255,10 @@ def _compare(args: dict[str, Any]) -> Any:
     group = [key.strip() for key in args["group"].split(",") if key.strip()]
     result = compare.compare(entries, args["metric"], group, args["steps"], args["threshold"])
     report.write(result, out)
+    if args["wandb"]:
+        from rlgen import remote
+
+        remote.publish(result, group)
     return result
 
 
@@ -245,8 +272,10 @@ COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "sample": (Sample, _sample),
     "list": (List, _list),
     "show": (Show, _show),
+    "diff": (Diff, _diff),
     "compare": (Compare, _compare),
     "doctor": (Doctor, _doctor),
+    "completion": (Completion, _completion),
 }
 
 
@@ -260,6 +289,9 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except MemoryError as error:
+        print(f"error: out of memory ({error}): smaller batches, networks or buffers need less", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # `rlgen list envs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -270,13 +302,17 @@ def _run(argv: list[str]) -> None:
         raise UsageError(f"which command? train, {', '.join(COMMANDS)}; see `rlgen --help`")
     name, rest = argv[0], argv[1:]
     if name in ("-h", "--help"):
-        lines = [f"  {name:8} {cls.__doc__}" for name, (cls, _) in {"train": (Train, None), **COMMANDS}.items()]
+        lines = [f"  {name:10} {cls.__doc__}" for name, (cls, _) in {"train": (Train, None), **COMMANDS}.items()]
         print(f"rlgen {__version__}: deep RL agents, GANs and VAEs through one loop\n", *lines, sep="\n")
         return print("\nrlgen COMMAND --help shows its flags.")
     if name == "--version":
         return print(__version__)
     if name == "train":
         return _train(rest)
+    if name == "__complete":  # asked by the scripts of `rlgen completion`
+        from rlgen import completion
+
+        return print(*completion.candidates(rest), sep="\n")
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}.{nearest(name, ['train', *COMMANDS])} See `rlgen --help`")
     cls, function = COMMANDS[name]
@@ -317,6 +353,10 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _block(value: Any) -> str:
+    return _cell(value).replace("\n", "\n" + " " * 31)
+
+
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (columns, *rows)]
@@ -329,12 +369,13 @@ def _text(result: Any) -> str:
     if hasattr(result, "text"):  # a comparison
         return result.text()
     if isinstance(result, list):
-        columns = [key for key in result[0] if key != "path"] if result else []
-        return _table(columns, [[_cell(row[key]) for key in columns] for row in result]) if result else "none"
+        rows = getattr(result, "shown", result)  # as people read it
+        columns = [key for key in rows[0] if key != "path"] if rows else []
+        return _table(columns, [[_cell(row[key]) for key in columns] for row in rows]) if rows else "none"
     lines = []
     for key, value in result.items():
         if isinstance(value, dict):
-            lines += [key, *(f"  {name:28} {_cell(item)}" for name, item in value.items())]
+            lines += [key, *(f"  {name:28} {_block(item)}" for name, item in value.items())]
         elif key in ("commands", "problems"):
             lines += [f"{key:30} {value[0] if value else 'none'}", *(f"{'':30} {line}" for line in value[1:])]
         else:

@@ -42,6 +42,7 @@ class RunConfig:
     runs_dir: str = "runs"  # directory the run's own directory is made in
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto is online if logged in, else offline
     wandb_project: str = "rlgen"  # Weights & Biases project
+    wandb_private: bool = False  # send wandb no host name, path, package list, command, code or git state
     log_every: int | None = None  # steps between rows of metrics (None: steps / 200); in [1, 10**12]
     eval_every: int | None = None  # steps between evaluations (None: steps / 10); in [1, 10**12]
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]

@@ -107,6 +107,7 @@ def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: boo
             if restore:
                 run.restore(learner, source, buffer, log)
             train_loop(learner, source, buffer, run, log)
+            run.export(learner)
         except BaseException as error:
             log.close(exit_code=getattr(error, "exit_code", 1))
             raise

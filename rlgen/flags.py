@@ -22,7 +22,7 @@ from rlgen.errors import UsageError
 from rlgen.registry import REQUIRED, Option, nearest
 
 BOUND = re.compile(r"\bin ([\[(])([^,\[\]()]+), ?([^,\[\]()]+)([\])])")  # in an option's help, as `in [0, 1)`
-POSITIONAL = ("run", "what", "word")
+POSITIONAL = ("run", "what", "word", "shell")
 SYNONYMS = {  # what other libraries call an option of ours, for the hint
     "learning_rate": "lr",
     "total_timesteps": "steps",
@@ -124,6 +124,8 @@ def parse(
             raise unknown(name, options, "--", command)
         if not token.startswith("--"):
             raise UsageError(f"{token}: a flag has two dashes. Did you mean -{token}?")
+        if name in given and name not in POSITIONAL and typing.get_origin(options[name].type) is tuple:
+            raise UsageError(f"{shown('--', name)} is given twice: write all its values after one, with blanks")
         given.append(name)
 
     flags = make_dataclass("Flags", [_flag(option, defaults or {}) for option in options.values()])

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import math
-import netrc
 import os
-import socket
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TextIO
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -29,8 +21,8 @@ from tqdm import tqdm
 from rlgen.checkpoint import write_json
 from rlgen.errors import DiskError, DivergedError, RlgenError
 from rlgen.runs import Run, strict
+from rlgen.tracking import Row, Wandb, warn
 
-Row = dict[str, Any]
 STATUS = {0: "finished", 5: "diverged", 130: "interrupted", 143: "interrupted"}  # by exit code; any other has failed
 
 
@@ -55,7 +47,7 @@ class RunLog:
         self._sums = _Sums()
         self._last: dict[str, float] = {}  # newest value of every metric
         self._file: TextIO | None = None  # opened by the first row: a resume replaces the file before
-        self._wandb = _Wandb(run, wandb_mode)
+        self._wandb = Wandb(run, wandb_mode)
         self._progress = _Progress(run, ["charts/episodic_return", figure], self._last, quiet)
         self._begin = time.monotonic()  # moved back by the time that earlier sessions took
         self._last_row = (run.step, 0.0)  # step and time of the newest training row, for charts/SPS
@@ -161,7 +153,7 @@ class RunLog:
         try:
             write_json(run.path / "summary.json", summary)
         except RlgenError as error:
-            _warn(str(error))  # whatever ended the run matters more
+            warn(str(error))  # whatever ended the run matters more
         if not self._quiet and status != "failed":
             self._print_summary(summary)
 
@@ -169,10 +161,9 @@ class RunLog:
         for name, value in values.items():
             if not math.isfinite(value):
                 saved = f"step {self._run.saved:,} is saved" if self._run.saved else "nothing is saved"
-                raise DivergedError(
-                    f"{name} is {value} at step {step:,}: the run has diverged ({saved}); "
-                    "lower the learning rate or clip gradients, and train again"
-                )
+                message = f"{name} is {value} at step {step:,}: the run has diverged ({saved})"
+                self._wandb.alert(f"{self._run.name} has diverged", message)
+                raise DivergedError(f"{message}; lower the learning rate or clip gradients, and train again")
 
     def _print_summary(self, summary: dict[str, Any]) -> None:
         run = self._run
@@ -335,156 +326,5 @@ class _Bar(tqdm):
     monitor_interval = 0  # no thread beside the environments' processes: `tick` is called often enough
 
 
-class _Wandb:
-    """The wandb sink. What it raises becomes one warning and turns it off; at 300 us a call it is rationed."""
-
-    SECONDS = 0.25  # between training rows
-    # settings other versions may not have: no system metrics, at most 2 s of rows lost to a kill, no endless upload
-    OPTIONAL = (("x_disable_stats", True), ("x_transaction_log_flush_interval", 2.0), ("finish_timeout", 45.0))
-
-    def __init__(self, run: Run, mode: str) -> None:
-        self.note = ""  # where its files are, or its address
-        self._run: Any = None
-        self._unsent: Row | None = None
-        self._next = 0.0
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE", "auto")
-        if mode != "disabled":
-            self._try("starting", lambda: self._start(run, mode))
-
-    def _start(self, run: Run, mode: str) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its telemetry is a third of the cost of a call
-        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our `agents` for a package of that name
-        self._wandb = importlib.import_module("wandb")
-        online = False
-        if mode in ("auto", "online"):
-            reason = _why_offline(self._wandb.Settings())
-            online = not reason
-            if reason:
-                _warn(
-                    f"wandb is offline: {reason}; later: wandb sync {run.path / 'wandb'}/offline-run-*", mode == "auto"
-                )
-        if online:
-            try:
-                self._run = self._init(run, "online")
-                self.note = self._run.url
-            except Exception as error:
-                _warn(f"wandb is offline: {_first_line(error)}")
-        if self._run is None:
-            self._run = self._init(run, "offline")
-            self.note = f"wandb sync {Path(self._run.dir).parent}"
-        self._run.define_metric("global_step")
-        self._run.define_metric("*", step_metric="global_step")  # x-axis: wandb's own step restarts on a resume
-
-    def _init(self, run: Run, mode: str) -> Any:
-        config, what = run.config, run.config.get("env_id") or run.config.get("data")
-        settings: dict[str, Any] = {"console": "off", "silent": True, "init_timeout": 10.0}
-        for name, value in self.OPTIONAL:
-            with contextlib.suppress(Exception):
-                self._wandb.Settings(**{name: value})
-                settings[name] = value
-        commit = (run.info.get("git_commit") or "")[:8]
-        return self._wandb.init(
-            project=config.get("wandb_project", "rlgen"),
-            name=run.name,
-            id=run.info["wandb_id"],
-            resume="allow",
-            reinit="create_new",  # a notebook's own wandb run stays its own
-            dir=str(run.path),
-            config=config,
-            group=f"{what}__{config['algo']}"[:128],
-            job_type="train",
-            tags=[
-                str(tag)[:64] for tag in (config["algo"], what, f"rlgen-{run.info.get('rlgen_version')}", commit) if tag
-            ],
-            mode=mode,
-            settings=self._wandb.Settings(**settings),
-        )
-
-    def log(self, row: Row, always: bool) -> None:
-        """Send a row, if it is time to or always; the last one held back goes out with the next or at the end."""
-        if self._run is None:
-            return
-        now = time.monotonic()
-        if always or now >= self._next:
-            self._next = now + self.SECONDS
-            rows = [self._unsent, row] if always and self._unsent else [row]
-            self._unsent = None
-            self._try("logging", lambda: [self._run.log(each) for each in rows])
-        else:
-            self._unsent = row
-
-    def image(self, step: int, name: str, path: Path) -> None:
-        """Send a picture or video from its file."""
-        if self._run is not None:
-            media = self._wandb.Image if path.suffix in (".png", ".jpg") else self._wandb.Video
-            self._try("logging", lambda: self._run.log({name: media(str(path)), "global_step": step}))
-
-    def finish(self, exit_code: int) -> None:
-        """Send what is left and end the run; given up after a time, should its process hang."""
-        if self._run is None:
-            return
-
-        def finish() -> None:
-            def send() -> None:
-                if self._unsent:
-                    self._run.log(self._unsent)
-                self._run.finish(exit_code=exit_code)
-
-            self._try("finishing", send)
-
-        thread = threading.Thread(target=finish, daemon=True)
-        thread.start()
-        thread.join(60.0)
-        if thread.is_alive():
-            _warn("wandb did not finish in 60 s and is left behind; metrics.jsonl has every row")
-        self._run = None
-
-    def _try(self, doing: str, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as error:
-            self._run, self._unsent, self.note = None, None, ""
-            _warn(f"wandb is off, {doing} failed: {_first_line(error)}; training goes on, metrics.jsonl has every row")
-
-
-def _why_offline(settings: Any) -> str:
-    """Why wandb cannot be online, or nothing: looks for an account and an open port, without a prompt, within 5 s."""
-    address = urlsplit(settings.base_url)
-    key = os.environ.get("WANDB_API_KEY") or getattr(settings, "api_key", None)
-    if not key and not getattr(settings, "identity_token_file", None):
-        try:
-            path = os.environ.get("NETRC") or str(Path.home() / ".netrc")
-            key = netrc.netrc(path).authenticators(address.hostname or "")
-        except (OSError, RuntimeError, netrc.NetrcParseError):
-            key = None
-        if not key:
-            return "no account is configured (wandb login)"
-    proxy = urlsplit(getproxies().get(address.scheme, ""))
-    host = proxy if proxy.hostname else address
-    port = host.port or (443 if host.scheme == "https" else 80)
-    reached = threading.Event()
-
-    def connect() -> None:  # in a thread, as looking a name up knows no timeout
-        try:
-            socket.create_connection((host.hostname or "", port), timeout=5.0).close()
-            reached.set()
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(5.0)
-    return "" if reached.is_set() else f"{host.hostname} cannot be reached"
-
-
 def _number(value: Any) -> float:
     return value if isinstance(value, int) and not isinstance(value, bool) else float(value)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().split("\n")[0][:200]
-
-
-def _warn(message: str, note: bool = False) -> None:
-    tqdm.write(message if note else f"warning: {message}", file=sys.stderr)

@@ -27,7 +27,8 @@ def collect(
     """The runs that were asked for.
 
     Args:
-        words: names, directories of a run or of runs, unique prefixes, `last`, globs; none of them takes every run.
+        words: names, directories of a run or of runs, unique prefixes, `last`, globs, wandb projects as
+            `entity/project?key=value`; none of them takes every run.
         runs_dir: where names are looked for.
         algo: only these algorithms; commas and globs, as in the next two.
         env: only these environments.
@@ -36,8 +37,13 @@ def collect(
     Raises:
         UsageError: a word fits nothing, or nothing is left.
     """
+    from rlgen import remote
+
     paths: list[Path] = [] if words else _runs_in(Path(runs_dir))
+    projects = [word for word in dict.fromkeys(words) if remote.is_source(word)]
     for word in words:
+        if word in projects:
+            continue
         if any(mark in word for mark in "*?["):
             names = [path for path in _runs_in(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
             matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
@@ -51,7 +57,12 @@ def collect(
     paths = list(dict.fromkeys(path.resolve() for path in paths))
     parents = {path.parent for path in paths}
     rows = {Path(row["path"]): row for parent in parents for row in runs.list_runs(parent)}
-    found = []
+    found = [
+        entry
+        for word in projects
+        for entry in remote.collect(word)
+        if _fits(entry.algo, algo) and _fits(entry.config.get("env_id"), env) and _fits(entry.config.get("data"), data)
+    ]
     for path in paths:
         row = rows[path]
         if row["status"] == "damaged" or None in (row["algo"], row["seed"], row["steps"]):

@@ -5,6 +5,7 @@
                                  "NaN", "Infinity", "-Infinity", so that every JSON parser reads every line
                   checkpoints/   step_000050000/..., best.json
                   summary.json   how it ended; samples/ videos/ wandb/
+                  weights.safetensors  of the networks, once the run has finished
 
 No torch at import: listing and showing runs answers at once.
 """
@@ -58,7 +59,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.saved = max(checkpoint.steps(self.checkpoints), default=0)  # step of the newest checkpoint; 0: none
         self.step = self.saved
-        self.best: dict[str, Any] | None = _read_json(self.checkpoints / "best.json")  # metric, value, step
+        self.best: dict[str, Any] | None = read_json(self.checkpoints / "best.json")  # metric, value, step
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
         self._signum = 0
 
@@ -133,7 +134,7 @@ class Run:
             UsageError: config.json is missing or damaged, or there is nothing left to do up to `steps`.
         """
         path = Path(path).resolve()
-        info = _read_json(path / "config.json")
+        info = read_json(path / "config.json")
         config = info.get("config") if info else None
         if not isinstance(config, dict) or any(key not in config for key in ("algo", "seed", "steps")):
             raise UsageError(f"{path} is not a run: its config.json is missing or damaged; see rlgen list runs")
@@ -196,6 +197,15 @@ class Run:
         if best != self.best:
             self._mark_best(best)
         checkpoint.prune(self.checkpoints, self.step, best["step"] if best else None)
+
+    def export(self, learner: Learner) -> None:
+        """Write the networks' weights to weights.safetensors, for programs that are not rlgen.
+
+        Raises:
+            DiskError: they could not be written; checkpoints are as they were.
+        """
+        about = {"run": self.name, "algo": self.config["algo"], "step": str(self.step)}
+        checkpoint.save_weights(self.path / "weights.safetensors", learner.state_dict(), about)
 
     def load(self, which: str | int = "last") -> dict[str, Any]:
         """The state of a checkpoint, on the CPU: `last` that verifies, `best`, or a step.
@@ -319,7 +329,7 @@ class Run:
             self._acquire(lock)
             checkpoint.remove_stale(self.path)
             checkpoint.remove_stale(self.checkpoints)
-            if _read_json(self.path / "config.json") != self.info:
+            if read_json(self.path / "config.json") != self.info:
                 checkpoint.write_json(self.path / "config.json", self.info)
             (self.path / "summary.json").unlink(missing_ok=True)  # it told of an earlier end
             handlers: dict[signal.Signals, Any] = {}
@@ -391,20 +401,23 @@ def find(text: str, runs_dir: str | Path = "runs") -> Path:
 
 def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:
     """One dict a run, oldest first: name, path, algo, env_id, data, seed, step, steps, status, created, best."""
-    rows = []
-    for path in _directories(Path(runs_dir)):
-        info = _read_json(path / "config.json") or {}
-        config = info.get("config") or {}
-        summary = _read_json(path / "summary.json") or {}
-        saved = checkpoint.steps(path / "checkpoints")
-        status = "running" if _is_locked(path) else summary.get("status", "stopped") if config else "damaged"
-        rows.append(
-            {"name": path.name, "path": str(path)}
-            | {key: config.get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
-            | {"step": _last_step(path / "metrics.jsonl") or max(saved, default=0), "status": status}
-            | {"created": info.get("created"), "best": _read_json(path / "checkpoints" / "best.json")}
-        )
+    rows = [describe(path) for path in _directories(Path(runs_dir))]
     return sorted(rows, key=lambda row: (row["created"] or "", row["name"]))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A run's row in `list_runs`."""
+    info = read_json(path / "config.json") or {}
+    config = info.get("config") or {}
+    summary = read_json(path / "summary.json") or {}
+    saved = checkpoint.steps(path / "checkpoints")
+    status = "running" if _is_locked(path) else summary.get("status", "stopped") if config else "damaged"
+    return (
+        {"name": path.name, "path": str(path)}
+        | {key: config.get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
+        | {"step": _last_step(path / "metrics.jsonl") or max(saved, default=0), "status": status}
+        | {"created": info.get("created"), "best": read_json(path / "checkpoints/best.json") or summary.get("best")}
+    )
 
 
 def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -507,7 +520,8 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object of a file; None where there is none to read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

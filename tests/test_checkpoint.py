@@ -100,14 +100,14 @@ def test_code_in_a_checkpoint_is_not_run_even_with_a_right_manifest(tmp_path):
         path = tmp_path / f"step_{step:09d}"
         write(path / "state.pt", {"step": step, "log": Attack(tmp_path / "sentinel")})
         manifest = json.loads((path / "manifest.json").read_text())
-        manifest["files"]["state.pt"] = checkpoint._digest(path / "state.pt")
+        manifest["files"]["state.pt"] = checkpoint.digest(path / "state.pt")
         (path / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match="cannot be read"):
             checkpoint.load(tmp_path, step)
     assert not (tmp_path / "sentinel").exists()
 
 
-@pytest.mark.parametrize("moment", ["_fsync", "_digest", "write_json", "discard"])
+@pytest.mark.parametrize("moment", ["_fsync", "digest", "write_json", "discard"])
 def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
     save(tmp_path, 10)
     child = in_child(

@@ -85,7 +85,7 @@ def test_create_writes_everything_needed_to_run_it_again(tmp_path):
     info = json.loads((run.path / "config.json").read_text())
     assert info["config"] == CONFIG | {"log_every": 7, "eval_every": 100, "checkpoint_every": 100}
     assert info["command"] == "rlgen train 'a b'"
-    assert info["versions"]["torch"] == torch.__version__ and info["hardware"]["cpu_cores"] >= 1
+    assert torch.__version__.startswith(info["versions"]["torch"]) and info["hardware"]["cpu_cores"] >= 1
     assert {"created", "git_commit", "rlgen_version", "wandb_id"} <= info.keys()
     assert (run.step, run.steps, run.seed, run.interrupted) == (0, 1000, 3, False)
     again = Run.create(tmp_path / "runs", None, CONFIG)  # the same second
