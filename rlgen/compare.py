@@ -47,7 +47,7 @@ LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "dista
 HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
 IGNORED = {  # options that do not change what is learned, so that runs that differ in them are seeds of one group
     *("seed", "name", "algo", "exp_name", "env_id", "data", "data_dir", "runs_dir", "device", "threads", "wandb"),
-    *("wandb_project", "log_every", "eval_every", "checkpoint_every", "vectorization"),
+    *("wandb_project", "wandb_private", "log_every", "eval_every", "checkpoint_every", "vectorization"),
 }
 PROTOCOL = {  # options that change what a score means: the metrics they matter to, and in words
     "eval_episodes": ("eval/", "evaluation episodes"),

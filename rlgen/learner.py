@@ -123,6 +123,10 @@ class Generative(Learner):
         """Draw images, the same ones for the same seed: [num, C, H, W] float32 in [0, 1]."""
         raise NotImplementedError
 
+    def reconstruct(self, images: Tensor) -> Tensor | None:
+        """Images through the latent and back: [B, C, H, W] uint8 -> float32 in [0, 1]; None if there is no way back."""
+        return None
+
     def evaluate(self, images: Tensor) -> Batch:
         """Metrics of held-out images, each the mean over the batch as a 0-d tensor.
 

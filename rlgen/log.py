@@ -20,10 +20,8 @@ from tqdm import tqdm
 
 from rlgen.checkpoint import write_json
 from rlgen.errors import DiskError, DivergedError, RlgenError
-from rlgen.runs import Run, strict
+from rlgen.runs import STATUS, Run, strict
 from rlgen.tracking import Row, Wandb, warn
-
-STATUS = {0: "finished", 5: "diverged", 130: "interrupted", 143: "interrupted"}  # by exit code; any other has failed
 
 
 class RunLog:

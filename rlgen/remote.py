@@ -1,7 +1,6 @@
 """Runs of wandb projects as `compare` reads them, and a comparison as wandb views. wandb is imported when asked for.
 
-A source is `entity/project` or `entity/project?algo=dqn,ppo&env_id=CartPole-v1&tag=paper`. CleanRL's names are known:
-`exp_name` is the algorithm, `total_timesteps` the budget, `charts/episodic_return` the score.
+A source is `entity/project`, or `entity/project?algo=dqn,ppo&env_id=CartPole-v1&tag=paper`; CleanRL's names are known.
 """
 
 from __future__ import annotations
@@ -28,17 +27,12 @@ SOURCE = re.compile(r"([\w.-]+)/([\w.-]+)(?:\?(\w[\w.]*=[^&]*(?:&\w[\w.]*=[^&]*)
 FIELDS = {"tag": "tags", "state": "state", "user": "username", "group": "group", "name": "displayName", "id": "name"}
 KEYS = {"algo": ("algo", "exp_name"), "env": ("env_id",)}  # where a filter looks in the configuration
 STATES = {"crashed": "stopped", "killed": "interrupted", "preempted": "interrupted", "preempting": "running"}
-BOOKKEEPING = re.compile(  # CleanRL's options that are not about learning, and wandb's own
-    "_.*|total_timesteps|track|wandb_.*|capture_video|cuda|(save|upload)_model|hf_entity|torch_deterministic"
-)
-SLACK = 0.98  # of the budget: a script that ended well logs its last episode somewhat before its last step
-CONNECT_SECONDS, REQUEST_SECONDS = 4, 30
+NO_OPTION = "_.*|total_timesteps|track|wandb_.*|capture_video|cuda|(save|upload)_model|hf_entity|torch_deterministic"
 
 
 def is_source(word: str) -> bool:
     """Whether the word is a wandb project and no path: its first part is no directory here, or it has filters."""
-    match = SOURCE.fullmatch(word)
-    return bool(match and (match[3] or not Path(match[1]).is_dir()))
+    return bool((match := SOURCE.fullmatch(word)) and (match[3] or not Path(match[1]).is_dir()))
 
 
 def collect(word: str) -> list[Entry]:
@@ -56,7 +50,7 @@ def collect(word: str) -> list[Entry]:
 
 def filters(query: str) -> dict[str, Any]:
     """The public API's filter for `key=a,b&key=c`: commas are alternatives, conditions add up; text may be a number."""
-    conditions: list[dict[str, Any]] = []
+    conditions = []
     for key, text in parse_qsl(query, keep_blank_values=True):
         values: list[Any] = text.split(",")
         for value in text.split(","):
@@ -69,13 +63,12 @@ def filters(query: str) -> dict[str, Any]:
 
 def connect(doing: str) -> Any:
     """The public API, or UsageError within 5 s: no account, no network, or another key. Never a prompt."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     wandb = importlib.import_module("wandb")
     if reason := _why_offline(wandb.setup().settings):
         raise UsageError(f"{doing}: {reason}")
     with _one_line(doing):
-        wandb.Api(timeout=CONNECT_SECONDS)  # the key is looked at
-        return wandb.Api(timeout=REQUEST_SECONDS)
+        wandb.Api(timeout=4)  # the key is looked at
+        return wandb.Api(timeout=30)
 
 
 class RemoteEntry(Entry):
@@ -87,14 +80,14 @@ class RemoteEntry(Entry):
     def of(cls, run: Any) -> RemoteEntry | None:
         """The entry of a `wandb.apis.public.Run`; None if its configuration does not say what it is."""
         given, summary = dict(run.config), run.summary_metrics
-        config = {key: value for key, value in given.items() if not BOOKKEEPING.fullmatch(key)}
+        config = {key: value for key, value in given.items() if not re.fullmatch(NO_OPTION, key)}
         config["algo"] = given.get("algo") or given.get("exp_name")
         step = _last(summary.get("global_step")) or 0
         config["steps"] = given.get("steps") or given.get("total_timesteps") or step
         if not (config["algo"] and config["steps"] and config.get("env_id", config.get("data")) and "seed" in config):
             return None
         status = summary.get("status") if run.state == "failed" else STATES.get(run.state, run.state)  # see RunLog
-        if status == "finished" and step >= SLACK * config["steps"]:
+        if status == "finished" and step >= 0.98 * config["steps"]:  # its last episode ends before its last step
             step = max(step, config["steps"])
         project = f"{run.entity}/{run.project}"
         row = {"name": run.name, "path": f"{project}/{run.id}", "status": status or "failed", "step": step}
@@ -131,32 +124,34 @@ class RemoteEntry(Entry):
 
 def publish(comparison: Any, keys: Sequence[str] = ()) -> None:
     """Write a comparison as wandb views, one a task and project, grouped by `keys`; or print what they would hold."""
-    both = zip(comparison.tasks, comparison["tasks"], strict=True)
-    views = [view for task, found in both for view in _views(task, found["differences"], keys)]
+    views = [view for pair in zip(comparison.tasks, comparison["tasks"], strict=True) for view in _views(*pair, keys)]
+    if not views:
+        return print("wandb views not written: none of these runs is on wandb")
     try:
         api = connect("not written")
         import wandb_workspaces.reports.v2 as panels
         import wandb_workspaces.workspaces as workspaces
     except (UsageError, ImportError) as error:
         reason = error if isinstance(error, UsageError) else 'not written: pip install "rlgen[workspaces]"'
-        print(f"wandb views {reason}; they would be {'these:' * bool(views) or 'none, as no run is on wandb'}")
+        print(f"wandb views {reason}; they would be:")
         for entity, project, task, metrics, by, ids in views:
             print(f"  {entity or 'YOU'}/{project}: 'rlgen compare: {task}', {len(ids)} runs by {', '.join(by)}")
             print(f"    panels, mean with min and max against global_step: {', '.join(metrics)}")
-        return
+        return None
     for entity, project, task, metrics, by, ids in views:
         with _one_line(f"cannot write the view of {task} to wandb's {project}"):
             line: Any = {"x": "global_step", "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"}
-            lines = [panels.LinePlot(title=m, y=[m], groupby=panels.Config(by[0]), **line) for m in metrics]
+            line["groupby"] = panels.Config(by[0]) if len(by) == 1 else None  # None: as the list of runs is
+            lines = [panels.LinePlot(title=metric, y=[metric], **line) for metric in metrics]
             only, group = workspaces.And(workspaces.Metric("ID").isin(ids)), [*map(workspaces.Config, by)]
-            view = workspaces.Workspace(entity or api.default_entity, project, f"rlgen compare: {task}")
-            view.sections = [workspaces.Section(name=task, panels=lines, is_open=True)]
+            shown = [workspaces.Section(name=task, panels=lines, is_open=True)]
+            view = workspaces.Workspace(entity or api.default_entity, project, f"rlgen compare: {task}", shown)
             view.settings = workspaces.WorkspaceSettings(x_axis="global_step")
             view.runset_settings = workspaces.RunsetSettings(filters=only, groupby=group)
             print(f"wandb view: {view.save().url}")
 
 
-def _views(task: Any, differences: dict[str, Any], keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _views(task: Any, found: dict[str, Any], keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Entity, project, task, metrics, options that group, and runs of a view for each project that has such runs."""
     projects: dict[tuple[str, str], list[Entry]] = {}
     for entry in [entry for group in task.groups for entry in group.entries if "wandb_id" in entry.info]:
@@ -164,12 +159,12 @@ def _views(task: Any, differences: dict[str, Any], keys: Sequence[str]) -> Itera
         where = entity or os.environ.get("WANDB_ENTITY", ""), project or entry.config.get("wandb_project", "rlgen")
         if entry.config.get("wandb") != "disabled":
             projects.setdefault(where, []).append(entry)
-    differing = [key for key in differences if any(f" {key}=" in group.label for group in task.groups)]
-    metrics = dict.fromkeys([task.metric, "charts/episodic_return" if task.kind == "agent" else "losses/elbo"])
+    differing = [key for key in found["differences"] if any(f" {key}=" in group.label for group in task.groups)]
+    metrics = [*dict.fromkeys([task.metric, "charts/episodic_return" if task.kind == "agent" else "losses/elbo"])]
     for where, entries in projects.items():
-        foreign = any(entry.info.get("exp_name") for entry in entries)
-        by = ["exp_name" if key == "algo" and foreign else key for key in keys or ("algo", *differing)]
-        yield *where, task.name, [*metrics], by, [entry.info["wandb_id"] for entry in entries]
+        algo = "exp_name" if any(entry.info.get("exp_name") for entry in entries) else "algo"
+        by = [algo if key == "algo" else key for key in keys or ("algo", *differing)]
+        yield *where, task.name, metrics, by, [entry.info["wandb_id"] for entry in entries]
 
 
 def _last(value: Any) -> Any:

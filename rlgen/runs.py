@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # no leading dot or dash: neither hidden nor taken for a flag
 SCORES = {"eval/episodic_return": 1, "eval/nll": -1, "eval/elbo": 1, "eval/fd": -1}  # 1: higher is better
+STATUS = {0: "finished", 5: "diverged", 130: "interrupted", 143: "interrupted"}  # by exit code; any other has failed
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 
 

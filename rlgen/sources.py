@@ -250,10 +250,16 @@ class ImageSource:
         return {}
 
     def evaluate(self, learner: Generative, final: bool = False) -> dict[str, Any]:
-        """Held-out metrics and a grid of samples from the same latents every time."""
+        """Held-out metrics, samples from the same latents every time, and held-out images beside their reconstructions."""
         images = torch.from_numpy(self.data.test if final else self.data.test[:EVAL_IMAGES])
         samples = learner.sample(64, seed=0).numpy(force=True)
-        return self.score(learner, images) | {"samples/grid": np.asarray(grid(samples))}
+        result = self.score(learner, images) | {"samples/grid": np.asarray(grid(samples))}
+        originals = images[:32]
+        reconstructed = learner.reconstruct(originals.to(self.device))
+        if reconstructed is not None:
+            pairs = torch.stack([originals / 255, reconstructed.cpu()], dim=1).flatten(0, 1)  # [2 B, C, H, W]
+            result["samples/reconstructions"] = np.asarray(grid(pairs.numpy(), columns=8))
+        return result
 
     def score(self, learner: Generative, images: Tensor, chunk: int = 500) -> dict[str, float]:
         """Mean of the learner's metrics over images [M, C, H, W] uint8, a chunk at a time."""

@@ -23,7 +23,7 @@ from urllib.request import getproxies
 from tqdm import tqdm
 
 from rlgen import checkpoint
-from rlgen.runs import Run, read_metrics
+from rlgen.runs import STATUS, Run, read_metrics
 
 Row = dict[str, Any]
 BESTS = {"charts/episodic_return": "max", "eval/episodic_return": "max", "eval/nll": "min"}  # kept in wandb's summary
@@ -198,7 +198,8 @@ class Wandb:
             if self._unsent:
                 self._run.log(self._unsent)
             try:
-                self._run.summary.update(_bests(self._rlgen_run.path))
+                status = STATUS.get(exit_code, "failed")  # to wandb an interrupted run is a failed one
+                self._run.summary.update(_bests(self._rlgen_run.path) | {"status": status})
                 self._send_results(exit_code)
             except Exception as error:  # the rows matter more
                 warn(f"wandb has not all results: {_first_line(error)}; the run directory has them")

@@ -11,6 +11,7 @@ import torch
 from rlgen.buffer import Buffer
 from rlgen.datasets import ImageData
 from rlgen.errors import MissingExtraError
+from rlgen.images import grid
 from rlgen.learner import Agent, Generative
 from rlgen.sources import EnvSource, ImageSource, realised
 
@@ -139,3 +140,19 @@ def test_image_source_fills_once_ticks_batches_and_holds_out() -> None:
     assert picture.dtype == np.uint8 and picture.ndim == 2
     assert np.array_equal(picture, source.evaluate(learner)["samples/grid"])
     assert math.isfinite(during["eval/brightness"])
+    assert "samples/reconstructions" not in during, "this model has no way back"
+
+
+class Mirror(Counts):
+    """Reconstructs every image as it is."""
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        return images / 255
+
+
+def test_reconstructions_stand_beside_their_originals() -> None:
+    test = np.random.default_rng(0).integers(0, 256, (40, 1, 4, 4), dtype=np.uint8)
+    source = ImageSource(ImageData("toy", test, test, None, None, None, "memory", ""), CPU)
+    picture = source.evaluate(Mirror())["samples/reconstructions"]
+    expected = np.asarray(grid(test[:32].repeat(2, axis=0), columns=8))
+    assert np.array_equal(picture, expected)

@@ -339,7 +339,7 @@ def test_private_leaves_no_host_path_or_package_in_the_file(tmp_path):
         "host": host,
         "path": folder,
         "python": str(ROOT).encode(),
-        "command": b"-c",
+        "command": b'"-c"',  # with its quotes, as an argument is listed: two bytes alone occur by chance
         "packages": b"requirements",
     }
     found = {}
