@@ -250,7 +250,7 @@ class ImageSource:
         return {}
 
     def evaluate(self, learner: Generative, final: bool = False) -> dict[str, Any]:
-        """Held-out metrics, samples from the same latents every time, and held-out images beside their reconstructions."""
+        """Held-out metrics, samples from the same latents every time, and held-out images with reconstructions."""
         images = torch.from_numpy(self.data.test if final else self.data.test[:EVAL_IMAGES])
         samples = learner.sample(64, seed=0).numpy(force=True)
         result = self.score(learner, images) | {"samples/grid": np.asarray(grid(samples))}
