@@ -1,29 +1,13 @@
 import json
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import rlgen.log
 from rlgen.errors import DiskError, DivergedError
 from rlgen.log import RunLog
-from rlgen.runs import Run, read_metrics
-
-CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Run.create(tmp_path / "runs", "mine", CONFIG)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(rlgen.log.time, "monotonic", lambda: now.seconds)
-    return now
+from rlgen.runs import read_metrics
 
 
 def quiet(run):

@@ -19,22 +19,9 @@ import rlgen.tracking
 from rlgen import checkpoint
 from rlgen.errors import DivergedError
 from rlgen.log import RunLog
-from rlgen.runs import Run, read_metrics
+from rlgen.runs import read_metrics
 
 ROOT = Path(__file__).parent.parent
-CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Run.create(tmp_path / "runs", "mine", CONFIG)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(rlgen.tracking.time, "monotonic", lambda: now.seconds)
-    return now
 
 
 class FakeWandb(SimpleNamespace):
@@ -96,6 +83,7 @@ def test_disabled_does_not_import_wandb(run, monkeypatch):
     RunLog(run, "disabled", quiet=True).close()
     monkeypatch.setenv("WANDB_MODE", "disabled")
     RunLog(run, "auto", quiet=True).close()
+    assert not (run.path / "wandb").exists()
 
 
 def test_wandb_gets_a_few_training_rows_a_second_every_evaluation_and_the_last_row(run, fake, clock):
@@ -172,6 +160,7 @@ def test_the_summary_has_the_best_of_all_rows(run, fake, clock):
     assert module.summary == {
         "charts/episodic_return": {"max": 90.0, "last": 7.0},
         "eval/nll": {"min": 3.0, "last": 4.0},
+        "status": "finished",
     }
     defined = {args[0]: options for name, args, options in module.calls if name == "define_metric"}
     assert defined["eval/nll"] == {"step_metric": "global_step", "summary": "min,last"}

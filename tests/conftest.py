@@ -1,0 +1,22 @@
+"""What several test files begin with: a run, and a clock that stands still."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from rlgen.runs import Run
+
+CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "runs", "mine", CONFIG)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now.seconds)
+    return now
