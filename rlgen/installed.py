@@ -35,10 +35,7 @@ def environments() -> list[dict[str, Any]]:
     from rlgen.envs import check_env_id
 
     rows = []
-    for pattern, group, example in (
-        ("ALE/*", "ALE", "ALE/Pong-v5"),
-        ("MiniGrid-*", "minigrid", "MiniGrid-Empty-5x5-v0"),
-    ):
+    for pattern, group, example in ELSEWHERE:
         try:
             check_env_id(example)  # registers its siblings, where the package is installed
         except RlgenError as error:

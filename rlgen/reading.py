@@ -128,9 +128,9 @@ class Entry:
         file = self.path / "metrics.jsonl"
         if file.is_file() and not self._read:
             self._read = True
-            self._series |= _columns(scan(file, b'"eval/'), "eval/")
+            self._series |= columns(scan(file, b'"eval/'), "eval/")
         if file.is_file() and metric not in self._series and not metric.startswith("eval/"):
-            self._series |= _columns(scan(file, json.dumps(metric).encode(), SAMPLED_ROWS), metric)
+            self._series |= columns(scan(file, json.dumps(metric).encode(), SAMPLED_ROWS), metric)
         return self._series.get(metric, np.empty((3, 0)))
 
     @property
@@ -158,7 +158,7 @@ class Entry:
         return float(values[late].mean()) if late.any() else float(values[-1])
 
 
-def _columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
+def columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
     """Steps, seconds and values of a metric, or of all under `prefix/`: [3, K] each; what is not finite is left out."""
     found: dict[str, list[tuple[float, float, float]]] = {}
     for row in rows:

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from rlgen.errors import UsageError
-from rlgen.reading import Entry, _columns
-from rlgen.tracking import _first_line, _why_offline
+from rlgen.reading import Entry, columns
+from rlgen.tracking import first_line, why_offline
 
 SOURCE = re.compile(r"([\w.-]+)/([\w.-]+)(?:\?(\w[\w.]*=[^&]*(?:&\w[\w.]*=[^&]*)*))?")
 FIELDS = {"tag": "tags", "state": "state", "user": "username", "group": "group", "name": "displayName", "id": "name"}
@@ -64,7 +64,7 @@ def filters(query: str) -> dict[str, Any]:
 def connect(doing: str) -> Any:
     """The public API, or UsageError within 5 s: no account, no network, or another key. Never a prompt."""
     wandb = importlib.import_module("wandb")
-    if reason := _why_offline(wandb.setup().settings):
+    if reason := why_offline(wandb.setup().settings):
         raise UsageError(f"{doing}: {reason}")
     with _one_line(doing):
         wandb.Api(timeout=4)  # the key is looked at
@@ -112,7 +112,7 @@ class RemoteEntry(Entry):
             ):
                 value = float(np.mean([row[metric] for row in rows]))  # CleanRL counts the episodes of one evaluation
                 rows = [{"step": self.step, "time": self.seconds, metric: value}]
-            self._series |= {metric: np.empty((3, 0))} | _columns(rows, metric)
+            self._series |= {metric: np.empty((3, 0))} | columns(rows, metric)
         return self._series.get(metric, np.empty((3, 0)))
 
     @property
@@ -177,4 +177,4 @@ def _one_line(doing: str) -> Iterator[str]:
     try:
         yield doing
     except Exception as error:
-        raise error if isinstance(error, UsageError) else UsageError(f"{doing}: {_first_line(error)}") from None
+        raise error if isinstance(error, UsageError) else UsageError(f"{doing}: {first_line(error)}") from None

@@ -153,21 +153,6 @@ class Run:
         every = self.config[f"{what}_every"]
         return self.step // every > last_step // every
 
-    @property
-    def log_every(self) -> int:
-        """Steps between rows of metrics.jsonl."""
-        return self.config["log_every"]
-
-    @property
-    def eval_every(self) -> int:
-        """Steps between evaluations."""
-        return self.config["eval_every"]
-
-    @property
-    def checkpoint_every(self) -> int:
-        """Steps between checkpoints."""
-        return self.config["checkpoint_every"]
-
     def save(self, learner: Learner, source: Source, buffer: Buffer, log: RunLog) -> None:
         """Save a checkpoint of everything at `step`; keep the last two and the best.
 

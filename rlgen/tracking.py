@@ -95,7 +95,7 @@ class Wandb:
         self._wandb = importlib.import_module("wandb")
         online = False
         if mode in ("auto", "online"):
-            reason = _why_offline(self._wandb.setup().settings)  # with WANDB_BASE_URL and the settings files
+            reason = why_offline(self._wandb.setup().settings)  # with WANDB_BASE_URL and the settings files
             online = not reason
             if reason:
                 path = self._rlgen_run.path / "wandb"
@@ -106,7 +106,7 @@ class Wandb:
                 run = self._init("online", self._rlgen_run.info["wandb_id"])
                 self.note = run.url
             except Exception as error:
-                warn(f"wandb is offline: {_first_line(error)}")
+                warn(f"wandb is offline: {first_line(error)}")
         if run is None:
             wandb_id = self._rlgen_run.info["wandb_id"]  # taken in this process, where the server failed in the middle
             online, run = False, self._init("offline", f"{wandb_id}-offline" if online else wandb_id)
@@ -202,7 +202,7 @@ class Wandb:
                 self._run.summary.update(_bests(self._rlgen_run.path) | {"status": status})
                 self._send_results(exit_code)
             except Exception as error:  # the rows matter more
-                warn(f"wandb has not all results: {_first_line(error)}; the run directory has them")
+                warn(f"wandb has not all results: {first_line(error)}; the run directory has them")
             self._run.finish(exit_code=exit_code)
 
         with contextlib.suppress(queue.Full):  # then the thread hangs, and the wait below says so
@@ -289,7 +289,7 @@ class Wandb:
         try:
             call()
         except Exception as error:
-            self._turn_off(f"{doing} failed: {_first_line(error)}")
+            self._turn_off(f"{doing} failed: {first_line(error)}")
 
     def _turn_off(self, reason: str) -> None:
         if self._off:  # by the other thread
@@ -310,7 +310,7 @@ def _bests(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def _why_offline(settings: Any) -> str:
+def why_offline(settings: Any) -> str:
     """Why wandb cannot be online, or nothing: looks for an account and an open port, without a prompt, within 5 s."""
     address = urlsplit(settings.base_url)
     key = os.environ.get("WANDB_API_KEY") or getattr(settings, "api_key", None)
@@ -340,7 +340,8 @@ def _why_offline(settings: Any) -> str:
     return "" if reached.is_set() else f"{host.hostname} cannot be reached"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An error as one line, for a warning."""
     return f"{type(error).__name__}: {error}".strip().split("\n")[0][:200]
 
 

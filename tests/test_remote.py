@@ -64,7 +64,7 @@ def api(monkeypatch):
             return iter(asked.runs)
 
     monkeypatch.setattr("wandb.Api", Api)
-    monkeypatch.setattr(remote, "_why_offline", lambda settings: "")
+    monkeypatch.setattr(remote, "why_offline", lambda settings: "")
     return asked
 
 
@@ -206,7 +206,7 @@ def test_without_a_key_or_a_network_it_is_one_line_within_five_seconds(key, word
 
 
 def test_offline_it_says_what_it_would_write(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(remote, "_why_offline", lambda settings: "no account is configured (wandb login)")
+    monkeypatch.setattr(remote, "why_offline", lambda settings: "no account is configured (wandb login)")
     monkeypatch.setenv("WANDB_ENTITY", "lab")
     for seed in range(3):
         for lr in (0.1, 0.2):

@@ -91,7 +91,7 @@ def test_create_writes_everything_needed_to_run_it_again(tmp_path):
     again = Run.create(tmp_path / "runs", None, CONFIG)  # the same second
     assert again.name != run.name
     data = Run.create(tmp_path, None, {"algo": "vae", "data": "/my files/a set/", "seed": 1, "steps": 10})
-    assert data.name.startswith("a-set__vae__1__") and data.log_every == 1
+    assert data.name.startswith("a-set__vae__1__") and data.config["log_every"] == 1
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", ".hidden", "-flag", "", "x" * 81, "a\0b", "😀", "last", "a b"])
@@ -153,7 +153,7 @@ def test_open_refuses_what_is_not_a_run_and_extends_one_for_good(tmp_path):
     with Run.open(run.path, steps=5000).running():
         pass
     longer = Run.open(run.path)
-    assert (longer.step, longer.steps, longer.log_every) == (1000, 5000, run.log_every)
+    assert (longer.step, longer.steps, longer.config["log_every"]) == (1000, 5000, run.config["log_every"])
     (run.path / "config.json").write_text("{")
     with pytest.raises(UsageError, match="damaged"):
         Run.open(run.path)

@@ -110,12 +110,12 @@ def test_wandb_is_online_only_with_an_account_and_a_network(monkeypatch, tmp_pat
     with rlgen.tracking.socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         settings = SimpleNamespace(base_url=f"http://127.0.0.1:{port}", api_key=None)
-        assert "no account" in rlgen.tracking._why_offline(settings)
+        assert "no account" in rlgen.tracking.why_offline(settings)
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret")
-        assert rlgen.tracking._why_offline(settings) == ""
+        assert rlgen.tracking.why_offline(settings) == ""
         monkeypatch.setenv("WANDB_API_KEY", "secret")
-        assert rlgen.tracking._why_offline(settings) == ""
-    assert rlgen.tracking._why_offline(settings) == "127.0.0.1 cannot be reached"
+        assert rlgen.tracking.why_offline(settings) == ""
+    assert rlgen.tracking.why_offline(settings) == "127.0.0.1 cannot be reached"
 
 
 def test_a_wandb_that_hangs_delays_the_start_by_less_than_5_s_and_no_update_at_all(run, fake, monkeypatch, capsys):
