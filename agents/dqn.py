@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn.functional import huber_loss
 
 from rlgen.buffer import Buffer
+from rlgen.distributions import epsilon_greedy
 from rlgen.errors import UsageError
 from rlgen.functional import linear_schedule, soft_update
 from rlgen.learner import Agent, Batch
-from rlgen.nets import network
+from rlgen.nets import infer, network
 
 if TYPE_CHECKING:
     from rlgen.envs import EnvSpec
@@ -61,7 +62,6 @@ class DQN(Agent):
                 f"{spec.env_id} has continuous actions, a Box of shape {tuple(spec.action_shape)}; Q-learning needs "
                 f"discrete ones, reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
             )
-        self.num_actions = spec.num_actions
         self.collect = max(1, cfg.train_every // spec.num_envs)
         self.warm = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions there must be to draw from
         # counted in updates, so that the number of environments changes nothing
@@ -74,6 +74,9 @@ class DQN(Agent):
     def make_buffer(self) -> Buffer:
         return Buffer(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
 
+    def schedules(self) -> dict[str, float]:
+        return {"charts/epsilon": self.epsilon}
+
     @property
     def epsilon(self) -> float:
         """Share of random actions now: all of them until the first update."""
@@ -82,14 +85,11 @@ class DQN(Agent):
         cfg = self.cfg
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
-    @torch.no_grad()
     def act(self, obs: Tensor, greedy: bool = False) -> Batch:
-        q_estimate, action = self.q(obs).max(-1)  # [N], [N]
+        q_value = infer(self.q, obs)  # [N, A]
         if greedy:
-            return {"action": action, "q_estimate": q_estimate}
-        random_action = torch.randint_like(action, self.num_actions, generator=self.generator)  # [N]
-        explore = torch.rand(len(action), generator=self.generator, device=self.device) < self.epsilon  # [N]
-        return {"action": torch.where(explore, random_action, action)}
+            return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}
+        return {"action": epsilon_greedy(q_value, self.epsilon, self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
         for group in self.optimizer.param_groups:
@@ -116,4 +116,4 @@ class DQN(Agent):
         self.num_updates += 1
         if self.num_updates % self.target_period == 0:
             soft_update(self.target_q, self.q, self.cfg.tau)
-        return metrics | {"charts/epsilon": torch.full((), self.epsilon, device=self.device)}
+        return metrics

@@ -19,7 +19,7 @@ from rlgen.distributions import actor
 from rlgen.errors import UsageError
 from rlgen.functional import gae, masked_mean
 from rlgen.learner import Agent, Batch
-from rlgen.nets import network
+from rlgen.nets import infer, network
 
 if TYPE_CHECKING:
     from rlgen.envs import EnvSpec
@@ -67,9 +67,8 @@ class PPO(Agent):
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)
 
-    @torch.no_grad()
     def act(self, obs: Tensor, greedy: bool = False) -> Batch:
-        policy = self.distribution(self.actor(obs))
+        policy = self.distribution(infer(self.actor, obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:

@@ -126,17 +126,21 @@ class GAN(Generative):
 
     def update(self, batch: Batch) -> Batch:
         """One step of the discriminator, one of the generator, each against latents of its own."""
-        real = batch["image"] / 127.5 - 1  # [B, C, H, W] in [-1, 1]
         if self.cfg.anneal_lr:
             self.d_optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.d_lr, 0.0, 1.0, self.progress)
             self.g_optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.g_lr, 0.0, 1.0, self.progress)
 
-        metrics = self.minimize(self.d_loss, {"real": real, "latent": self._latent(len(real))}, self.d_optimizer)
-        metrics |= self.minimize(self.g_loss, {"latent": self._latent(len(real))}, self.g_optimizer)
+        metrics = self.minimize(self.d_loss, batch, self.d_optimizer, draw=self.draw)
+        metrics |= self.minimize(self.g_loss, batch, self.g_optimizer, draw=self.draw)
 
         self.num_updates += 1
-        soft_update(self.g_ema, self.g, 1 - self._ema_decay(len(real)))
+        soft_update(self.g_ema, self.g, 1 - self._ema_decay(self.cfg.batch_size))
         return metrics
+
+    def draw(self, batch: Batch) -> Batch:
+        """Images in [-1, 1], [B, C, H, W], and as many fresh latents [B, Z]."""
+        real = batch["image"] / 127.5 - 1
+        return {"real": real, "latent": self._latent(len(real))}
 
     def d_loss(self, nets: Any, batch: Batch) -> tuple[Tensor, Batch]:
         """-log D(real) - log(1 - D(fake)) + gamma / 2 * |grad D(real)|^2, each image's own gradient."""

@@ -64,15 +64,18 @@ class VAE(Generative):
 
     def update(self, batch: Batch) -> Batch:
         """One step up the ELBO of freshly binarised images."""
-        image = binarise(batch["image"], self.generator)  # [B, D]
-        noise = self._noise(self.generator, len(image))  # [B, Z]
         if self.cfg.anneal_lr:
             self.optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.lr, 0.0, 1.0, self.progress)
 
-        metrics = self.minimize(self.loss, {"image": image, "noise": noise}, self.optimizer)
+        metrics = self.minimize(self.loss, batch, self.optimizer, draw=self.draw)
 
         self.num_updates += 1
         return metrics
+
+    def draw(self, batch: Batch) -> Batch:
+        """The random numbers of a step: fresh binary pixels of its images, and noise for their latents."""
+        image = binarise(batch["image"], self.generator)  # [B, D]
+        return {"image": image, "noise": self._noise(self.generator, len(image))}
 
     def loss(self, nets: Any, batch: Batch) -> tuple[Tensor, Batch]:
         """The negative ELBO (equation 10): distortion plus rate, summed over pixels and latents, mean over images."""

@@ -7,7 +7,8 @@ there the true last observation lives in a small side table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from rlgen.errors import UsageError
 from rlgen.learner import Batch
+from rlgen.replay import Lazy
 from rlgen.speed import memory
 
 FLAGS = ("reward", "terminated", "truncated", "valid")  # what `sample` sums up in `reward` and `discount`
@@ -28,25 +30,37 @@ class Buffer:
         capacity: transitions kept, rounded down to whole rows of N; None: as many as the first row holds (a data set).
         gamma: discount per step, for n-step rewards and the `discount` of a sampled batch.
         n_step: rewards summed into a sampled transition.
+        frame_stack: k, with 1 for none. Observations come in and go out as stacks [N, k, ...], newest frame last; only
+            the newest is stored. An episode's first stack repeats its first frame (`padding_type="reset"`).
         generator: random numbers for `sample`; its device is where the data live.
+
+    Attributes:
+        layout: another object whenever tensors that `sample` reads were replaced: a CUDA graph of it is then stale.
     """
 
     def __init__(
-        self, capacity: int | None = None, *, gamma: float = 0.99, n_step: int = 1, generator: torch.Generator
+        self,
+        capacity: int | None = None,
+        *,
+        gamma: float = 0.99,
+        n_step: int = 1,
+        frame_stack: int = 1,
+        generator: torch.Generator,
     ) -> None:
-        self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
+        self.capacity, self.gamma, self.n_step, self.frame_stack = capacity, gamma, n_step, frame_stack
         self.generator = generator
-        self._on_cpu = generator.device.type == "cpu"
-        self._xp: Any = np if self._on_cpu else torch  # indexing with NumPy costs a fifth of what it costs with torch
+        self._on_cpu = generator.device.type == "cpu"  # indexing with NumPy costs a fifth of what it costs with torch
         self.storage: Batch = {}  # every value [R, N, ...]
-        self.final_obs: Tensor | None = None  # [F, *obs_shape]: last observations of the episodes still in the ring
+        self.final_obs: Tensor | None = None  # [F, *frame_shape]: last observations of the episodes still in the ring
+        self.layout = object()
         self.num_added = 0  # valid transitions ever added
         self._reset_rows()
 
     def _reset_rows(self) -> None:
-        self._first_row = self._num_rows = 0  # oldest row, rows in use
+        self._first_row, self._num_rows = self.frame_stack - 1, 0  # oldest row, rows in use; older frames go before it
         self._num_valid = 0  # transitions that can be read
         self._first_final = self._num_finals = 0  # final observations ever dropped, ever added
+        self._open_obs: Any = None  # the newest `next_obs`, where it is known to be the `obs` of the row to come
 
     def __len__(self) -> int:
         """Transitions that can be read."""
@@ -58,76 +72,98 @@ class Buffer:
         tensors = [*self.storage.values(), *([] if self.final_obs is None else [self.final_obs])]
         return sum(tensor.nbytes for tensor in tensors)
 
-    def add(self, items: Batch) -> None:
+    def add(self, items: Mapping[str, Any]) -> None:
         """Append one row and overwrite the oldest when full.
 
         Args:
-            items: every value [N, ...]. With `next_obs` (the true next observation, final ones included) also
-                `terminated` and `truncated`, on the host, and `valid` where some of the row's transitions are not to
-                be drawn. Without it the row is data, such as `image` and `label`.
+            items: every value [N, ...], a tensor or a NumPy array. With `next_obs` (the true next observation, final
+                ones included) also `terminated` and `truncated`, on the host, and `valid` where some of the row's
+                transitions are not to be drawn. Without it the row is data, such as `image` and `label`. A `next_obs`
+                that is passed on as the next row's `obs` is not written twice, so it must not change in between.
         """
         if not self.storage:
             self._allocate(items)
+        if self.final_obs is not None and items["next_obs"].shape != items["obs"].shape:
+            shape, other = tuple(items["obs"].shape), tuple(items["next_obs"].shape)
+            raise ValueError(f"next_obs must have shape {shape}, that of obs; it has {other}")
         if self._num_rows == self._max_rows:
             self._drop_oldest()
         row = (self._first_row + self._num_rows) % self._rows
-        valid = items.get("valid", self._all_valid)
-        for name, stored in self.storage.items():
-            value = valid if name == "valid" else items.get(name)
-            if value is None or value.shape != stored.shape[1:]:
+        on_cpu = self._on_cpu
+        for name, shape, stored in self._columns:
+            value = items.get(name)
+            if value is None or value.shape != shape:
                 shapes = {name: tuple(value.shape) for name, value in items.items()}
-                raise ValueError(
-                    f"{name} must have shape {tuple(stored.shape[1:])} in every row; this one has {shapes}"
-                )
-            self._flat[name][row * self._num_envs : (row + 1) * self._num_envs] = self._native(value)
-        if valid is not self._all_valid or self._ids is not None:
+                raise ValueError(f"{name} must have shape {shape} in every row; this one has {shapes}")
+            if name != "obs":
+                stored[row] = value if type(value) is np.ndarray and on_cpu else self._native(value)
+            elif value is not self._open_obs:
+                self._write_obs(row, value)
+        num_valid, valid = self._num_envs, items.get("valid")
+        if valid is not None:
+            valid = _host(valid)
+            num_valid = int(np.count_nonzero(valid))
+        if num_valid != self._num_envs or self._valid_in_row[row] != self._num_envs:
+            self.storage["valid"][row] = True if num_valid == self._num_envs else torch.from_numpy(valid)
+            self._valid_in_row[row] = num_valid
+        if num_valid != self._num_envs or self._ids is not None:
             self._add_ids(row, valid)
-        num_valid = self._num_envs if valid is self._all_valid else int(valid.sum())
-        self._valid_in_row[row] = num_valid
         self._num_valid += num_valid
         self.num_added += num_valid
-        if "next_obs" in items:
-            begin = (row + 1) % self._rows * self._num_envs
-            self._flat["obs"][begin : begin + self._num_envs] = self._native(items["next_obs"])
-            self._add_finals(row, items["next_obs"], (items["terminated"] | items["truncated"]).numpy().nonzero()[0])
+        if self.final_obs is not None:
+            self._close(row, items, valid if num_valid != self._num_envs else None)
         self._num_rows += 1
 
-    def _allocate(self, items: Batch) -> None:
+    def _allocate(self, items: Mapping[str, Any]) -> None:
         num = len(next(iter(items.values())))  # N
         capacity = num if self.capacity is None else self.capacity
         if capacity < num:
             raise ValueError(f"a buffer of {capacity} transitions is smaller than one row of {num} environments")
         self._num_envs = num
         self._max_rows = capacity // num
-        self._rows = self._max_rows + ("next_obs" in items)  # the open row holds the newest next_obs
-        self._all_valid = torch.ones(num, dtype=torch.bool)
+        # the open row holds the newest next_obs; the rows before the oldest hold the older frames of its stack
+        self._rows = self._max_rows + ("next_obs" in items) + self.frame_stack - 1
         self._ids: Tensor | None = None  # [max_rows * N] flat indices of the valid ones, once there are others
         shape, device = (self._rows, num), self.generator.device
-        stored = {name: value for name, value in items.items() if name != "next_obs"} | {"valid": self._all_valid}
-        nbytes = self._rows * sum(value.nbytes for value in stored.values())
+        row = {name: torch.as_tensor(value) for name, value in items.items() if name != "next_obs"}
+        row["valid"] = torch.ones(num, dtype=torch.bool)
+        if self.frame_stack > 1:
+            row["obs"] = row["obs"][:, -1]
+        nbytes = self._rows * sum(value.nbytes for value in row.values())
         if nbytes > (room := memory(device)):
             raise UsageError(
                 f"a buffer of {capacity:,} transitions takes {nbytes / 2**30:,.1f} GiB and {device} has "
                 f"{room / 2**30:,.1f} GiB: lower --buffer-size"
             )
-        for name, value in stored.items():
+        for name, value in row.items():
             self.storage[name] = torch.zeros(shape + value.shape[1:], dtype=value.dtype, device=device)
         self._valid_in_row = [0] * self._rows
         if "next_obs" in items:
-            obs = items["next_obs"]
+            obs = row["obs"]
             self.final_obs = torch.zeros((max(16, num), *obs.shape[1:]), dtype=obs.dtype, device=device)
             self._final_id = torch.full(shape, -1, dtype=torch.int64, device=device)  # which final obs, or -1
+            self._age = torch.zeros(shape, dtype=torch.int64, device=device)  # frames before it in its episode
             self._finals_in_row = [0] * self._rows
         self._view()
 
     def _view(self) -> None:
-        """Views of the storage as [R * N, ...], at row * N + env."""
-        self._flat = {name: self._native(value.flatten(0, 1)) for name, value in self.storage.items()}
-        if self.final_obs is not None:
-            self._flat["final_id"] = self._native(self._final_id.flatten())
+        """Views of the storage: by row [R, N, ...], and flat as [R * N, ...], at row * N + env."""
+        tables = self.storage | ({} if self.final_obs is None else {"final_id": self._final_id, "age": self._age})
+        self._row = {name: self._native(value) for name, value in tables.items()}
+        self._flat = {name: self._native(value.flatten(0, 1)) for name, value in tables.items()}
+        shapes = {name: tuple(value.shape[1:]) for name, value in self.storage.items() if name != "valid"}
+        if self.frame_stack > 1:
+            shapes["obs"] = (self._num_envs, self.frame_stack, *shapes["obs"][1:])
+        self._columns = [(name, shape, self._row[name]) for name, shape in shapes.items()]
+        device = self.generator.device
+        self._back = self._native(torch.arange(self.frame_stack - 1, -2, -1, device=device) * self._num_envs)  # [k + 1]
+        self._first, self._num_drawable = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+        self.layout = object()
 
-    def _native(self, value: Tensor) -> Any:
-        return value.numpy() if self._on_cpu else value
+    def _native(self, value: Any) -> Any:
+        if self._on_cpu:
+            return _host(value)
+        return torch.as_tensor(value).to(self.generator.device, non_blocking=True)
 
     def _drop_oldest(self) -> None:
         self._num_valid -= self._valid_in_row[self._first_row]
@@ -136,7 +172,7 @@ class Buffer:
         self._first_row = (self._first_row + 1) % self._rows
         self._num_rows -= 1
 
-    def _add_ids(self, row: int, valid: Tensor) -> None:
+    def _add_ids(self, row: int, valid: np.ndarray | None) -> None:
         """List the row's valid transitions, so that `sample` draws among exactly those.
 
         Until the first row with others in it there is no list: every index between the first row and the last counts.
@@ -148,22 +184,53 @@ class Buffer:
             self._ids = torch.zeros(self._max_rows * self._num_envs, dtype=torch.int64, device=device)
             slots = (self.num_added - self._num_valid + torch.arange(self._num_valid)) % len(self._ids)
             self._ids[slots.to(device)] = kept.to(device)
-        envs = valid.cpu().nonzero().squeeze(-1)
+            self.layout = object()
+        envs = torch.arange(self._num_envs) if valid is None else torch.from_numpy(valid.nonzero()[0])
         slots = (self.num_added + torch.arange(len(envs))) % len(self._ids)
         self._ids[slots.to(device)] = (row * self._num_envs + envs).to(device)
 
-    def _add_finals(self, row: int, next_obs: Tensor, envs: np.ndarray) -> None:
+    def _write_obs(self, row: int, obs: Any) -> None:
+        obs, stored = self._native(obs), self._row["obs"]
+        if self.frame_stack == 1:
+            stored[row] = obs
+            return
+        stored[row] = obs[:, -1]
+        if self._num_rows == 0:  # in the middle of an episode, perhaps: what came before is in the stack alone
+            for back in range(1, self.frame_stack):
+                stored[row - back] = obs[:, -1 - back]
+            self._row["age"][row] = self.frame_stack - 1
+
+    def _close(self, row: int, items: Mapping[str, Any], valid: np.ndarray | None) -> None:
+        """Put the row's `next_obs` where the next row's `obs` will be, and aside where an episode ended."""
+        next_obs, stacked = items["next_obs"], self.frame_stack > 1
+        ended = _host(items["terminated"]) | _host(items["truncated"])
+        native = next_obs if type(next_obs) is np.ndarray and self._on_cpu else self._native(next_obs)
+        frame = native[:, -1] if stacked else native
+        following = row + 1 if row + 1 < self._rows else 0
+        self._row["obs"][following] = frame
+        num_ended = np.count_nonzero(ended)
+        if num_ended or self._finals_in_row[row]:
+            self._add_finals(row, frame, ended.nonzero()[0])
+        self._open_obs = None if num_ended else next_obs
+        if stacked:
+            age = self._row["age"]
+            age[following] = age[row] + 1
+            if num_ended or valid is not None:
+                for n in (ended if valid is None else ended | ~valid).nonzero()[0].tolist():
+                    age[following, n] = 0
+
+    def _add_finals(self, row: int, frame: Any, envs: np.ndarray) -> None:
         """Keep the last observations of the episodes that ended in this row; `envs` lists which."""
         assert self.final_obs is not None
         if self._finals_in_row[row]:
-            self._final_id[row] = -1
+            self._row["final_id"][row] = -1
         self._finals_in_row[row] = len(envs)
-        for n in envs.tolist():
-            if self._num_finals - self._first_final == len(self.final_obs):
-                self._grow_finals()
-            self._final_id[row, n] = self._num_finals
-            self.final_obs[self._num_finals % len(self.final_obs)] = next_obs[n]
-            self._num_finals += 1
+        while self._num_finals + len(envs) - self._first_final > len(self.final_obs):
+            self._grow_finals()
+        ids, envs = self._native(self._num_finals + np.arange(len(envs))), self._native(envs)
+        self._row["final_id"][row, envs] = ids
+        self._native(self.final_obs)[ids % len(self.final_obs)] = frame[envs]
+        self._num_finals += len(envs)
 
     def _grow_finals(self) -> None:
         assert self.final_obs is not None
@@ -171,9 +238,12 @@ class Buffer:
         larger = torch.cat([self.final_obs, torch.zeros_like(self.final_obs)])
         larger[kept % len(larger)] = self.final_obs[kept % len(self.final_obs)]
         self.final_obs = larger
+        self.layout = object()
 
-    def sample(self, batch_size: int) -> Batch:
+    def sample(self, batch_size: int) -> Any:
         """Draw uniformly, with replacement, among the valid transitions whose n-step window is complete.
+
+        On a GPU the batch is drawn when it is first read, so that a CUDA graph can hold the drawing.
 
         Returns:
             Every stored key but the flags, [B, ...]. For transitions: `reward` is the sum of gamma^i * reward over the
@@ -181,86 +251,129 @@ class Buffer:
             `discount` is gamma^k, or 0 at termination, so that a target is always
             `reward + discount * value(next_obs)`.
         """
-        num_open = min(self.n_step - 1, self._num_rows)  # newest rows, whose window would cross the write head
-        rows = ((self._first_row + self._num_rows - 1 - back) % self._rows for back in range(num_open))
-        num_drawable = self._num_valid - sum(self._valid_in_row[row] for row in rows)
+        first, num_drawable = self.prepare_range()
+        if not self._on_cpu:
+            return Lazy(partial(self.draw, batch_size), (batch_size, self.layout))
+        drawn = torch.randint(first, first + num_drawable, (batch_size,), generator=self.generator)  # [B]
+        batch = self._gather(drawn.numpy() if self._ids is None else self._ids[drawn % len(self._ids)].numpy())
+        return {name: torch.from_numpy(value) for name, value in batch.items()}
+
+    def prepare_range(self) -> tuple[int, int]:
+        """Where the drawable transitions begin and how many there are; also put where `draw` reads it.
+
+        Raises:
+            ValueError: there are none.
+        """
+        num_drawable = self._num_valid
+        for back in range(1, min(self.n_step - 1, self._num_rows) + 1):  # their window would cross the write head
+            num_drawable -= self._valid_in_row[(self._first_row + self._num_rows - back) % self._rows]
         if num_drawable <= 0:
             raise ValueError(f"nothing to sample yet: {len(self)} transitions, n_step {self.n_step}")
         first = self._first_row * self._num_envs if self._ids is None else self.num_added - self._num_valid
+        if not self._on_cpu:
+            self._first.fill_(first)
+            self._num_drawable.fill_(num_drawable)
+        return first, num_drawable
+
+    def draw(self, batch_size: int) -> Batch:
+        """`sample` among what `prepare_range` last found, on the device alone; stale once `layout` has changed."""
         generator = self.generator
-        drawn = torch.randint(
-            first, first + num_drawable, (batch_size,), generator=generator, device=generator.device
-        )  # [B]
-        if self._ids is not None:
-            drawn = self._ids[drawn % len(self._ids)]
-        index = self._native(drawn) % (self._rows * self._num_envs)
-        batch = {name: self._read(name, index) for name in self.storage if name not in FLAGS}
-        if self.final_obs is not None:
-            batch |= self._window(index)
-        return {name: torch.from_numpy(value) for name, value in batch.items()} if self._on_cpu else batch
+        random = torch.randint(2**62, (batch_size,), generator=generator, device=generator.device)
+        drawn = self._first + random % self._num_drawable  # [B] the remainder's bias is below 1e-9
+        return self._gather(drawn if self._ids is None else self._ids[drawn % len(self._ids)])
+
+    def _gather(self, index: Any) -> dict[str, Any]:
+        """What was drawn at `index` [B], counted on past the ring's end."""
+        index = index % (self._rows * self._num_envs)
+        if self.final_obs is None:
+            return {name: self._read(name, index) for name in self.storage if name not in FLAGS}
+        reward, discount, last = self._window(index)
+        obs, next_obs = self._obs(index, last)
+        batch = {"obs": obs} | {name: self._read(name, index) for name in self.storage if name not in (*FLAGS, "obs")}
+        return batch | {"reward": reward, "discount": discount, "next_obs": next_obs}
 
     def _read(self, name: str, index: Any) -> Any:
         flat = self._flat[name]
-        return flat.take(index, 0) if self._on_cpu else flat.index_select(0, index)
+        return flat.take(index, 0) if self._on_cpu else flat[index]
 
-    def _window(self, index: Any) -> dict[str, Any]:
-        """What the n steps from `index` [B] on add up to."""
-        size = self._rows * self._num_envs
+    def _window(self, index: Any) -> tuple[Any, Any, Any]:
+        """What the n steps from `index` [B] on add up to: reward, discount, and the index of the last of them, [B]."""
+        xp: Any = np if self._on_cpu else torch
         reward, terminated = self._read("reward", index), self._read("terminated", index)  # [B]
-        discount = self._xp.full_like(reward, self.gamma)  # [B]
+        discount = xp.full_like(reward, self.gamma)  # [B]
         for _ in range(1, self.n_step):
             going = ~(terminated | self._read("truncated", index))  # [B]
-            index = self._xp.where(going, (index + self._num_envs) % size, index)
+            index = xp.where(going, (index + self._num_envs) % (self._rows * self._num_envs), index)
             reward = reward + going * discount * self._read("reward", index)
-            discount = self._xp.where(going, discount * self.gamma, discount)
+            discount = xp.where(going, discount * self.gamma, discount)
             terminated = self._read("terminated", index)
-        return {"reward": reward, "discount": ~terminated * discount, "next_obs": self._next_obs(index)}
+        return reward, ~terminated * discount, index
 
-    def _next_obs(self, index: Any) -> Any:
-        """The observations after `index` [B]: [B, *obs_shape]."""
+    def _obs(self, index: Any, last: Any) -> tuple[Any, Any]:
+        """Observations at `index` [B] and after `last` [B]: two of [B, *obs_shape]; stacks may share their memory."""
+        size = self._rows * self._num_envs
+        if self.frame_stack == 1:
+            obs, next_obs = self._read("obs", index), self._read("obs", (last + self._num_envs) % size)
+            self._put_finals(last, next_obs)
+            return obs, next_obs
+        frames = self._frames(last)
+        self._put_finals(last, frames[:, -1])
+        return (frames if index is last else self._frames(index))[:, :-1], frames[:, 1:]
+
+    def _frames(self, index: Any) -> Any:
+        """The stack at `index` [B] and the frame after it, none from before the episode: [B, k + 1, *frame_shape]."""
+        xp: Any = np if self._on_cpu else torch
+        oldest = self._read("age", index)[:, None] * self._num_envs  # [B, 1]
+        frames = (index[:, None] - xp.minimum(self._back, oldest)) % (self._rows * self._num_envs)  # [B, k + 1]
+        return self._read("obs", frames)
+
+    def _put_finals(self, index: Any, following: Any) -> None:
+        """Correct `following` [B, *frame_shape], the frames after `index` [B], where an episode ended there."""
         assert self.final_obs is not None
-        following = self._read("obs", (index + self._num_envs) % (self._rows * self._num_envs))
         final_id = self._read("final_id", index)  # [B] -1 where no episode ended
         if self._on_cpu:
             ended = (final_id >= 0).nonzero()[0]
             if len(ended):
                 following[ended] = self.final_obs.numpy()[final_id[ended] % len(self.final_obs)]
-            return following
+            return
         final = self.final_obs[final_id.clamp(min=0) % len(self.final_obs)]
-        return torch.where((final_id >= 0).view(-1, *[1] * (final.ndim - 1)), final, following)
+        following.copy_(torch.where((final_id >= 0).view(-1, *[1] * (final.ndim - 1)), final, following))
 
     def drain(self) -> Batch:
         """Everything in order of time, every value [T, N, ...], with `valid` [T, N]; the buffer is empty after."""
-        rows = (self._first_row + torch.arange(self._num_rows)) % self._rows
-        rows = rows.to(self.generator.device)
-        batch = {name: value[rows] for name, value in self.storage.items()}
+        rows = (self._first_row + torch.arange(self._num_rows, device=self.generator.device)) % self._rows
+        index = rows[:, None] * self._num_envs + torch.arange(self._num_envs, device=rows.device)  # [T, N]
+        flat = self._native(index.flatten())
+        batch = {name: self._read(name, flat) for name in self.storage}
         if self.final_obs is not None:
-            index = rows[:, None] * self._num_envs + torch.arange(self._num_envs, device=rows.device)  # [T, N]
-            next_obs = self._next_obs(self._native(index.flatten()))
-            batch["next_obs"] = torch.as_tensor(next_obs).unflatten(0, index.shape)
+            batch["obs"], batch["next_obs"] = self._obs(flat, flat)
         self._reset_rows()
-        return batch
+        self._valid_in_row = [0] * self._rows  # nothing that `state_dict` leaves out is taken for written
+        return {name: torch.as_tensor(value).unflatten(0, index.shape) for name, value in batch.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything stored, as tensors and plain Python; rows never written are left out."""
-        state: dict[str, Any] = {n: value for n, value in vars(self).items() if isinstance(value, int | list)}
+        state: dict[str, Any] = {n: value for n, value in vars(self).items() if type(value) in (int, list)}
+        state.pop("_columns", None)  # views
         if self.storage:
             wrapped = self._first_row + self._num_rows >= self._rows or self._num_rows == self._max_rows
             used = self._rows if wrapped else self._first_row + self._num_rows + 1
             state["storage"] = {name: value[:used].clone() for name, value in self.storage.items()}
             state |= {"_ids": self._ids, "final_obs": self.final_obs}
         if self.final_obs is not None:
-            state["_final_id"] = self._final_id[:used].clone()
+            state |= {"_final_id": self._final_id[:used].clone(), "_age": self._age[:used].clone()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned; the buffer then draws what it would have drawn."""
-        if (self.capacity or -1, self.n_step) != (state.get("capacity", -1), state["n_step"]):
+        ours = (self.capacity or -1, self.n_step, self.frame_stack)
+        if ours != (state.get("capacity", -1), state["n_step"], state.get("frame_stack", 1)):
             raise ValueError(f"the saved buffer holds {state.get('capacity')} transitions, this one {self.capacity}")
         device = self.generator.device
         for name, value in state.items():
-            if isinstance(value, int | list):
+            if type(value) in (int, list):
                 setattr(self, name, list(value) if isinstance(value, list) else value)
+        self._open_obs = None
         if "storage" not in state:
             return
 
@@ -270,12 +383,16 @@ class Buffer:
             return full
 
         self.storage = {name: whole(value) for name, value in state["storage"].items()}
-        self._all_valid = torch.ones(self._num_envs, dtype=torch.bool)
         self._ids = None if state["_ids"] is None else state["_ids"].to(device)
         if state["final_obs"] is not None:
             self.final_obs = state["final_obs"].to(device)
             self._final_id = whole(state["_final_id"], fill=-1)
+            self._age = whole(state.get("_age", torch.zeros_like(state["_final_id"])))
         self._view()
+
+
+def _host(value: Any) -> np.ndarray:
+    return value if type(value) is np.ndarray else value.numpy()
 
 
 def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -291,6 +408,6 @@ def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.
     total = len(next(iter(flat.values())))
     for _ in range(num_epochs):
         order = torch.randperm(total, generator=generator, device=generator.device)
+        shuffled = {name: value[order] for name, value in flat.items()}  # one gather an epoch, not one a minibatch
         for start in range(0, total - batch_size + 1, batch_size):
-            index = order[start : start + batch_size]
-            yield {name: value[index] for name, value in flat.items()}
+            yield {name: value[start : start + batch_size] for name, value in shuffled.items()}

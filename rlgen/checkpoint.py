@@ -92,6 +92,14 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     return final
 
 
+def owned(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with copies of tensors that are parts of larger ones, which `torch.save` would write whole."""
+    return {
+        name: value.clone() if hasattr(value, "nbytes") and value.untyped_storage().nbytes() > value.nbytes else value
+        for name, value in state.items()
+    }
+
+
 def load(folder: Path, step: int) -> dict[str, Any]:
     """Load one checkpoint to the CPU, after checking format, size and sha256.
 

@@ -38,6 +38,8 @@ class RunConfig:
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
+    graph: bool = True  # record gradient steps and replay them, where that can be done
+    verify_graph: int = 0  # replays compared with the step as it is, besides the 1st, 10th, 100th, ...; in [0, inf)
     name: str | None = None  # of the run: letters, digits, . _ - (None: made of env or data, algo, seed and time)
     runs_dir: str = "runs"  # directory the run's own directory is made in
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto is online if logged in, else offline
@@ -154,6 +156,18 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
         values[f"{what}_every"] = values[f"{what}_every"] or max(1, values["steps"] // times)
     check_together(values, labels)
     return Resolved(algorithm, values, origins, preset)
+
+
+def parse_seeds(text: str) -> range:
+    """The seeds of `A:B`: A, A + 1, ..., B - 1.
+
+    Raises:
+        UsageError: it is not two whole numbers, the second above the first.
+    """
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UsageError(f"--seeds {text}: must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9")
+    return range(int(first), int(end))
 
 
 def algorithm_config(learner: type, config: dict[str, Any]) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,16 +28,21 @@ class Categorical:
     """
 
     def __init__(self, logits: Tensor) -> None:
-        self.log_probs = logits.log_softmax(-1)  # [B, A]
+        self.logits = logits
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Normalised: [B, A]."""
+        return self.logits.log_softmax(-1)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw actions, [B] int64, by the Gumbel-max trick: an exponential's -log is a Gumbel."""
-        noise = torch.empty_like(self.log_probs).exponential_(generator=generator)  # [B, A]
-        return (self.log_probs - noise.log()).argmax(-1)
+        noise = torch.empty_like(self.logits).exponential_(generator=generator)  # [B, A]
+        return (self.logits - noise.log_()).argmax(-1)
 
     def mode(self) -> Tensor:
         """The most likely actions, [B] int64."""
-        return self.log_probs.argmax(-1)
+        return self.logits.argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability of each action, [B] -> [B]."""
@@ -73,6 +80,17 @@ class DiagonalNormal:
     def entropy(self) -> Tensor:
         """Differential entropy in nats, [B]."""
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def epsilon_greedy(q_value: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64."""
+    size = (2, len(q_value))
+    if q_value.is_cuda:
+        uniform = torch.rand(size, generator=generator, device=q_value.device)  # [2, N]
+        return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[-1]).long(), q_value.argmax(-1))
+    explore, choice = torch.rand(size, generator=generator).numpy()  # [N] each
+    greedy = q_value.numpy().argmax(-1)  # NumPy costs a fifth of torch for a few numbers
+    return torch.from_numpy(np.where(explore < epsilon, (choice * q_value.shape[-1]).astype(np.int64), greedy))
 
 
 class _WithLogStd(nn.Module):

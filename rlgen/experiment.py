@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import numpy as np
 import torch
 
 from rlgen import config as configs
-from rlgen import datasets, registry, runs
+from rlgen import datasets, registry, runs, seeds
 from rlgen.buffer import Buffer
 from rlgen.envs import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.learner import Agent, Generative, Learner
 from rlgen.log import RunLog
 from rlgen.loop import train as train_loop
+from rlgen.replay import Replay
 from rlgen.sources import EVAL_SEED, EnvSource, ImageSource, ImageSpec
 from rlgen.speed import pick_device, set_threads
 
@@ -56,6 +58,7 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):
         learner = algorithm(configs.algorithm_config(algorithm, config), spec)
+    learner.replay = Replay(config.get("verify_graph", 0)) if config.get("graph", True) else None
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
 
@@ -68,7 +71,7 @@ def seed_everything(seed: int) -> None:
 
 
 def train(algo: str, *, quiet: bool = False, **options: Any) -> runs.Run:
-    """Train an algorithm: what `rlgen train` does.
+    """Train an algorithm: what `rlgen train` does. `start_seeds` trains several seeds at once.
 
     Args:
         algo: a name of `rlgen list algos`.
@@ -88,6 +91,39 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: b
         run = runs.Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         _go(run, learner, source, buffer, quiet)
     return run
+
+
+def start_seeds(
+    config: dict[str, Any], seed_range: Sequence[int], command: Sequence[str] | None = None, quiet: bool = False
+) -> dict[int, runs.Run | BaseException]:
+    """Train one run a seed, side by side in this process, each in a directory of its own.
+
+    A run that fails, as one that diverges does, does not stop the others.
+
+    Args:
+        config: as of `start`; a `name` gets the seed at its end.
+        seed_range: the seeds.
+        command: what the user typed.
+        quiet: no progress bar and no summaries.
+
+    Returns:
+        By seed the finished run, or what ended it.
+    """
+    together = seeds.Together(config.get("verify_graph", 0))
+
+    def body(seed: int) -> runs.Run:
+        name = config["name"] and f"{config['name']}-{seed}"
+        learner, source, buffer = build({**config, "seed": seed})
+        if learner.replay is not None:
+            learner.replay = together
+        with closing(source):
+            run = runs.Run.create(
+                config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
+            )
+            _go(run, learner, source, buffer, quiet or seed != seed_range[0])
+        return run
+
+    return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
 
 
 def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> runs.Run:

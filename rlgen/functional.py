@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -34,11 +36,11 @@ def gae(
     """
     delta = reward + gamma * next_value * ~terminated - value  # [T, N]
     decay = gamma * gae_lambda * ~(terminated | truncated)  # [T, N]
-    advantage = torch.empty_like(delta)
-    trace = torch.zeros_like(delta[0])  # [N]
-    for t in reversed(range(len(delta))):
-        trace = delta[t] + decay[t] * trace
-        advantage[t] = trace
+    advantage, reach = delta, 1
+    while reach < len(delta):  # every step holds what the next `reach` steps add up to; each pass doubles that
+        advantage = torch.cat([advantage[:-reach] + decay[:-reach] * advantage[reach:], advantage[-reach:]])
+        decay = torch.cat([decay[:-reach] * decay[reach:], decay[-reach:]])
+        reach *= 2
     return advantage
 
 
@@ -53,6 +55,18 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
             torch._foreach_lerp_(target_params, params, tau)
         for target_buffer, buffer in zip(target.buffers(), online.buffers(), strict=True):
             target_buffer.copy_(buffer)
+
+
+def clip_norm(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Scale gradients down together so that their global L2 norm is at most `max_norm`."""
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [grad * scale for grad in grads]
+
+
+def same_layout(grad: Tensor, param: Tensor) -> Tensor:
+    """The gradient in the order of memory of its parameter: fused optimizers pair entries by their place."""
+    return grad if grad.stride() == param.stride() else torch.empty_like(param).copy_(grad)
 
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:

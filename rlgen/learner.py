@@ -6,17 +6,23 @@ into an algorithm's mathematics: a loss is a pure function of (networks, batch) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from rlgen.functional import clip_norm, same_layout
+from rlgen.replay import Work
+
 if TYPE_CHECKING:
     from rlgen.buffer import Buffer
+    from rlgen.replay import Replay
+    from rlgen.seeds import Together
 
 Batch = dict[str, Tensor]  # every value [B, ...], on the training device
 Loss = Callable[[Any, Batch], tuple[Tensor, Batch]]  # (networks, batch) -> (0-d loss, metrics)
+Draw = Callable[[Batch], Batch]  # batch -> batch with the random numbers that its loss needs
 
 
 class Learner(nn.Module):
@@ -31,6 +37,7 @@ class Learner(nn.Module):
     collect: int = 1  # rows a source adds between two calls of `batches`: vector steps, or images
     progress: float = 0.0  # fraction of the run behind us, set by the loop, read by schedules
     num_updates: int = 0  # gradient steps taken; counted by `update`
+    replay: Replay | Together | None = None  # recorded gradient steps; None takes every step as it is
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
@@ -54,8 +61,17 @@ class Learner(nn.Module):
         """One gradient step; metrics as detached 0-d tensors on the device, so that nothing waits for the GPU."""
         raise NotImplementedError
 
+    def schedules(self) -> dict[str, float]:
+        """Values that follow a schedule, as they are now, for the log."""
+        return {}
+
     def minimize(
-        self, loss: Loss, batch: Batch, optimizer: torch.optim.Optimizer, max_grad_norm: float | None = None
+        self,
+        loss: Loss,
+        batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        max_grad_norm: float | None = None,
+        draw: Draw | None = None,
     ) -> Batch:
         """Take one step down `loss(self, batch)` in the optimizer's own parameters, and no others.
 
@@ -64,18 +80,25 @@ class Learner(nn.Module):
             batch: what the loss reads; every value [B, ...].
             optimizer: owns the parameters that move; what it does not own is frozen, as D is in the step of G.
             max_grad_norm: clip the gradient's global L2 norm to this.
+            draw: turns the batch into the one that the loss reads, with random numbers from `self.generator`.
 
         Returns:
             The loss's metrics, detached.
         """
-        params = [p for group in optimizer.param_groups for p in group["params"]]
-        value, metrics = loss(self, batch)
-        for param, grad in zip(params, torch.autograd.grad(value, params), strict=True):
-            same = grad.stride() == param.stride()  # fused optimizers pair entries by their place in memory
-            param.grad = grad if same else torch.empty_like(param).copy_(grad)
-        if max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
-        optimizer.step()
+        work = Work(self, loss, batch, optimizer, max_grad_norm, draw)
+        replayed = None if self.replay is None else self.replay.minimize([work])
+        return self.minimize_eagerly(work) if replayed is None else replayed[0]
+
+    def minimize_eagerly(self, work: Work) -> Batch:
+        """`minimize` without a recording."""
+        params = [param for group in work.optimizer.param_groups for param in group["params"]]
+        value, metrics = work.loss(self, work.drawn())
+        grads: Sequence[Tensor] = torch.autograd.grad(value, params)
+        if work.max_grad_norm is not None:
+            grads = clip_norm(grads, work.max_grad_norm)
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = same_layout(grad, param)
+        work.optimizer.step()
         return {name: metric.detach() for name, metric in metrics.items()}
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -27,7 +27,7 @@ def train(learner: Learner, source: Source, buffer: Buffer, run: Run, log: RunLo
 
         finished, best = run.step >= run.steps, False
         if run.due("log", last_step) or finished:
-            log.write(run.step, source.metrics())
+            log.write(run.step, source.metrics() | learner.schedules())
         if run.due("eval", last_step) or finished:
             scores = source.evaluate(learner, final=finished)
             log.write(run.step, scores, kind="eval")

@@ -167,7 +167,7 @@ class Run:
         state = {
             "format": checkpoint.FORMAT,
             "step": self.step,
-            "learner": learner.state_dict(),
+            "learner": checkpoint.owned(learner.state_dict()),
             "source": source.state_dict(),
             "buffer": buffer.state_dict() if source.streams else None,  # a data set's is filled again
             "log": log_state,
@@ -294,6 +294,10 @@ class Run:
         """A signal asked the run to stop: it saves at the end of this step."""
         return self._signum != 0
 
+    def interrupt(self, signum: int) -> None:
+        """Ask the run to stop, as a signal does."""
+        self._signum = signum
+
     def raise_if_interrupted(self) -> None:
         """Stop after the state was saved, unless the run has just ended anyway."""
         if self.interrupted and self.step < self.steps:
@@ -318,15 +322,11 @@ class Run:
             if read_json(self.path / "config.json") != self.info:
                 checkpoint.write_json(self.path / "config.json", self.info)
             (self.path / "summary.json").unlink(missing_ok=True)  # it told of an earlier end
-            handlers: dict[signal.Signals, Any] = {}
-            with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
-                for signum in (signal.SIGINT, signal.SIGTERM):
-                    handlers[signum] = signal.signal(signum, self._on_signal)
+            _listen(self)
             try:
                 yield
             finally:
-                for signum, handler in handlers.items():
-                    signal.signal(signum, handler)
+                _stop_listening(self)
                 lock.truncate(0)
 
     def _acquire(self, lock: Any) -> None:
@@ -347,17 +347,40 @@ class Run:
         lock.write(f"{os.getpid()} on {socket.gethostname()}")
         lock.flush()
 
-    def _on_signal(self, signum: int, frame: Any) -> None:
-        if self.interrupted and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not self.interrupted:  # os.write: print is not safe where it may interrupt another print
-            os.write(2, b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n")
-            self._signum = signum
-
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with this run, ready to paste."""
         default = self.path.parent.resolve() == Path("runs").resolve()
         return shlex.join(["rlgen", verb, self.name if default else str(self.path), *options])
+
+
+_training: list[Run] = []  # all that a signal asks to stop: with --seeds more than one
+_handlers: dict[signal.Signals, Any] = {}  # those of before the first of them
+
+
+def _listen(run: Run) -> None:
+    if not _training:
+        with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                _handlers[signum] = signal.signal(signum, _on_signal)
+    _training.append(run)
+
+
+def _stop_listening(run: Run) -> None:
+    _training.remove(run)
+    if not _training:
+        for signum, handler in _handlers.items():
+            signal.signal(signum, handler)
+        _handlers.clear()
+
+
+def _on_signal(signum: int, frame: Any) -> None:
+    waiting = [run for run in _training if not run.interrupted]
+    if not waiting and signum == signal.SIGINT:
+        raise KeyboardInterrupt
+    if waiting:  # os.write: print is not safe where it may interrupt another print
+        os.write(2, b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n")
+        for run in waiting:
+            run.interrupt(signum)
 
 
 def find(text: str, runs_dir: str | Path = "runs") -> Path:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import counting
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import FrameStackObservation
 
 from rlgen.buffer import Buffer, minibatches
 from rlgen.errors import UsageError
@@ -257,6 +260,132 @@ def test_a_buffer_larger_than_memory_is_refused_in_one_line() -> None:
         make(10**12).add(next(stream(1, 1, seed=8)))
 
 
+ENDS = (
+    ((3, "terminated"), (1, "truncated"), (5, "terminated")),
+    ((9, "truncated"), (2, "terminated")),
+    ((4, "truncated"),),
+)
+
+
+def stacked_rows(num_envs: int, num_rows: int, k: int, junk: bool):
+    """Rows of counting environments as gymnasium stacks them; observations [N, k, 2]."""
+    mode = AutoresetMode.NEXT_STEP if junk else AutoresetMode.SAME_STEP
+    thunks = [
+        lambda ends=ENDS[n]: FrameStackObservation(counting.Counting(ends, start=1), k)  # type: ignore[misc]
+        for n in range(num_envs)
+    ]
+    envs, rng = SyncVectorEnv(thunks, autoreset_mode=mode), np.random.default_rng(num_rows)
+    obs, _ = envs.reset(seed=0)
+    pending = np.zeros(num_envs, bool)
+    for t in range(num_rows):
+        action = rng.integers(1, 4, num_envs)
+        new, reward, terminated, truncated, infos = envs.step(action)
+        ended, next_obs = terminated | truncated, new.copy()
+        if not junk and ended.any():
+            next_obs[ended] = np.stack(infos["final_obs"][ended])
+        yield {
+            "obs": obs,
+            "action": action,
+            "reward": reward.astype(np.float32),
+            "next_obs": next_obs,
+            "terminated": terminated,
+            "truncated": truncated,
+            "valid": ~pending if junk else np.ones(num_envs, bool),
+            "id": np.arange(num_envs) + t * num_envs,
+        }
+        obs, pending = (next_obs if not ended.any() else new.copy()), ended
+
+
+def expected_stacks(rows: list[dict], capacity_rows: int, n_step: int) -> dict[int, tuple]:
+    """Of every drawable transition, by id: its stack and the stack n steps on, as they were added."""
+    kept, expected = rows[-capacity_rows:], {}
+    for t in range(len(kept) - n_step + 1):
+        for n, valid in enumerate(kept[t]["valid"]):
+            if valid:
+                last = t
+                while last < t + n_step - 1 and not (kept[last]["terminated"][n] or kept[last]["truncated"][n]):
+                    last += 1
+                expected[int(kept[t]["id"][n])] = (kept[t]["obs"][n], kept[last]["next_obs"][n])
+    return expected
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize(("k", "n_step"), [(4, 1), (2, 1), (3, 3)])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize("num_rows", [5, 10, 11, 57])
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_stacks_are_those_gymnasium_made(num_envs, k, n_step, junk, num_rows, on_cpu) -> None:
+    generator = torch.Generator().manual_seed(0)
+    buffer = Buffer(10 * num_envs, gamma=GAMMA, n_step=n_step, frame_stack=k, generator=generator)
+    buffer._on_cpu = on_cpu  # False: what runs on a GPU
+    rows = list(stacked_rows(num_envs, num_rows, k, junk))
+    for t, row in enumerate(rows):
+        if t == num_rows // 2 and on_cpu:  # in the middle of an episode, as far as the ring is concerned
+            resumed = Buffer(10 * num_envs, gamma=GAMMA, n_step=n_step, frame_stack=k, generator=generator)
+            resumed.load_state_dict(buffer.state_dict())
+            buffer = resumed
+        buffer.add(row)
+    expected = expected_stacks(rows, 10, n_step)
+    batch = buffer.sample(1500)
+    assert set(batch["id"].tolist()) == set(expected)
+    for i, index in enumerate(batch["id"].tolist()):
+        assert np.array_equal(batch["obs"][i].numpy(), expected[index][0]), index
+        assert np.array_equal(batch["next_obs"][i].numpy(), expected[index][1]), index
+    assert buffer.storage["obs"].shape[2:] == (2,)  # a frame is stored once
+
+
+@pytest.mark.parametrize("junk", [False, True])
+def test_drained_stacks_reach_back_to_before_the_last_drain(junk: bool) -> None:
+    buffer = Buffer(12, frame_stack=4, generator=torch.Generator())
+    rows = list(stacked_rows(3, 40, 4, junk))
+    for begin in range(0, 40, 4):
+        for row in rows[begin : begin + 4]:
+            buffer.add(row)
+        rollout = buffer.drain()
+        valid = rollout["valid"].numpy()  # a junk row's stacks mean nothing
+        for name in rows[0]:
+            added = np.stack([row[name] for row in rows[begin : begin + 4]])
+            assert np.array_equal(rollout[name].numpy()[valid], added[valid]), name
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("junk", [False, True])
+def test_the_device_path_reads_what_the_cpu_path_reads(n_step: int, junk: bool) -> None:
+    on_cpu, on_device = make(24, n_step), make(24, n_step)
+    on_device._on_cpu = False
+    for row in stream(3, 31, seed=9, junk=junk):
+        on_cpu.add(row)
+        on_device.add({name: value.numpy() for name, value in row.items()})  # arrays or tensors, it is the same
+    first, num_drawable = on_device.prepare_range()
+    assert (first, num_drawable) == on_cpu.prepare_range()
+    index = torch.arange(first, first + num_drawable)
+    if on_cpu._ids is not None:
+        index = on_cpu._ids[index % len(on_cpu._ids)]
+    for (name, value), other in zip(
+        on_cpu._gather(index.numpy()).items(), on_device._gather(index).values(), strict=True
+    ):
+        assert torch.equal(torch.from_numpy(value), other), name
+    assert set(on_device.sample(1000)["obs"].tolist()) == set(on_cpu._gather(index.numpy())["obs"].tolist())
+
+
+def test_layout_changes_when_a_captured_draw_would_be_stale() -> None:
+    buffer, rows = make(40), list(stream(1, 60, seed=10, junk=True))
+    ended = {"terminated": torch.tensor([True]), "truncated": torch.tensor([False]), "valid": torch.tensor([True])}
+    buffer.add(rows[0] | ended)
+    layout = buffer.layout
+    buffer.add(rows[1] | ended)
+    assert buffer.layout is layout
+    buffer.add(rows[2] | {"valid": torch.tensor([False])})  # the list of ids
+    assert buffer.layout is not layout
+    layout = buffer.layout
+    for row in rows[3:25]:
+        buffer.add(row | ended)  # the table of final observations grows
+    assert buffer.layout is not layout
+    layout = buffer.layout
+    buffer.load_state_dict(buffer.state_dict())
+    assert buffer.layout is not layout
+
+
 def test_minibatches_are_a_shuffle_without_replacement() -> None:
     data = {"obs": torch.arange(12).view(4, 3), "reward": torch.arange(12.0).view(4, 3)}
     generator = torch.Generator().manual_seed(0)
@@ -266,3 +395,16 @@ def test_minibatches_are_a_shuffle_without_replacement() -> None:
         assert sorted(torch.cat([part["obs"] for part in epoch]).tolist()) == list(range(12))
     assert all(torch.equal(part["obs"].float(), part["reward"]) for part in parts)
     assert not torch.equal(parts[0]["obs"], parts[3]["obs"])
+
+
+def test_a_buffer_saved_when_drained_has_valid_rows_after_it_is_loaded() -> None:
+    """Rows that a drained buffer leaves out of its state came back as not valid, and stayed so."""
+    buffer, other = make(8), make(8)
+    rows = list(stream(2, 8, seed=7))
+    for row in rows[:4]:
+        buffer.add(row)
+    buffer.drain()
+    other.load_state_dict(buffer.state_dict())
+    for row in rows[4:8]:
+        other.add(row)
+    assert other.drain()["valid"].all()

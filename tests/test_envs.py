@@ -296,14 +296,31 @@ def test_observations_that_are_no_vector_are_refused(monkeypatch):
         make_envs(shapes_id(monkeypatch, Sequence(UNIT), Discrete(2)), 1)
 
 
-def test_observations_handed_out_are_not_overwritten(make):
-    envs = make("CartPole-v1", 2)
-    first = envs.obs
-    kept, copies = [first], [first.copy()]
-    for action in random_actions(envs.spec, 40):
-        kept += [envs.step(action).next_obs, envs.obs]
-        copies += [kept[-2].copy(), kept[-1].copy()]
+@pytest.mark.parametrize("vectorization", ["sync", "native", "async"])
+def test_arrays_handed_out_are_not_overwritten(make, vectorization):
+    envs = make("CartPole-v1", 2, vectorization)
+    kept, copies = [envs.obs], [envs.obs.copy()]
+    for action in random_actions(envs.spec, 60):
+        parts = [*envs.step(action), envs.obs]
+        kept += parts
+        copies += [part.copy() for part in parts]
     assert same(kept, copies)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "counting:Counting-v0", "dict", "discrete"])
+def test_the_loop_steps_as_gymnasiums_sync_vector_env_does(make, monkeypatch, env_id, num_envs):
+    spaces = {"dict": (Dict({"place": UNIT, "mission": Text(9)}), Box(-1, 1, (2,))), "discrete": (Discrete(4), UNIT)}
+    env_id = shapes_id(monkeypatch, *spaces[env_id]) if env_id in spaces else env_id
+    loop = make(env_id, num_envs, "sync", seed=3)
+    assert type(loop.vector_env) is envs_module._Loop
+    reference = SyncVectorEnv(loop.vector_env.env_fns, autoreset_mode=AutoresetMode.DISABLED)
+    reference = make(reference, seed=3, env_id=env_id)
+    assert loop.spec == reference.spec and same(loop.obs, reference.obs)
+    for action in random_actions(loop.spec, 250):  # Pendulum's episodes have 200 steps
+        step, expected = loop.step(action), reference.step(action)
+        assert same(step, expected) and same(loop.obs, reference.obs)
+        assert [part.dtype for part in step] == [part.dtype for part in expected]
 
 
 def test_actions_are_clipped_and_shaped(make, monkeypatch):
@@ -338,9 +355,21 @@ def test_non_finite_numbers_name_environment_and_step(make, how, what, vectoriza
         envs.step(np.zeros(2, int))
 
 
-def test_huge_but_finite_observations_pass(make):
-    envs = make(SyncVectorEnv([partial(counting.Shapes, Box(1e30, 2e30, (3,), np.float32), Discrete(2))]), seed=0)
+@pytest.mark.parametrize("size", [3, 300])
+def test_huge_but_finite_observations_pass(make, size):
+    envs = make(SyncVectorEnv([partial(counting.Shapes, Box(1e30, 2e30, (size,), np.float32), Discrete(2))]), seed=0)
     assert np.isfinite(envs.step(np.zeros(1, int)).next_obs).all()
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]])
+@pytest.mark.parametrize("size", [3, 300])
+def test_a_non_finite_number_is_found_among_few_and_many(make, monkeypatch, size, values):
+    envs = make(shapes_id(monkeypatch, Box(1e30, 2e30, (size,), np.float32), Discrete(2)), 2)
+    bad = np.full(size, 1e30, np.float32)
+    bad[-len(values) :] = values
+    monkeypatch.setattr(envs.vector_env.envs[1].unwrapped, "step", lambda action: (bad, 0.0, False, False, {}))
+    with pytest.raises(DivergedError, match=r"environment 1 of 2 .* non-finite observation"):
+        envs.step(np.zeros(2, int))
 
 
 def test_a_dead_worker_is_named_and_nothing_hangs(make):

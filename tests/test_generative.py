@@ -196,8 +196,8 @@ def test_each_player_moves_alone():
 def test_players_get_latents_of_their_own(monkeypatch):
     learner = make(gan, (1, 8, 8))
     seen = []
-    minimize = learner.minimize
-    monkeypatch.setattr(learner, "minimize", lambda *args: (seen.append(args[1]["latent"]), minimize(*args))[1])
+    latent = learner._latent
+    monkeypatch.setattr(learner, "_latent", lambda *args: seen.append(latent(*args)) or seen[-1])
     for _ in range(2):
         learner.update({"image": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)})
     assert len(seen) == 4

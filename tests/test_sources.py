@@ -56,6 +56,57 @@ def test_fill_ticks_true_steps_and_counts_whole_episodes(num_envs: int, vectoriz
         source.close()
 
 
+class Rows:
+    """A buffer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def add(self, items: dict) -> None:
+        self.rows.append(items)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_rows_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization: str) -> None:
+    here, there = (EnvSource("CartPole-v1", 4, vectorization, 0, 1, CPU) for _ in range(2))
+    there._on_cpu = False  # its copies, made here without a GPU
+    there._upload = lambda array: torch.from_numpy(array.copy())  # type: ignore[method-assign]
+    there._download = lambda action: action.numpy()  # type: ignore[method-assign]
+    rows, tensors = Rows(), Rows()
+    assert here.fill(rows, Constant(collect=60)) == there.fill(tensors, Constant(collect=60))  # type: ignore[arg-type]
+    assert here.metrics() == there.metrics()
+    names = {"obs", "action", "reward", "next_obs", "terminated", "truncated"}
+    for row, tensor_row in zip(rows.rows, tensors.rows, strict=True):
+        assert row.keys() == tensor_row.keys() and row.keys() - {"valid"} == names
+        assert isinstance(row["action"], torch.Tensor)
+        for name, value in row.items():
+            assert isinstance(value, np.ndarray) or name == "action"
+            assert isinstance(tensor_row[name], torch.Tensor)
+            assert np.array_equal(value, tensor_row[name])
+    assert ("valid" in set().union(*rows.rows)) == (vectorization == "native")
+    for row, following in zip(rows.rows, rows.rows[1:], strict=False):
+        ended = row["terminated"] | row["truncated"]
+        assert np.array_equal(row["next_obs"][~ended], following["obs"][~ended])
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_episodes_under_way_are_counted_on_after_a_resume(vectorization: str) -> None:
+    first, second = (EnvSource("CartPole-v1", 3, vectorization, 0, 1, CPU) for _ in range(2))
+    for at in (4, 13, 6):  # in the middle of episodes, and at the native ones' junk steps
+        first.fill(Rows(), Constant(collect=at))  # type: ignore[arg-type]
+        assert second.load_state_dict(first.state_dict()) is True
+        assert second.state_dict() == first.state_dict()
+        ticks = [source.fill(Rows(), Constant(collect=25)) for source in (first, second)]  # type: ignore[arg-type]
+        assert ticks[0] == ticks[1]
+        metrics = first.metrics()
+        assert metrics == second.metrics()
+        assert metrics["charts/episodic_return"] == metrics["charts/episodic_length"]
+    first.close()
+    second.close()
+
+
 def test_evaluation_counts_whole_episodes_and_repeats() -> None:
     source = EnvSource("CartPole-v1", 1, "sync", 0, 7, CPU)
     one, other = (source.play(Constant(), 7, seed=5) for _ in range(2))
