@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Train:
     config: str | None = None  # YAML or TOML file of options: above the preset, below the flags
     no_preset: bool = False  # leave out the tuned values of this environment or data set
     dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
+    seeds: str | None = None  # A:B trains the seeds A to B - 1 side by side in this process, a run each
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,22 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Time training on this machine, ours and installed peers' in turn, and show where the time goes."""
+
+    only: str = ""  # works (with --scale: axes) to run: parts of names or globs, with commas
+    blocks: int = 5  # measurements of each contender, taken in turn; in [1, 1000]
+    seconds: float = 0.4  # of a block; in (0, 600]
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live
+    threads: int = 1  # CPU threads of torch, for every contender; in [1, 1024]
+    peers: bool = False  # time installed peer libraries too, and plain PyTorch
+    profile: bool = False  # split a training step into env, act, insert, sample, update, log and the rest
+    scale: bool = False  # cost over the number of environments, batch size, buffer fill and seeds
+    out: str | None = None  # with --scale: a .png of the curves
+    json: bool = False  # one JSON document on stdout
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Check the installation and the machine."""
 
@@ -144,8 +162,11 @@ def _train(argv: list[str]) -> None:
     about = f"{algorithm.summary}\n\nThe defaults shown are those of {plain.preset or 'no preset'}."
     refuse = partial(config.check_known, algorithm, options, label="--")
     given = parse(f"train {algorithm.name}", _options(Train) | options, argv[1:], about, defaults, refuse)
-    dry_run = given.pop("dry_run", False)
+    dry_run, seeds = given.pop("dry_run", False), given.pop("seeds", None)
+    if seeds is not None and "seed" in given:
+        raise UsageError(f"--seed {given['seed']} with --seeds {seeds}: give one of them")
     resolved = config.resolve(algorithm.name, given)
+    seeds = None if seeds is None else config.parse_seeds(seeds)
     if algorithm.kind == "agent":
         from rlgen.envs import check_env_id
 
@@ -159,14 +180,34 @@ def _train(argv: list[str]) -> None:
     from rlgen import experiment
 
     if not dry_run:
-        experiment.start(resolved.config, command=["rlgen", "train", *argv])
-        return
+        command = ["rlgen", "train", *argv]
+        if seeds is not None:
+            return _train_seeds(resolved.config, seeds, command)
+        experiment.start(resolved.config, command)
+        return None
     cost = experiment.estimate(resolved.config)
     print(
         f"\n{cost['parameters']:,} parameters, {cost['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
         f"{cost['steps_per_second']:,.0f} steps/s on {cost['device']} (threads: {cost['threads']}): "
         f"about {_duration(cost['seconds'])} for {resolved.config['steps']:,} steps, without evaluation"
     )
+
+
+def _train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:
+    """A run a seed, and a line each at the end; the exit code is that of the first that failed."""
+    from rlgen import experiment
+
+    results = experiment.start_seeds(resolved, seeds, command)
+    failed = [result for result in results.values() if isinstance(result, BaseException)]
+    rows = []
+    for seed, result in results.items():
+        if isinstance(result, BaseException):
+            rows.append((str(seed), "failed", "-", str(result)))
+        else:
+            rows.append((str(seed), "finished", _cell(result.best and result.best["value"]), result.name))
+    print("\n" + _table(("seed", "state", "best", "run"), rows))
+    if failed:
+        raise failed[0]
 
 
 def _resume(args: dict[str, Any]) -> None:
@@ -262,6 +303,12 @@ def _compare(args: dict[str, Any]) -> Any:
     return result
 
 
+def _bench(args: dict[str, Any]) -> Any:
+    from rlgen import bench
+
+    return bench.bench(**args, command=shlex.join(["rlgen", *sys.argv[1:]]))
+
+
 def _doctor(args: dict[str, Any]) -> dict[str, Any]:
     return installed.report(**args)
 
@@ -274,6 +321,7 @@ COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "show": (Show, _show),
     "diff": (Diff, _diff),
     "compare": (Compare, _compare),
+    "bench": (Bench, _bench),
     "doctor": (Doctor, _doctor),
     "completion": (Completion, _completion),
 }

@@ -38,7 +38,7 @@ class RunConfig:
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
-    graph: bool = True  # record gradient steps and replay them, where that can be done
+    graph: bool = True  # record gradient steps and replay them, where that is possible
     verify_graph: int = 0  # replays compared with the step as it is, besides the 1st, 10th, 100th, ...; in [0, inf)
     name: str | None = None  # of the run: letters, digits, . _ - (None: made of env or data, algo, seed and time)
     runs_dir: str = "runs"  # directory the run's own directory is made in

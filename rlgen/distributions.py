@@ -84,13 +84,15 @@ class DiagonalNormal:
 
 def epsilon_greedy(q_value: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
     """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64."""
-    size = (2, len(q_value))
+    num, num_actions = q_value.shape
+    uniform = torch.rand(2, num, generator=generator, device=q_value.device)  # [2, N]
     if q_value.is_cuda:
-        uniform = torch.rand(size, generator=generator, device=q_value.device)  # [2, N]
-        return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[-1]).long(), q_value.argmax(-1))
-    explore, choice = torch.rand(size, generator=generator).numpy()  # [N] each
-    greedy = q_value.numpy().argmax(-1)  # NumPy costs a fifth of torch for a few numbers
-    return torch.from_numpy(np.where(explore < epsilon, (choice * q_value.shape[-1]).astype(np.int64), greedy))
+        return torch.where(uniform[0] < epsilon, (uniform[1] * num_actions).long(), q_value.argmax(-1))
+    action, (explore, choice) = q_value.numpy().argmax(-1), uniform.numpy()  # a few numbers: NumPy costs a fifth
+    explore = explore < epsilon
+    if np.count_nonzero(explore):
+        action[explore] = choice[explore] * num_actions
+    return torch.from_numpy(action)
 
 
 class _WithLogStd(nn.Module):

@@ -38,7 +38,7 @@ class Lazy(Mapping[str, Tensor]):
     """A batch that is drawn when it is first read, so that a CUDA graph can hold the drawing too.
 
     Args:
-        draw: device work alone; the host's part is done before.
+        draw: device work alone; the host's part comes before.
         key: changes whenever a graph that holds an earlier `draw` would be stale.
     """
 

@@ -70,13 +70,13 @@ class EnvSource:
 
     def _upload(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
-        # The allocator of pinned memory reuses a block only after the copy out of it is done.
+        # The allocator of pinned memory reuses a block only after the copy out of it has ended.
         return tensor if self._on_cpu else tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _download(self, action: Tensor) -> np.ndarray:
         """The actions on the host, [N, ...]: the only wait for the device."""
         if self._on_cpu:
-            return action.numpy(force=True)
+            return action.numpy()
         host = torch.empty_like(action, device="cpu", pin_memory=True).copy_(action, non_blocking=True)
         torch.cuda.current_stream(self.device).synchronize()
         return host.numpy()
