@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import softplus
 
 from rlgen.buffer import Buffer
 from rlgen.functional import linear_schedule
@@ -145,7 +145,7 @@ def binarise(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
     """Log p(image | latent) of Bernoulli pixels: [..., D] -> [...], in nats."""
-    return -binary_cross_entropy_with_logits(logits, image.expand_as(logits), reduction="none").sum(-1)
+    return (image * logits - softplus(logits)).sum(-1)
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -44,6 +44,12 @@ class Learner(nn.Module):
         self.cfg = cfg
         self.generator = torch.Generator(torch.get_default_device()).manual_seed(torch.initial_seed() % 2**63)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) in (int, float):  # nn.Module looks for parameters for 8 us, at every count of an update
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def device(self) -> torch.device:
         """Where the networks live; batches and noise belong there too."""

@@ -6,6 +6,7 @@ says what one unit took. Training is timed by the run's own three nouns, as the 
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import statistics
@@ -176,6 +177,7 @@ def _time(name: str, report: Report, where: dict[str, Any], blocks: int, seconds
             report["not_installed"] |= missing
             report["skipped"] |= {f"{name}: {peer}": why for peer, why in failed.items()}
         costs: dict[str, list[Costs]] = {contender: [] for contender in contenders}
+        gc.freeze()  # as training does; for all of them
         if work.kind in ("start", "memory"):
             blocks = min(blocks, 3)  # seconds each
         for block in range(-1, blocks):
