@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rlgen import experiment, runs
+from rlgen import experiment, replay, runs
 from rlgen.bench import AXES, WORKS, Costs, Trainer, configure, note, per, repeat, resident
 from rlgen.buffer import Buffer
 from rlgen.log import RunLog
@@ -179,6 +179,14 @@ def seeds(
     where: dict[str, Any], seconds: float, counts: Sequence[int] = (1, 2, 4, 8, 16, 32)
 ) -> Iterator[dict[str, Any]]:
     """Seeds trained together, whole runs: the cost of a step is the difference between longer and shorter ones."""
+    repaid, replay.REPAID = replay.REPAID, 0  # these runs are too short to record their steps, real ones are not
+    try:
+        yield from _seeds(where, counts)
+    finally:
+        replay.REPAID = repaid
+
+
+def _seeds(where: dict[str, Any], counts: Sequence[int]) -> Iterator[dict[str, Any]]:
     points = []
     for num in (1, *counts):  # the first one warms up
         took = {}
