@@ -43,6 +43,18 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """Begin a new run where a checkpoint of another stands, with other options."""
+
+    run: str  # a name, a directory, a unique prefix, or last
+    set: tuple[str, ...] = ()  # options that change: lr=1e-4 gamma=0.98
+    steps: int | None = None  # length of the new run, from the parent's beginning (None: the parent's); in [1, 10**12]
+    name: str | None = None  # of the new run
+    checkpoint: str = "last"  # last, best, or a step
+    runs_dir: str = "runs"  # where the run is, and the new one goes
+
+
+@dataclass(frozen=True)
 class Eval:
     """Play greedy episodes with a trained agent, or score a generative model on held-out images."""
 
@@ -216,6 +228,16 @@ def _resume(args: dict[str, Any]) -> None:
     experiment.resume(**args)
 
 
+def _fork(args: dict[str, Any]) -> None:
+    changes = dict(word.partition("=")[::2] for word in args.pop("set"))
+    changes = {name.replace("-", "_"): value for name, value in changes.items()}
+    if (steps := args.pop("steps")) is not None:
+        changes["steps"] = steps
+    from rlgen import experiment
+
+    experiment.fork(**args, changes=changes, command=["rlgen", *sys.argv[1:]])
+
+
 def _evaluate(args: dict[str, Any]) -> Any:
     from rlgen import experiment
 
@@ -315,6 +337,7 @@ def _doctor(args: dict[str, Any]) -> dict[str, Any]:
 
 COMMANDS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "resume": (Resume, _resume),
+    "fork": (Fork, _fork),
     "eval": (Eval, _evaluate),
     "sample": (Sample, _sample),
     "list": (List, _list),

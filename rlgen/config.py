@@ -17,8 +17,18 @@ from rlgen.flags import check, shown, unknown
 from rlgen.registry import Algorithm, Option
 from rlgen.runs import NAME, PERIODS
 
-AGENT_ONLY = ("env", "num_envs", "vectorization", "eval_episodes")
+AGENT_ONLY = ("env", "num_envs", "vectorization", "eval_episodes", "video")
 GENERATIVE_ONLY = ("data", "data_dir")
+FIXED = {  # options that a fork takes from its parent, and why
+    "seed": "its random numbers",
+    "env": "its episodes",
+    "data": "what its networks know",
+    "num_envs": "its episodes",
+    "vectorization": "its episodes",
+    "hidden": "networks of other sizes",
+    "buffer_size": "a buffer of another size",
+    "n_step": "a buffer of other windows",
+}
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
     "generative": {"data": "digits", "steps": 600_000},
@@ -38,6 +48,7 @@ class RunConfig:
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
+    precision: Literal["float32", "tf32", "bf16"] = "tf32"  # of matrix products: tf32 is float32 except on a GPU
     graph: bool = True  # record gradient steps and replay them, where that is possible
     verify_graph: int = 0  # replays compared with the step as it is, besides the 1st, 10th, 100th, ...; in [0, inf)
     name: str | None = None  # of the run: letters, digits, . _ - (None: made of env or data, algo, seed and time)
@@ -48,6 +59,7 @@ class RunConfig:
     log_every: int | None = None  # steps between rows of metrics (None: steps / 200); in [1, 10**12]
     eval_every: int | None = None  # steps between evaluations (None: steps / 10); in [1, 10**12]
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]
+    video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     checkpoint_every: int | None = None  # steps between checkpoints (None: steps / 10); in [1, 10**12]
 
 
@@ -156,6 +168,23 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
         values[f"{what}_every"] = values[f"{what}_every"] or max(1, values["steps"] // times)
     check_together(values, labels)
     return Resolved(algorithm, values, origins, preset)
+
+
+def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A run's flat configuration with other values for some options, each as a flag would give it.
+
+    Raises:
+        UsageError: an unknown name, one that makes the run's state useless, or a bad value.
+    """
+    algorithm = registry.find(config["algo"])
+    known = options(algorithm)
+    for name, value in changes.items():
+        check_known(algorithm, known, name, "--")
+        if name in FIXED:
+            raise UsageError(f"{name} cannot change: the checkpoint holds {FIXED[name]}; train a new run instead")
+        config = config | {name: check(known[name], value)}
+    check_together(config, {})
+    return config
 
 
 def parse_seeds(text: str) -> range:

@@ -25,7 +25,7 @@ from rlgen.log import RunLog
 from rlgen.loop import train as train_loop
 from rlgen.replay import Replay
 from rlgen.sources import EVAL_SEED, EnvSource, ImageSource, ImageSpec
-from rlgen.speed import pick_device, set_threads
+from rlgen.speed import pick_device, set_precision, set_threads
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -49,7 +49,13 @@ def build_source(config: dict[str, Any]) -> Any:
     if not issubclass(registry.load(config["algo"]), Agent):
         return ImageSource(datasets.load(config["data"], config["data_dir"]), device)
     return EnvSource(
-        config["env_id"], config["num_envs"], config["vectorization"], config["seed"], config["eval_episodes"], device
+        config["env_id"],
+        config["num_envs"],
+        config["vectorization"],
+        config["seed"],
+        config["eval_episodes"],
+        device,
+        video=config.get("video", False),
     )
 
 
@@ -59,6 +65,7 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):
         learner = algorithm(configs.algorithm_config(algorithm, config), spec)
+    learner.precision = set_precision(config.get("precision", "float32"), learner.device)
     learner.replay = Replay(config.get("verify_graph", 0)) if config.get("graph", True) else None
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
@@ -134,6 +141,38 @@ def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bo
     with closing(source):
         _go(opened, learner, source, buffer, quiet, restore=True)
     return opened
+
+
+def fork(
+    run: str,
+    changes: dict[str, Any],
+    runs_dir: str = "runs",
+    name: str | None = None,
+    checkpoint: str = "last",
+    command: Sequence[str] | None = None,
+    quiet: bool = False,
+) -> runs.Run:
+    """Begin a new run where a checkpoint of another stands, with other options; the other stays as it is.
+
+    Args:
+        run: a name, a directory, a unique prefix, or `last`.
+        changes: options by name, `steps` among them, as flags would give them.
+        runs_dir: where the run is looked for and the new one is made.
+        name: of the new run; None as in `train`.
+        checkpoint: `last`, `best`, or a step.
+        command: what the user typed.
+        quiet: no progress bar and no summary.
+    """
+    parent = runs.Run.open(runs.find(run, runs_dir))
+    parent.step = parent.load(checkpoint)["step"]
+    config = configs.changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
+    if config["steps"] <= parent.step:
+        raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
+    learner, source, buffer = build(config)
+    with closing(source):
+        forked = runs.Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
+        _go(forked, learner, source, buffer, quiet, restore=True)
+    return forked
 
 
 def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:

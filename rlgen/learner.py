@@ -6,6 +6,7 @@ into an algorithm's mathematics: a loss is a pure function of (networks, batch) 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +38,7 @@ class Learner(nn.Module):
     collect: int = 1  # rows a source adds between two calls of `batches`: vector steps, or images
     progress: float = 0.0  # fraction of the run behind us, set by the loop, read by schedules
     num_updates: int = 0  # gradient steps taken; counted by `update`
+    precision: str = "float32"  # of the losses: float32 (tf32 is float32 with rounded factors), or bf16
     replay: Replay | Together | None = None  # recorded gradient steps; None takes every step as it is
 
     def __init__(self, cfg: Any) -> None:
@@ -95,10 +97,18 @@ class Learner(nn.Module):
         replayed = None if self.replay is None else self.replay.minimize([work])
         return self.minimize_eagerly(work) if replayed is None else replayed[0]
 
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """What a loss is computed in: matrix products and convolutions in bfloat16 if `precision` says so."""
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)  # a cache would outlive a step
+
     def minimize_eagerly(self, work: Work) -> Batch:
         """`minimize` without a recording."""
         params = [param for group in work.optimizer.param_groups for param in group["params"]]
-        value, metrics = work.loss(self, work.drawn())
+        batch = work.drawn()
+        with self.autocast():
+            value, metrics = work.loss(self, batch)
         grads: Sequence[Tensor] = torch.autograd.grad(value, params)
         if work.max_grad_norm is not None:
             grads = clip_norm(grads, work.max_grad_norm)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from rlgen.checkpoint import write_json
 from rlgen.errors import DiskError, DivergedError, RlgenError
+from rlgen.images import save_gif
 from rlgen.runs import STATUS, Run, strict
 from rlgen.tracking import Row, Wandb, warn
 
@@ -61,7 +62,8 @@ class RunLog:
 
         Args:
             step: of the run's clock.
-            metrics: numbers; and pictures, uint8 [H, W, C], which go to `samples/` and wandb.
+            metrics: numbers; pictures, uint8 [H, W, C], which go to `samples/` and wandb; and videos, [T, H, W, C],
+                which go to `videos/` and wandb.
             kind: `eval` rows always reach wandb, others a few times a second at most.
 
         Raises:
@@ -87,9 +89,14 @@ class RunLog:
                 self._file = open(self._run.path / "metrics.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
             self._file.write(line + "\n")
             for name, picture in pictures.items():
-                path = self._run.path / "samples" / f"{name.rpartition('/')[2]}_{step:09d}.png"
+                moves = picture.ndim == 4
+                folder, ending = ("videos", "gif") if moves else ("samples", "png")
+                path = self._run.path / folder / f"{name.rpartition('/')[2]}_{step:09d}.{ending}"
                 path.parent.mkdir(exist_ok=True)
-                Image.fromarray(picture.squeeze()).save(path)
+                if moves:
+                    save_gif(list(picture), path, fps=30)
+                else:
+                    Image.fromarray(picture.squeeze()).save(path)
                 self.image(step, name, path)
         except OSError as error:
             reason = f"cannot write in {self._run.path}: {error.strerror or error}"

@@ -23,6 +23,7 @@ import platform
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,6 +73,7 @@ class Run:
         config: dict[str, Any],
         command: Sequence[str] | None = None,
         spec: dict[str, Any] | None = None,
+        parent: Run | None = None,
     ) -> Run:
         """Make the directory of a new run and write its config.json.
 
@@ -82,6 +84,7 @@ class Run:
                 in, so that extending the run does not change them.
             command: what the user typed, in words; None from Python.
             spec: the source's description of its data, from which a learner is built again.
+            parent: the run that this one goes on from, at the parent's `step`; its rows and that checkpoint are copied.
 
         Raises:
             UsageError: the name is not valid or taken, or the directory cannot be made.
@@ -120,7 +123,11 @@ class Run:
             | {package: _version(package) for package in ("torch", "gymnasium", "numpy", "wandb")},
             "hardware": _hardware(),
         }
+        if parent is not None:
+            info["parent"] = {"run": parent.name, "step": parent.step, "wandb_id": parent.info.get("wandb_id")}
         checkpoint.write_json(path / "config.json", info)
+        if parent is not None:
+            _copy_state(parent, path)
         return cls(path, info)
 
     @classmethod
@@ -351,6 +358,17 @@ class Run:
         """The line that does something with this run, ready to paste."""
         default = self.path.parent.resolve() == Path("runs").resolve()
         return shlex.join(["rlgen", verb, self.name if default else str(self.path), *options])
+
+
+def _copy_state(parent: Run, path: Path) -> None:
+    try:
+        saved = checkpoint.directory(parent.checkpoints, parent.step)
+        shutil.copytree(saved, path / "checkpoints" / saved.name)
+        if (parent.path / "metrics.jsonl").exists():
+            shutil.copyfile(parent.path / "metrics.jsonl", path / "metrics.jsonl")
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise DiskError(f"cannot copy the state of {parent.name} to {path}: {error.strerror or error}") from error
 
 
 _training: list[Run] = []  # all that a signal asks to stop: with --seeds more than one

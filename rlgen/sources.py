@@ -32,7 +32,7 @@ class Source(Protocol):
         """What was seen since the last call."""
 
     def evaluate(self, learner: Any, final: bool = False) -> dict[str, Any]:
-        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 arrays [H, W] or [H, W, C]."""
+        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C], videos 4-d."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed source needs to go on as if never stopped."""
@@ -51,16 +51,24 @@ class EnvSource:
         seed: of the run; evaluation uses its own episodes.
         eval_episodes: greedy episodes of an evaluation.
         device: where observations go.
+        video: evaluations record their first episode.
     """
 
     streams = True
 
     def __init__(
-        self, env_id: str, num_envs: int, vectorization: str, seed: int, eval_episodes: int, device: torch.device
+        self,
+        env_id: str,
+        num_envs: int,
+        vectorization: str,
+        seed: int,
+        eval_episodes: int,
+        device: torch.device,
+        video: bool = False,
     ) -> None:
         self.env_id, self.vectorization, self.seed, self.device = env_id, vectorization, seed, device
         self._on_cpu = device.type == "cpu"
-        self.eval_episodes = eval_episodes
+        self.eval_episodes, self.video = eval_episodes, video
         self.envs = make_envs(env_id, num_envs, vectorization, seed)
         self.spec: EnvSpec = self.envs.spec
         self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
@@ -129,7 +137,8 @@ class EnvSource:
         """Greedy return over `eval_episodes` fixed episodes, and how far the agent overestimates it."""
         result = self.play(learner, self.eval_episodes, self.seed + EVAL_SEED)
         returns = np.array(result.pop("returns"))
-        result.pop("frames", None)
+        if self.video:
+            result["videos/episode"] = np.stack(self.play(learner, 1, self.seed + EVAL_SEED, render=True)["frames"])
         return {
             "eval/episodic_return": float(returns.mean()),
             "eval/episodic_return_std": float(returns.std()),

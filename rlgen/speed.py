@@ -32,6 +32,14 @@ def set_threads(num: int, convolutional: bool) -> int:
     return threads
 
 
+def set_precision(name: str, device: torch.device) -> str:
+    """Round the factors of matrix products and convolutions on a GPU to TF32's 10 bits, or not; returns the name."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if name == "float32" else "high")
+        torch.backends.cudnn.allow_tf32 = name != "float32"
+    return name
+
+
 def memory(device: torch.device) -> int:
     """Bytes that could be allocated there: free on a GPU; of a CPU all, since what it caches can go."""
     if device.type == "cuda":

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rlgen.errors import DiskError, DivergedError
 from rlgen.log import RunLog
@@ -179,3 +180,14 @@ def test_quiet_prints_nothing(run, clock, capsys):
         log.add(losses(1.0))
     log.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_video_goes_to_videos_and_to_wandb(run, monkeypatch):
+    log = RunLog(run, "disabled", quiet=True)
+    sent = []
+    monkeypatch.setattr(log._wandb, "image", lambda *args: sent.append(args))
+    log.write(50, {"videos/episode": np.zeros((3, 8, 6, 3), np.uint8), "eval/x": 1.0}, kind="eval")
+    path = run.path / "videos/episode_000000050.gif"
+    assert sent == [(50, "videos/episode", path)]
+    with Image.open(path) as gif:
+        assert gif.size == (6, 8)

@@ -75,6 +75,23 @@ def test_replayed_updates_are_those_of_autograd(name: str, tmp_path: Path, monke
         assert torch.allclose(metrics[key], value, rtol=1e-4, atol=1e-5), key
 
 
+def test_a_loss_in_bfloat16_is_replayed_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "REPAID", 0)
+    losses = {}
+    for precision in ("bf16", "float32"):
+        learner, source, buffer = experiment.build(tiny("dqn", tmp_path, precision=precision, verify_graph=20))
+        while learner.num_updates < 25:
+            source.fill(buffer, learner)
+            for batch in learner.batches(buffer):
+                metrics = learner.update(batch)
+        source.close()
+        assert isinstance(learner.replay, Replay) and not learner.replay.refused
+        assert all(param.dtype == torch.float32 for param in learner.parameters())
+        losses[precision] = metrics["losses/q_values"].item()
+    assert losses["bf16"] != losses["float32"]
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.2, abs=0.1)
+
+
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
 def test_adam_moves_as_its_optimizer_does(optimizer: Any) -> None:
     torch.manual_seed(0)

@@ -4,7 +4,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -345,3 +347,28 @@ def test_commands_can_be_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert make(tmp_path, "mine").command("resume") == "rlgen resume mine"
     assert Run.create("other dir", "x", CONFIG).command("eval", "--json") == "rlgen eval 'other dir/x' --json"
+
+
+def test_a_fork_goes_on_from_its_parent_with_other_options(tmp_path: Path) -> None:
+    from rlgen import experiment, inspect_runs
+    from rlgen.cli import main
+
+    options: dict[str, Any] = {"hidden": (8,), "rollout_steps": 64, "batch_size": 16, "num_envs": 2, "no_preset": True}
+    options |= {"runs_dir": str(tmp_path), "wandb": "disabled", "device": "cpu", "eval_episodes": 2}
+    options |= {"checkpoint_every": 128, "log_every": 64, "eval_every": 512}
+    parent = experiment.train("ppo", name="parent", steps=512, quiet=True, **options)
+    before = {path: path.read_bytes() for path in parent.path.rglob("*") if path.is_file()}
+    argv = ["fork", "parent", "--name", "child", "--steps", "768", "--set", "lr=1e-5", "entropy-coef=0.1"]
+    assert main([*argv, "--runs-dir", str(tmp_path)]) == 0
+    child = Run.open(tmp_path / "child", steps=1000)
+    assert child.info["parent"] == {"run": "parent", "step": 512, "wandb_id": parent.info["wandb_id"]}
+    assert (child.config["lr"], child.config["entropy_coef"], child.saved) == (1e-5, 0.1, 768)
+    rows, inherited = list(read_metrics(child.path)), list(read_metrics(parent.path))
+    assert rows[: len(inherited)] == inherited and rows[-1]["step"] == 768
+    assert inspect_runs.show("child", str(tmp_path))["lineage"] == ["parent@512"]
+    assert {path: path.read_bytes() for path in before if path.name != ".lock"} == {
+        path: value for path, value in before.items() if path.name != ".lock"
+    }
+    for bad in (["--set", "lr=fast"], ["--set", "hidden=4"], ["--set", "speed=1"], [], ["--steps", "100"]):
+        assert main(["fork", "parent", *bad, "--runs-dir", str(tmp_path)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["child", "parent"]
