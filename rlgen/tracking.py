@@ -112,6 +112,7 @@ class Wandb:
             online, run = False, self._init("offline", f"{wandb_id}-offline" if online else wandb_id)
             self.note = f"wandb sync {Path(run.dir).parent}"
         self._online = online
+        self._link(Path(run.dir).parent)
         run.define_metric("global_step")
         run.define_metric("*", step_metric="global_step")  # x-axis: wandb's own step restarts on a resume
         for name, best in BESTS.items():
@@ -169,6 +170,13 @@ class Wandb:
                 self._put(lambda: [self._run.log(each) for each in rows])
             else:
                 self._unsent = row
+
+    def _link(self, folder: Path) -> None:
+        """Show the run's folder in `<runs_dir>/wandb` too, where wandb's own commands look for many runs."""
+        shared = self._rlgen_run.path.parent / "wandb"
+        with contextlib.suppress(OSError):  # a file system without links: each run's own folder is there
+            shared.mkdir(exist_ok=True)
+            (shared / folder.name).symlink_to(Path(os.path.relpath(folder, shared)))
 
     def image(self, step: int, name: str, path: Path) -> None:
         """Send a picture or video from its file."""

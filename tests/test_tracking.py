@@ -19,7 +19,7 @@ import rlgen.tracking
 from rlgen import checkpoint
 from rlgen.errors import DivergedError
 from rlgen.log import RunLog
-from rlgen.runs import read_metrics
+from rlgen.runs import list_runs, read_metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -295,6 +295,9 @@ def test_wandb_offline_holds_what_was_logged(tmp_path):
     assert found["summary"]["global_step"] == 60 and found["summary"]["eval/elbo"] == -60.0, text
     rows = leet(file)
     assert rows.count("eval/elbo") >= 3 and "digits__vae" in rows
+    shared = tmp_path / "runs" / "wandb" / file.parent.name  # where `wandb leet` and `wandb sync` see many runs
+    assert shared.is_symlink() and shared.resolve() == file.parent.resolve()
+    assert [row["name"] for row in list_runs(tmp_path / "runs")] == ["mine"]
 
 
 def test_wandb_killed_in_the_middle_costs_no_row(tmp_path):
