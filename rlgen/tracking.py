@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import math
 import netrc
 import os
@@ -303,6 +304,7 @@ class Wandb:
         if self._off:  # by the other thread
             return
         self._off, self._unsent, self.note = True, None, ""
+        logging.raiseExceptions = False  # on a full disk its logger would print a traceback a line
         warn(f"wandb is off, {reason}; training goes on, metrics.jsonl has every row")
 
 

@@ -219,6 +219,28 @@ def test_a_lazy_batch_is_drawn_once_and_only_if_read() -> None:
     assert drawn == [1]
 
 
+def test_lazy_batches_are_recorded_anew_when_the_ring_replaces_its_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of a GPU, on the CPU: the table of final observations grows several times, each time with a new key."""
+    monkeypatch.setattr(replay, "REPAID", 0)
+    learner, source, buffer = experiment.build(
+        tiny("dqn", tmp_path, buffer_size=5_000, learning_starts=64, batch_size=8)
+    )
+    buffer._on_cpu = False
+    layouts = set()
+    while learner.num_updates < 700:
+        source.fill(buffer, learner)
+        for batch in learner.batches(buffer):
+            assert isinstance(batch, Lazy)
+            learner.update(batch)
+            layouts.add(id(buffer.layout))
+    source.close()
+    assert len(layouts) > 3
+    assert isinstance(learner.replay, Replay) and not learner.replay.refused
+    assert len(learner.replay._steps) == 1, "recordings of replaced tensors are let go"
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(registry.names()))
 def test_a_cuda_graph_equals_the_step_as_it_is(name: str, tmp_path: Path) -> None:

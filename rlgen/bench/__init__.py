@@ -58,6 +58,8 @@ WORKS = {
     "dqn-1env": Work(f"{Q_CARTPOLE} --train-every 10", "env"),
     "dqn-64env": Work(f"{Q_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
     "dqn-every-step": Work(f"{Q_CARTPOLE} --train-every 1", "env"),
+    "double-64env": Work(f"double_{Q_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
+    "reinforce-64env": Work("reinforce --env CartPole-v1 --num-envs 64 --vectorization native --steps 500000", "env"),
     "ppo-4env": Work(f"{PG_CARTPOLE} --num-envs 4 --rollout-steps 512", "env"),
     "ppo-64env": Work(f"{PG_CARTPOLE} --num-envs 64 --vectorization native --rollout-steps 8192", "env"),
     "replay": Work(IMAGE_PLAYER, "replay", (4, 84, 84)),
