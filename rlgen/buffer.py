@@ -253,7 +253,7 @@ class Buffer:
         """
         first, num_drawable = self.prepare_range()
         if not self._on_cpu:
-            return Lazy(partial(self.draw, batch_size), (batch_size, self.layout))
+            return Lazy(partial(self.draw, batch_size), batch_size, self.layout)
         drawn = torch.randint(first, first + num_drawable, (batch_size,), generator=self.generator)  # [B]
         batch = self._gather(drawn.numpy() if self._ids is None else self._ids[drawn % len(self._ids)].numpy())
         return {name: torch.from_numpy(value) for name, value in batch.items()}

@@ -39,12 +39,18 @@ class Lazy(Mapping[str, Tensor]):
 
     Args:
         draw: device work alone; the host's part comes before.
-        key: changes whenever a graph that holds an earlier `draw` would be stale.
+        size: of the batch.
+        layout: another object whenever a graph that holds an earlier `draw` would be stale.
     """
 
-    def __init__(self, draw: Callable[[], Batch], key: tuple[Any, ...]) -> None:
-        self.draw, self.key = draw, key
+    def __init__(self, draw: Callable[[], Batch], size: int, layout: object) -> None:
+        self.draw, self.size, self.layout = draw, size, layout
+        self.key = size, layout
         self._drawn: Batch | None = None
+
+    def again(self) -> Lazy:
+        """The same, not drawn yet."""
+        return Lazy(self.draw, self.size, self.layout)
 
     def _batch(self) -> Batch:
         if self._drawn is None:
@@ -77,6 +83,13 @@ class Work:
         """Equal for two works that one recording serves."""
         if isinstance(self.batch, Lazy):
             return self.loss.__name__, self.batch.key
+        return self.kind
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for works of several learners that can be one step."""
+        if isinstance(self.batch, Lazy):
+            return self.loss.__name__, self.batch.size
         return self.loss.__name__, *((name, value.shape) for name, value in self.batch.items())
 
     def drawn(self) -> Batch:
@@ -117,7 +130,7 @@ class Replay:
         name = works[0].loss.__name__
         if name in self.refused:
             return None
-        key = works[0].key
+        key = works[0].key if len(works) == 1 else (name, *(work.key for work in works))
         step = self._steps.get(key)
         if step is None or step.is_stale(works):
             if not self._is_due(name, works):
@@ -267,7 +280,7 @@ class _Step:
         for adam in self._adams:
             adam.upload_lr()
         self._static = [
-            Lazy(work.batch.draw, work.batch.key)
+            work.batch.again()
             if isinstance(work.batch, Lazy)
             else {name: value.clone() for name, value in work.batch.items()}
             for work in works
@@ -294,7 +307,7 @@ class _Step:
         _put_back(tensors, before, generators, seeds)
         for work, adam, metrics, moment in zip(works, self._adams, replayed, moments, strict=True):
             start = [moment.clone() for moment in adam.exp_avg]
-            batch = Lazy(work.batch.draw, work.batch.key) if isinstance(work.batch, Lazy) else work.batch
+            batch = work.batch.again() if isinstance(work.batch, Lazy) else work.batch
             expected = work.learner.minimize_eagerly(replace(work, batch=batch))
             # What a gradient did to its running mean is the gradient, and leaves out what Adam makes of its rounding.
             error = _norm(torch._foreach_sub(moment, adam.exp_avg)) / _norm(torch._foreach_sub(start, adam.exp_avg))

@@ -76,7 +76,7 @@ class Together:
     def _minimize(self, works: list[Work]) -> list[list[Batch] | None]:
         """The step of each, in one if all of them take the same."""
         learners = [work.learner for work in works]
-        if len(works) > 1 and len({work.key for work in works}) == 1 and self._stackable(learners[0]):
+        if len(works) > 1 and len({work.kind for work in works}) == 1 and self._stackable(learners[0]):
             if learners != self._members:
                 self._members, self._stacked = learners, stack(learners)
                 self._replay, refused = Replay(self._verify), self._replay.refused

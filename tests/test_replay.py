@@ -213,7 +213,7 @@ def test_a_lazy_batch_is_drawn_once_and_only_if_read() -> None:
         drawn.append(1)
         return {"x": torch.ones(2)}
 
-    batch = Lazy(draw, ("key",))
+    batch = Lazy(draw, 2, None)
     assert not drawn
     assert batch["x"].sum() == 2 and list(batch) == ["x"] and len(batch) == 1
     assert drawn == [1]

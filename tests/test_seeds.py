@@ -1,6 +1,7 @@
 """Many seeds in one process: each is the run it would have been alone."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def learners_of(name: str, tmp_path: Path, num: int) -> list[tuple[Learner, Any,
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_same_batches_move_a_stacked_seed_as_one_alone(name: str, tmp_path: Path) -> None:
+def test_the_same_batches_move_a_stacked_seed_as_one_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Together, "_stackable", staticmethod(lambda learner: True))  # as on a GPU, convolutions too
     alone, stacked = learners_of(name, tmp_path, 3), learners_of(name, tmp_path, 3)
     together = Together(verify=2)
     recorded: list[list[Any]] = [[], [], []]
@@ -50,12 +54,29 @@ def test_the_same_batches_move_a_stacked_seed_as_one_alone(name: str, tmp_path: 
         return seed
 
     assert together.run([lambda seed=seed: body(seed) for seed in range(3)]) == [0, 1, 2]  # type: ignore[misc]
-    assert not together._replay.refused
+    assert not together._replay.refused and together._replay._steps, "they were stacked"
     for (one, source, _), (other, other_source, _) in zip(alone, stacked, strict=True):
         source.close()
         other_source.close()
         for (key, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-5), key
+
+
+def test_batches_that_are_drawn_late_are_stacked_too(tmp_path: Path) -> None:
+    """On a GPU every seed's buffer has tensors of its own to draw from; that once kept seeds apart."""
+    nouns, together = learners_of("dqn", tmp_path, 2), Together(verify=2)
+
+    def body(learner: Learner, source: Any, buffer: Any) -> None:
+        learner.replay, buffer._on_cpu = together, False
+        while learner.num_updates < 20:
+            source.fill(buffer, learner)
+            for batch in learner.batches(buffer):
+                learner.update(batch)
+        source.close()
+
+    assert together.run([partial(body, *each) for each in nouns]) == [None, None]
+    assert not together._replay.refused and not together._alone
+    assert [len(key) for key in together._replay._steps] == [3]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
