@@ -156,6 +156,13 @@ class Buffer:
             shapes["obs"] = (self._num_envs, self.frame_stack, *shapes["obs"][1:])
         self._columns = [(name, shape, self._row[name]) for name, shape in shapes.items()]
         device = self.generator.device
+        steps = torch.arange(self.n_step, device=device)
+        self._ahead = self._native(steps * self._num_envs)  # [n]
+        gammas = torch.tensor([self.gamma**i for i in range(self.n_step + 1)], device=device)
+        self._gammas, self._gammas_after = (
+            self._native(gammas[:-1]),
+            self._native(gammas[1:]),
+        )  # [n] from gamma^0, gamma^1
         self._back = self._native(torch.arange(self.frame_stack - 1, -2, -1, device=device) * self._num_envs)  # [k + 1]
         self._first, self._num_drawable = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         self.layout = object()
@@ -182,12 +189,12 @@ class Buffer:
             size = self._rows * self._num_envs
             kept = (self._first_row * self._num_envs + torch.arange(self._num_valid)) % size
             self._ids = torch.zeros(self._max_rows * self._num_envs, dtype=torch.int64, device=device)
-            slots = (self.num_added - self._num_valid + torch.arange(self._num_valid)) % len(self._ids)
-            self._ids[slots.to(device)] = kept.to(device)
+            first = self.num_added - self._num_valid
+            self._ids[((first + torch.arange(self._num_valid)) % len(self._ids)).to(device)] = kept.to(device)
             self.layout = object()
-        envs = torch.arange(self._num_envs) if valid is None else torch.from_numpy(valid.nonzero()[0])
-        slots = (self.num_added + torch.arange(len(envs))) % len(self._ids)
-        self._ids[slots.to(device)] = (row * self._num_envs + envs).to(device)
+        envs = np.arange(self._num_envs) if valid is None else valid.nonzero()[0]
+        slots = (self.num_added + np.arange(len(envs))) % len(self._ids)
+        self._native(self._ids)[self._native(slots)] = self._native(row * self._num_envs + envs)
 
     def _write_obs(self, row: int, obs: Any) -> None:
         obs, stored = self._native(obs), self._row["obs"]
@@ -298,16 +305,16 @@ class Buffer:
 
     def _window(self, index: Any) -> tuple[Any, Any, Any]:
         """What the n steps from `index` [B] on add up to: reward, discount, and the index of the last of them, [B]."""
-        xp: Any = np if self._on_cpu else torch
-        reward, terminated = self._read("reward", index), self._read("terminated", index)  # [B]
-        discount = xp.full_like(reward, self.gamma)  # [B]
-        for _ in range(1, self.n_step):
-            going = ~(terminated | self._read("truncated", index))  # [B]
-            index = xp.where(going, (index + self._num_envs) % (self._rows * self._num_envs), index)
-            reward = reward + going * discount * self._read("reward", index)
-            discount = xp.where(going, discount * self.gamma, discount)
-            terminated = self._read("terminated", index)
-        return reward, ~terminated * discount, index
+        if self.n_step == 1:
+            return self._read("reward", index), ~self._read("terminated", index) * self._gammas_after[0], index
+        size = self._rows * self._num_envs
+        ahead = (index[:, None] + self._ahead) % size  # [B, n]
+        ended = self._read("terminated", ahead) | self._read("truncated", ahead)  # [B, n]
+        going = ended.cumsum(1) <= ended  # [B, n] no episode ended before
+        reward = (going * self._gammas * self._read("reward", ahead)).sum(1)  # [B]
+        last_step = going.sum(1) - 1  # [B] k - 1
+        last = (index + last_step * self._num_envs) % size  # [B]
+        return reward, ~self._read("terminated", last) * self._gammas_after[last_step], last
 
     def _obs(self, index: Any, last: Any) -> tuple[Any, Any]:
         """Observations at `index` [B] and after `last` [B]: two of [B, *obs_shape]; stacks may share their memory."""
