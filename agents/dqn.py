@@ -54,6 +54,7 @@ class DQN(Agent):
     """Q-learning with a replay buffer and a target network."""
 
     Config = Config
+    acts_ahead = True
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)

@@ -141,6 +141,8 @@ class Learner(nn.Module):
 class Agent(Learner):
     """A learner that acts in an environment."""
 
+    acts_ahead: bool = False  # may choose its next actions before the updates that are due: it learns off-policy
+
     def act(self, obs: Tensor, greedy: bool = False) -> Batch:
         """Choose an action for every environment.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from rlgen.buffer import Buffer
 from rlgen.datasets import ImageData
 from rlgen.envs import EnvSpec, make_envs
 from rlgen.images import grid
-from rlgen.learner import Agent, Generative, Learner
+from rlgen.learner import Agent, Batch, Generative, Learner
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
 EVAL_IMAGES = 1_000  # held-out images of an evaluation during training; the last one uses all of them
@@ -74,6 +75,7 @@ class EnvSource:
         self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
         self._return = np.zeros(num_envs)  # [N] of the episodes under way
         self._begun = np.zeros(num_envs, dtype=np.int64)  # [N] the vector step before their first
+        self._chosen: tuple[Batch, Callable[[], np.ndarray]] | None = None  # ahead: what was acted, and its actions
         self._finished: list[tuple[float, int]] = []  # return and length of episodes since the last `metrics`
 
     def _upload(self, array: np.ndarray) -> Tensor:
@@ -81,22 +83,37 @@ class EnvSource:
         # The allocator of pinned memory reuses a block only after the copy out of it has ended.
         return tensor if self._on_cpu else tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def _download(self, action: Tensor) -> np.ndarray:
-        """The actions on the host, [N, ...]: the only wait for the device."""
+    def _download(self, action: Tensor) -> Callable[[], np.ndarray]:
+        """Begin to copy actions [N, ...] to the host; the result waits for them, and for nothing queued after them."""
         if self._on_cpu:
-            return action.numpy()
+            return action.numpy
         host = torch.empty_like(action, device="cpu", pin_memory=True).copy_(action, non_blocking=True)
-        torch.cuda.current_stream(self.device).synchronize()
-        return host.numpy()
+        copied = torch.cuda.Event()
+        copied.record()
+
+        def wait() -> np.ndarray:
+            copied.synchronize()
+            return host.numpy()
+
+        return wait
+
+    def _choose(self, learner: Agent) -> tuple[Batch, Callable[[], np.ndarray]]:
+        acted = learner.act(self._obs)
+        return acted, self._download(acted["action"])
 
     @torch.no_grad()
     def fill(self, buffer: Buffer, learner: Agent) -> int:
-        """Take `learner.collect` steps in every environment; a junk step of an autoreset ticks no clock."""
+        """Take `learner.collect` steps in every environment; a junk step of an autoreset ticks no clock.
+
+        On a GPU an agent that may act ahead chooses its next actions before the updates that follow, so that the
+        environments step while those run.
+        """
         ticks = 0
         for _ in range(learner.collect):
             obs, obs_tensor = self.envs.obs, self._obs
-            acted = learner.act(obs_tensor)
-            step = self.envs.step(self._download(acted["action"]))
+            acted, actions = self._chosen or self._choose(learner)
+            self._chosen = None
+            step = self.envs.step(actions())  # the only wait for the device
             self._obs = self._upload(self.envs.obs)
             items: dict[str, Any] = {
                 "obs": obs,
@@ -123,6 +140,8 @@ class EnvSource:
                 self._finished += zip(self._return[ended].tolist(), length[ended].tolist(), strict=True)
                 self._return[ended], self._begun[ended] = 0, self.envs.num_steps
             ticks += num_valid
+        if learner.acts_ahead and not self._on_cpu:
+            self._chosen = self._choose(learner)
         return ticks
 
     def metrics(self) -> dict[str, float]:
@@ -180,7 +199,7 @@ class EnvSource:
                 if render and not returns:
                     frames.append(envs.render())
                 acted = learner.act(self._upload(envs.obs), greedy=True)
-                step = envs.step(self._download(acted["action"]))
+                step = envs.step(self._download(acted["action"])())
                 ended = step.terminated | step.truncated
                 estimate = acted["q_estimate"].tolist() if "q_estimate" in acted else None
                 for n in step.valid.nonzero()[0]:
@@ -220,6 +239,7 @@ class EnvSource:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where the state was taken; False if the environments cannot, and new episodes begin."""
         exact = self.envs.load_state(state["envs"])
+        self._chosen = None
         self._obs = self._upload(self.envs.obs)
         self._finished = [(episode_return, length) for episode_return, length in state["finished"]]
         self._return[:] = state["return"] if exact else 0

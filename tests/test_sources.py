@@ -71,7 +71,7 @@ def test_rows_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization
     here, there = (EnvSource("CartPole-v1", 4, vectorization, 0, 1, CPU) for _ in range(2))
     there._on_cpu = False  # its copies, made here without a GPU
     there._upload = lambda array: torch.from_numpy(array.copy())  # type: ignore[method-assign]
-    there._download = lambda action: action.numpy()  # type: ignore[method-assign]
+    there._download = lambda action: action.numpy  # type: ignore[method-assign]
     rows, tensors = Rows(), Rows()
     assert here.fill(rows, Constant(collect=60)) == there.fill(tensors, Constant(collect=60))  # type: ignore[arg-type]
     assert here.metrics() == there.metrics()
@@ -89,6 +89,33 @@ def test_rows_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization
         assert np.array_equal(row["next_obs"][~ended], following["obs"][~ended])
     here.close()
     there.close()
+
+
+class Signs:
+    """Acts on the sign of the first number it sees, and counts how often."""
+
+    collect, calls, acts_ahead = 3, 0, True
+
+    def act(self, obs: torch.Tensor, greedy: bool = False) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        return {"action": (obs[:, 0] > 0).long()}
+
+
+def test_an_agent_that_acts_ahead_chooses_before_its_updates_and_on_what_it_sees() -> None:
+    source, rows, learner = EnvSource("CartPole-v1", 2, "sync", 0, 1, CPU), Rows(), Signs()
+    source._on_cpu = False  # as on a GPU, made here without one
+    source._upload = lambda array: torch.from_numpy(array.copy())  # type: ignore[method-assign]
+    source._download = lambda action: action.numpy  # type: ignore[method-assign]
+    for turn in range(1, 31):
+        source.fill(rows, learner)  # type: ignore[arg-type]
+        assert learner.calls == 3 * turn + 1, "one ahead, and none twice"
+    for row in rows.rows:
+        assert torch.equal(row["action"], (row["obs"][:, 0] > 0).long())
+    assert any((row["terminated"] | row["truncated"]).any() for row in rows.rows), "over the ends of episodes too"
+    source.load_state_dict(source.state_dict())
+    source.fill(rows, learner)  # type: ignore[arg-type]
+    assert learner.calls == 3 * 31 + 2, "what was chosen before a resume is chosen again"
+    source.close()
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "native"])
