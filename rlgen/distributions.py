@@ -88,7 +88,7 @@ def epsilon_greedy(q_value: Tensor, epsilon: float, generator: torch.Generator) 
     uniform = torch.rand(2, num, generator=generator, device=q_value.device)  # [2, N]
     if q_value.is_cuda:
         return torch.where(uniform[0] < epsilon, (uniform[1] * num_actions).long(), q_value.argmax(-1))
-    action, (explore, choice) = q_value.numpy().argmax(-1), uniform.numpy()  # a few numbers: NumPy costs a fifth
+    action, (explore, choice) = q_value.numpy().argmax(-1), uniform.numpy()  # a few numbers cost NumPy less
     explore = explore < epsilon
     if np.count_nonzero(explore):
         action[explore] = choice[explore] * num_actions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from rlgen.log import RunLog
 from rlgen.loop import train as train_loop
 from rlgen.replay import Replay
 from rlgen.sources import EVAL_SEED, EnvSource, ImageSource, ImageSpec
-from rlgen.speed import pick_device, set_precision, set_threads
+from rlgen.speed import few_collections, pick_device, set_precision, set_threads
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -65,7 +64,8 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):
         learner = algorithm(configs.algorithm_config(algorithm, config), spec)
-    learner.precision = set_precision(config.get("precision", "float32"), learner.device)
+    learner.precision = config.get("precision", "float32")
+    set_precision(learner.precision, learner.device)
     learner.replay = Replay(config.get("verify_graph", 0)) if config.get("graph", True) else None
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
@@ -164,21 +164,20 @@ def fork(
         quiet: no progress bar and no summary.
     """
     parent = runs.Run.open(runs.find(run, runs_dir))
-    parent.step = parent.load(checkpoint)["step"]
     config = configs.changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
-    if config["steps"] <= parent.step:
-        raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
     learner, source, buffer = build(config)
     with closing(source):
+        parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
+        if config["steps"] <= parent.step:
+            raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
         forked = runs.Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
         _go(forked, learner, source, buffer, quiet, restore=True)
     return forked
 
 
 def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
-    gc.freeze()  # what is there stays: looking through torch's million objects for garbage takes 5 % of a step
     figure = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
-    with run.running():
+    with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], figure, quiet=quiet)
         try:
             if restore:

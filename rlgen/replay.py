@@ -2,8 +2,8 @@
 
 A small network's step is about a hundred operations of a microsecond each; most of its time passes between them. A loss
 is a pure function of (networks, batch), so loss, gradient and clipping can be recorded as a list of operations. On the
-CPU TorchScript's interpreter runs the list: recorded in 0.2 s without a compiler, 4 times as fast as autograd and twice
-as fast as torch.compile on a network of 120-84 units. On CUDA the drawing of the batch, the list and Adam are one CUDA
+CPU TorchScript's interpreter runs the list: recorded in 0.2 s without a compiler, twice as fast as autograd and as
+fast as torch.compile on a network of 120-84 units. On CUDA the drawing of the batch, the list and Adam are one CUDA
 graph. The networks of several learners may be stacked, a seed each. Shapes: S seeds.
 """
 

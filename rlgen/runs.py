@@ -595,6 +595,7 @@ def _git_commit() -> str | None:
 def _hardware() -> dict[str, Any]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from rlgen.speed import cores
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"host": platform.node(), "platform": platform.platform(), "cpu_cores": cores, "gpus": gpus}
+    return {"host": platform.node(), "platform": platform.platform(), "cpu_cores": cores(), "gpus": gpus}

@@ -8,6 +8,7 @@ parameters, which are rows of stacked tensors, move in one batched step, and all
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -36,7 +37,7 @@ class Together:
         self._alone: dict[Learner, Replay] = {}
         self._hub: greenlet | None = None
 
-    def minimize(self, works: Sequence[Work], stacked: None = None) -> list[Batch] | None:
+    def minimize(self, works: Sequence[Work]) -> list[Batch] | None:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""
         assert self._hub is not None
         return self._hub.switch(works[0])
@@ -56,10 +57,9 @@ class Together:
                 results[index] = error
 
         self._hub = getcurrent()
-        waiting = {
-            greenlet(lambda index=index, body=body: finish(index, body)): None for index, body in enumerate(bodies)
+        answers: dict[greenlet, list[Batch] | None] = {
+            greenlet(partial(finish, index, body)): None for index, body in enumerate(bodies)
         }
-        answers: dict[greenlet, list[Batch] | None] = dict(waiting)
         works: dict[greenlet, Work] = {}
         while answers:
             for coroutine, answer in answers.items():

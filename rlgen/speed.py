@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -26,18 +29,33 @@ def set_threads(num: int, convolutional: bool) -> int:
 
     More threads than cores this process may use slow small operations down by up to 100 times, so the affinity decides.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = num or (min(4, cores) if convolutional else 1)
+    threads = num or (min(4, cores()) if convolutional else 1)
     torch.set_num_threads(threads)
     return threads
 
 
-def set_precision(name: str, device: torch.device) -> str:
-    """Round the factors of matrix products and convolutions on a GPU to TF32's 10 bits, or not; returns the name."""
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_precision(name: str, device: torch.device) -> None:
+    """On a GPU, round the factors of matrix products and convolutions to TF32's 10 bits, unless it is float32."""
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if name == "float32" else "high")
         torch.backends.cudnn.allow_tf32 = name != "float32"
-    return name
+
+
+@contextlib.contextmanager
+def few_collections() -> Iterator[None]:
+    """Leave what is there now out of garbage collections: to look through torch's million objects is 5 % of a step."""
+    if gc.get_freeze_count() == 0:  # with --seeds the first one has
+        gc.collect()  # an earlier run's networks are garbage in cycles, and would stay
+        gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def memory(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Every file found in agents/ and generative/ through the one loop: it learns, stops, and goes on as if it had not."""
 
+import gc
 import json
 import math
 from pathlib import Path
@@ -151,6 +152,20 @@ def test_its_state_holds_every_optimizer(name: str, tmp_path: Path) -> None:
     owned = {id(param) for opt in optimizers for group in opt.param_groups for param in group["params"]}
     assert owned == {id(param) for param in learner.parameters() if param.requires_grad}
     assert len(learner.state_dict()["_extra_state"]["optimizers"]) == len(optimizers) > 0
+
+
+def test_a_run_that_has_ended_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    """Recorded steps hold their learner; frozen for good, the networks of every run in a notebook would stay."""
+
+    def alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), Buffer | Learner) for each in gc.get_objects())
+
+    before = alive()
+    for seed in (1, 2):
+        experiment.start(tiny("dqn", tmp_path, seed=seed, steps=300), quiet=True)
+    assert gc.get_freeze_count() == 0
+    assert alive() <= before
 
 
 @pytest.mark.gpu

@@ -372,3 +372,13 @@ def test_a_fork_goes_on_from_its_parent_with_other_options(tmp_path: Path) -> No
     for bad in (["--set", "lr=fast"], ["--set", "hidden=4"], ["--set", "speed=1"], [], ["--steps", "100"]):
         assert main(["fork", "parent", *bad, "--runs-dir", str(tmp_path)]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["child", "parent"]
+
+
+def test_a_fork_whose_networks_do_not_fit_leaves_no_directory(tmp_path: Path) -> None:
+    from rlgen import experiment
+    from rlgen.cli import main
+
+    options: dict[str, Any] = {"width": 8, "batch_size": 16, "runs_dir": str(tmp_path), "wandb": "disabled"}
+    experiment.train("gan", name="parent", steps=64, no_preset=True, quiet=True, **options)
+    assert main(["fork", "parent", "--steps", "96", "--set", "width=16", "--runs-dir", str(tmp_path)]) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["parent"]

@@ -6,7 +6,6 @@ says what one unit took. Training is timed by the run's own three nouns, as the 
 
 from __future__ import annotations
 
-import gc
 import json
 import shlex
 import statistics
@@ -32,7 +31,7 @@ from rlgen.envs import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.flags import parse
 from rlgen.sources import ImageSource
-from rlgen.speed import pick_device
+from rlgen.speed import few_collections, pick_device
 
 Costs = dict[str, float]  # "us per env step", "bytes": the less the better
 Block = Callable[[float], Costs]  # work for so many seconds
@@ -179,7 +178,7 @@ def _time(name: str, report: Report, where: dict[str, Any], blocks: int, seconds
             report["not_installed"] |= missing
             report["skipped"] |= {f"{name}: {peer}": why for peer, why in failed.items()}
         costs: dict[str, list[Costs]] = {contender: [] for contender in contenders}
-        gc.freeze()  # as training does; for all of them
+        stack.enter_context(few_collections())  # as in training; for all of them
         if work.kind in ("start", "memory"):
             blocks = min(blocks, 3)  # seconds each
         for block in range(-1, blocks):

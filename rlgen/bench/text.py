@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rlgen import __version__
 from rlgen.errors import DiskError, MissingExtraError
+from rlgen.speed import cores
 
 
 def text(report: dict[str, Any]) -> str:
@@ -162,6 +163,5 @@ def machine() -> dict[str, Any]:
     if Path("/proc/cpuinfo").is_file():
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": cpu, "cores": cores, "load": os.getloadavg()[0], "gpu": gpu, "system": platform.platform()}
+    return {"cpu": cpu, "cores": cores(), "load": os.getloadavg()[0], "gpu": gpu, "system": platform.platform()}

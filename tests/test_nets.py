@@ -1,0 +1,55 @@
+"""Acting in NumPy is acting in torch."""
+
+import pytest
+import torch
+from torch import nn
+
+from rlgen.distributions import epsilon_greedy
+from rlgen.nets import infer, mlp, network
+
+
+class Doubled(nn.Linear):
+    """A layer that is no plain Linear, as a noisy one is not."""
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(value)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (mlp([3, 16, 16, 2]), (3,)),
+        (mlp([3, 16, 2], nn.Tanh), (3,)),
+        (network((2, 3), (8,), 2), (2, 3)),
+        (nn.Linear(3, 2, bias=False), (3,)),
+        (Doubled(3, 2), (3,)),
+        (nn.Sequential(nn.Tanh(), nn.Linear(3, 2)), (3,)),
+        (nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), (3,)),
+        (mlp([3, 600, 600, 2]), (3,)),
+    ],
+)
+@pytest.mark.parametrize("num", [1, 7, 300])
+def test_infer_is_the_network_and_leaves_what_it_sees_alone(net: nn.Module, shape: tuple[int, ...], num: int) -> None:
+    obs = torch.randn(num, *shape)
+    seen = obs.clone()
+    assert torch.allclose(infer(net, obs), net(obs), atol=1e-5)
+    assert torch.equal(obs, seen)
+    assert not infer(net, obs).requires_grad
+
+
+def test_infer_sees_every_change_of_the_parameters() -> None:
+    net, obs = mlp([3, 8, 2]), torch.randn(2, 3)
+    infer(net, obs)
+    with torch.no_grad():
+        net[0].weight.mul_(3.0)
+    assert torch.allclose(infer(net, obs), net(obs), atol=1e-6), "in place"
+    net[2].weight.data = torch.randn(2, 8)
+    assert torch.allclose(infer(net, obs), net(obs), atol=1e-6), "in other memory"
+
+
+def test_epsilon_greedy_explores_as_often_as_it_is_told() -> None:
+    q_value = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(40_000, 4).contiguous()
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.bincount(epsilon_greedy(q_value, 0.2, generator), minlength=4) / len(q_value)
+    assert shares.tolist() == pytest.approx([0.05, 0.85, 0.05, 0.05], abs=0.006)
+    assert epsilon_greedy(q_value, 0.0, generator).eq(1).all()
