@@ -84,14 +84,14 @@ class DiagonalNormal:
 
 def epsilon_greedy(q_value: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
     """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64."""
-    num, num_actions = q_value.shape
-    uniform = torch.rand(2, num, generator=generator, device=q_value.device)  # [2, N]
     if q_value.is_cuda:
-        return torch.where(uniform[0] < epsilon, (uniform[1] * num_actions).long(), q_value.argmax(-1))
-    action, (explore, choice) = q_value.numpy().argmax(-1), uniform.numpy()  # a few numbers cost NumPy less
+        uniform = torch.rand(2, len(q_value), generator=generator, device=q_value.device)  # [2, N]
+        return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[1]).long(), q_value.argmax(-1))
+    values = q_value.numpy()  # a few numbers cost NumPy less
+    action, (explore, choice) = values.argmax(-1), torch.rand(2, len(values), generator=generator).numpy()
     explore = explore < epsilon
     if np.count_nonzero(explore):
-        action[explore] = choice[explore] * num_actions
+        action[explore] = choice[explore] * values.shape[1]
     return torch.from_numpy(action)
 
 

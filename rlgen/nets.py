@@ -142,7 +142,7 @@ class _Arrays:
 
 def _linear(weight: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def linear(value: np.ndarray) -> np.ndarray:
-        value = value @ weight
+        value = value.dot(weight)  # two thirds of the time of `@`
         value += bias
         return value
 

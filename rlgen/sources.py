@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from rlgen.images import grid
 from rlgen.learner import Agent, Batch, Generative, Learner
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
+ROWS = 128  # vector steps that go to the buffer at once, at most
 EVAL_IMAGES = 1_000  # held-out images of an evaluation during training; the last one uses all of them
 
 
@@ -109,40 +110,42 @@ class EnvSource:
         environments step while those run.
         """
         ticks = 0
-        for _ in range(learner.collect):
-            obs, obs_tensor = self.envs.obs, self._obs
+        rows: list[dict[str, Any]] = []
+        for left in reversed(range(learner.collect)):
+            obs = self.envs.obs if self._on_cpu else self._obs
             acted, actions = self._chosen or self._choose(learner)
             self._chosen = None
             step = self.envs.step(actions())  # the only wait for the device
+            next_obs: Any = step.next_obs
             self._obs = self._upload(self.envs.obs)
-            items: dict[str, Any] = {
-                "obs": obs,
-                **acted,
-                "reward": step.reward,
-                "next_obs": step.next_obs,
-                "terminated": step.terminated,
-                "truncated": step.truncated,
-            }
-            self._return = self._return + step.reward  # `+=` of two dtypes takes twice as long
-            num_valid = int(np.count_nonzero(step.valid))  # a quarter of the time of `all` or `sum`
-            if num_valid < len(step.valid):
-                items["valid"] = step.valid
-                self._return[~step.valid], self._begun[~step.valid] = 0, self.envs.num_steps
-            if not self._on_cpu:  # tensors there, and an observation crosses once; on the CPU the buffer prefers arrays
-                items = {name: torch.as_tensor(value) for name, value in items.items()} | {"obs": obs_tensor}
-                is_same = step.next_obs is self.envs.obs
-                items["next_obs"] = self._obs if is_same else self._upload(step.next_obs)
-            buffer.add(items)
-
-            if np.count_nonzero(step.terminated) or np.count_nonzero(step.truncated):
-                ended = step.terminated | step.truncated
-                length = self.envs.num_steps - self._begun
-                self._finished += zip(self._return[ended].tolist(), length[ended].tolist(), strict=True)
-                self._return[ended], self._begun[ended] = 0, self.envs.num_steps
-            ticks += num_valid
+            if not self._on_cpu:  # an observation crosses once; on the CPU the buffer prefers arrays
+                next_obs = self._obs if next_obs is self.envs.obs else self._upload(next_obs)
+            row = {"obs": obs, **acted, "reward": step.reward, "next_obs": next_obs, "valid": step.valid}
+            rows.append(row | {"terminated": step.terminated, "truncated": step.truncated})
+            if not left or len(rows) == ROWS:
+                buffer.add(*rows)
+                ticks += self._count(rows)
+                rows = []
         if learner.acts_ahead and not self._on_cpu:
             self._chosen = self._choose(learner)
         return ticks
+
+    def _count(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Add up returns and lengths of episodes over the last T rows; returns how many transitions are valid."""
+        reward, valid = np.array([row["reward"] for row in rows]), np.array([row["valid"] for row in rows])  # [T, N]
+        ended = np.array([row["terminated"] for row in rows]) | np.array([row["truncated"] for row in rows])  # [T, N]
+        num_valid = int(np.count_nonzero(valid))  # a quarter of the time of `all` or `sum`
+        counted = 0  # rows
+        if num_valid < valid.size or np.count_nonzero(ended):
+            for t in (ended | ~valid).any(1).nonzero()[0].tolist():
+                self._return = self._return + reward[counted : t + 1].sum(0, dtype=np.float64)
+                counted, now = t + 1, self.envs.num_steps - len(rows) + t + 1
+                length = now - self._begun[ended[t]]
+                self._finished += zip(self._return[ended[t]].tolist(), length.tolist(), strict=True)
+                over = ended[t] | ~valid[t]
+                self._return[over], self._begun[over] = 0, now
+        self._return = self._return + reward[counted:].sum(0, dtype=np.float64)
+        return num_valid
 
     def metrics(self) -> dict[str, float]:
         """Mean return and length of the training episodes that ended since the last call, if any did."""
@@ -262,10 +265,11 @@ def realised(estimates: list[float], rewards: list[float], terminated: bool, gam
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a generative model needs to know of its images: their shape [C, H, W] and how many classes have labels."""
+    """What a generative model needs to know of its images."""
 
-    shape: tuple[int, int, int]
-    num_classes: int | None = None
+    shape: tuple[int, int, int]  # [C, H, W]
+    num_classes: int | None = None  # where there are labels
+    sha256: str = ""  # of all of them
 
 
 class ImageSource:
@@ -280,7 +284,7 @@ class ImageSource:
 
     def __init__(self, data: ImageData, device: torch.device) -> None:
         self.data, self.device = data, device
-        self.spec = ImageSpec(data.train.shape[1:], data.num_classes)
+        self.spec = ImageSpec(data.train.shape[1:], data.num_classes, data.digest())
 
     def fill(self, buffer: Buffer, learner: Learner) -> int:
         """Put the data set into the buffer, once; every fill ticks the images that the next batch draws."""

@@ -334,6 +334,29 @@ def test_stacks_are_those_gymnasium_made(num_envs, k, n_step, junk, num_rows, on
     assert buffer.storage["obs"].shape[2:] == (2,)  # a frame is stored once
 
 
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_many_rows_at_once_are_as_many_one_by_one(num_envs: int, k: int, junk: bool, on_cpu: bool) -> None:
+    rows = list(stacked_rows(num_envs, 60, k, junk) if k > 1 else stream(num_envs, 60, seed=4, junk=junk))
+    one_by_one, at_once = (Buffer(10 * num_envs, frame_stack=k, generator=torch.Generator()) for _ in range(2))
+    one_by_one._on_cpu = at_once._on_cpu = on_cpu
+    begin = 0
+    for num in (1, 4, 3, 10, 2, 25, 1, 9, 5):  # up to twice the ring
+        for row in rows[begin : begin + num]:
+            one_by_one.add(row)
+        at_once.add(*rows[begin : begin + num])
+        begin += num
+        assert len(one_by_one) == len(at_once) and one_by_one.num_added == at_once.num_added
+        drawn = [buffer.sample(500) for buffer in (one_by_one, at_once)]
+        for name in drawn[0]:
+            assert torch.equal(drawn[0][name], drawn[1][name]), name
+    assert begin == len(rows)
+    for drained, other in zip(one_by_one.drain().values(), at_once.drain().values(), strict=True):
+        assert torch.equal(drained, other)
+
+
 @pytest.mark.parametrize("junk", [False, True])
 def test_drained_stacks_reach_back_to_before_the_last_drain(junk: bool) -> None:
     buffer = Buffer(12, frame_stack=4, generator=torch.Generator())

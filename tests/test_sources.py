@@ -13,7 +13,7 @@ from rlgen.datasets import ImageData
 from rlgen.errors import MissingExtraError
 from rlgen.images import grid
 from rlgen.learner import Agent, Generative
-from rlgen.sources import EnvSource, ImageSource, realised
+from rlgen.sources import ROWS, EnvSource, ImageSource, realised
 
 CPU = torch.device("cpu")
 
@@ -62,33 +62,43 @@ class Rows:
     def __init__(self) -> None:
         self.rows: list[dict] = []
 
-    def add(self, items: dict) -> None:
-        self.rows.append(items)
+    def add(self, *rows: dict) -> None:
+        self.rows += rows
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "native"])
-def test_rows_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization: str) -> None:
+def test_observations_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization: str) -> None:
     here, there = (EnvSource("CartPole-v1", 4, vectorization, 0, 1, CPU) for _ in range(2))
     there._on_cpu = False  # its copies, made here without a GPU
     there._upload = lambda array: torch.from_numpy(array.copy())  # type: ignore[method-assign]
     there._download = lambda action: action.numpy  # type: ignore[method-assign]
-    rows, tensors = Rows(), Rows()
-    assert here.fill(rows, Constant(collect=60)) == there.fill(tensors, Constant(collect=60))  # type: ignore[arg-type]
+    rows, others = Rows(), Rows()
+    assert here.fill(rows, Constant(collect=60)) == there.fill(others, Constant(collect=60))  # type: ignore[arg-type]
     assert here.metrics() == there.metrics()
-    names = {"obs", "action", "reward", "next_obs", "terminated", "truncated"}
-    for row, tensor_row in zip(rows.rows, tensors.rows, strict=True):
-        assert row.keys() == tensor_row.keys() and row.keys() - {"valid"} == names
-        assert isinstance(row["action"], torch.Tensor)
+    names = {"obs", "action", "reward", "next_obs", "terminated", "truncated", "valid"}
+    for row, other in zip(rows.rows, others.rows, strict=True):
+        assert row.keys() == other.keys() == names
         for name, value in row.items():
-            assert isinstance(value, np.ndarray) or name == "action"
-            assert isinstance(tensor_row[name], torch.Tensor)
-            assert np.array_equal(value, tensor_row[name])
-    assert ("valid" in set().union(*rows.rows)) == (vectorization == "native")
+            assert isinstance(value, torch.Tensor if name == "action" else np.ndarray)
+            assert isinstance(other[name], torch.Tensor if name in ("obs", "next_obs", "action") else np.ndarray)
+            assert np.array_equal(value, other[name])
     for row, following in zip(rows.rows, rows.rows[1:], strict=False):
         ended = row["terminated"] | row["truncated"]
         assert np.array_equal(row["next_obs"][~ended], following["obs"][~ended])
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_many_steps_at_once_are_counted_as_many_one_by_one(vectorization: str) -> None:
+    at_once, one_by_one = (EnvSource("CartPole-v1", 3, vectorization, 0, 1, CPU) for _ in range(2))
+    num = ROWS + 70
+    ticks = at_once.fill(Rows(), Constant(collect=num))  # type: ignore[arg-type]
+    assert ticks == sum(one_by_one.fill(Rows(), Constant(collect=1)) for _ in range(num))  # type: ignore[arg-type]
+    assert at_once.state_dict() == one_by_one.state_dict()
+    assert len(at_once._finished) > 10
+    at_once.close()
+    one_by_one.close()
 
 
 class Signs:
