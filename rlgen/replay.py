@@ -9,7 +9,6 @@ graph. The networks of several learners may be stacked, a seed each. Shapes: S s
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,7 +89,7 @@ class Work:
         """Equal for works of several learners that can be one step."""
         if isinstance(self.batch, Lazy):
             return self.loss.__name__, self.batch.size
-        return self.loss.__name__, *((name, value.shape) for name, value in self.batch.items())
+        return self.loss.__name__, *self.batch, *[value.shape for value in self.batch.values()]
 
     def drawn(self) -> Batch:
         """The batch with the random numbers that the loss needs."""
@@ -142,8 +141,10 @@ class Replay:
                 tqdm.write(f"note: {name} is slower than it could be, not recorded: {self.refused[name]}", sys.stderr)
                 return None
         step.count += 1
-        check = step.count <= self.verify or math.log10(step.count).is_integer()
-        return step.verified(works) if check else step(works)
+        if step.count <= self.verify or step.count == step.next_check:
+            step.next_check = 10 ** len(str(step.count))
+            return step.verified(works)
+        return step(works)
 
     def _is_due(self, name: str, works: Sequence[Work]) -> bool:
         """Whether to record now: what is asked is part of a checkpoint, so that a resumed run answers the same."""
@@ -181,7 +182,7 @@ class _Step:
     """One recorded step, of one learner or of S whose parameters are rows of `stacked`, by name."""
 
     def __init__(self, works: Sequence[Work], stacked: dict[str, Tensor] | None) -> None:
-        self.count = 0
+        self.count, self.next_check = 0, 1
         self._adams = [_Adam(work.optimizer) for work in works]
         self._max_grad_norm = works[0].max_grad_norm
         self._module = _Loss(works[0].learner, works[0].loss)
@@ -215,15 +216,17 @@ class _Step:
                 adam.upload_lr()
             self._graph.replay()
             metrics = self._replayed
-        rows = metrics.unsqueeze(0) if len(works) == 1 else metrics  # [S, K]
-        return [dict(zip(self._metrics, row.unbind(), strict=True)) for row in rows.unbind()]
+        if len(works) == 1:
+            return [dict(zip(self._metrics, metrics, strict=True))]
+        rows = zip(*(metric.unbind() for metric in metrics), strict=True)
+        return [dict(zip(self._metrics, row, strict=True)) for row in rows]
 
-    def _take(self, works: Sequence[Work]) -> Tensor:
-        """Draw, find the gradients and move; returns the metrics, [K] or [S, K]."""
-        *grads, metrics = self._run(*self._tensors, *self._draw(works).values())
+    def _take(self, works: Sequence[Work]) -> Sequence[Tensor]:
+        """Draw, find the gradients and move; returns the metrics, K of 0-d or of [S]."""
+        outputs = self._run(*self._tensors, *self._draw(works).values())
         for i, adam in enumerate(self._adams):
-            adam.step(grads[i * self._num_trained : (i + 1) * self._num_trained])
-        return metrics
+            adam.step(outputs[i * self._num_trained : (i + 1) * self._num_trained])
+        return outputs[len(self._adams) * self._num_trained :]
 
     def _draw(self, works: Sequence[Work]) -> Batch:
         drawn = [work.drawn() for work in works]
@@ -233,17 +236,17 @@ class _Step:
         return {name: torch.stack([batch[name] for batch in drawn]) for name in drawn[0]}  # [S, B, ...]
 
     def _outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Gradients, seed after seed, and the metrics, [K] or [S, K]; of parameters, buffers and batch in one row."""
+        """Gradients, seed after seed, then metrics, 0-d or [S] each; of parameters, buffers and batch in one row."""
         num = len(self._names)
         batch = dict(zip(self._keys, tensors[num:], strict=True))
 
-        def value(trained: list[Tensor], frozen: list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        def value(trained: list[Tensor], frozen: list[Tensor], batch: Batch) -> tuple[Tensor, list[Tensor]]:
             lent = dict(zip(self._names, [*trained, *frozen], strict=True))
             loss, metrics = functional_call(self._module, lent, (batch,))
             self._metrics = list(metrics)
-            return loss, torch.stack([metric.detach().float() for metric in metrics.values()])
+            return loss, [metric.detach().float() for metric in metrics.values()]
 
-        def gradients(trained: list[Tensor], frozen: list[Tensor], batch: Batch) -> tuple[list[Tensor], Tensor]:
+        def gradients(trained: list[Tensor], frozen: list[Tensor], batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
             grads, (_, metrics) = grad_and_value(value, has_aux=True)(trained, frozen, batch)
             return grads if self._max_grad_norm is None else clip_norm(grads, self._max_grad_norm), metrics
 
@@ -254,7 +257,7 @@ class _Step:
             stacked, metrics = vmap(gradients)(trained, frozen, batch)
             grads = [grad[s] for s in range(len(self._adams)) for grad in stacked]
         params = [param for adam in self._adams for param in adam.params]
-        return (*(same_layout(grad, param) for grad, param in zip(grads, params, strict=True)), metrics)
+        return (*(same_layout(grad, param) for grad, param in zip(grads, params, strict=True)), *metrics)
 
     def _trace(self, works: Sequence[Work]) -> None:
         """Record the gradients, for TorchScript's interpreter where it can run them all; nothing has moved after."""

@@ -228,13 +228,14 @@ def test_lazy_batches_are_recorded_anew_when_the_ring_replaces_its_tensors(
         tiny("dqn", tmp_path, buffer_size=5_000, learning_starts=64, batch_size=8)
     )
     buffer._on_cpu = False
-    layouts = set()
+    layouts: list[object] = []  # kept, so that no two have one address
     while learner.num_updates < 700:
         source.fill(buffer, learner)
         for batch in learner.batches(buffer):
             assert isinstance(batch, Lazy)
             learner.update(batch)
-            layouts.add(id(buffer.layout))
+            if buffer.layout not in layouts:
+                layouts.append(buffer.layout)
     source.close()
     assert len(layouts) > 3
     assert isinstance(learner.replay, Replay) and not learner.replay.refused
