@@ -23,15 +23,18 @@ from rlgen.reading import Entry
 
 FEW_SEEDS = 5
 RULES = (
-    "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics).",
-    "A seed that diverged or failed counts: its score is the worst of any run on the same task, and so is the rest of "
-    "its learning curve.",
+    "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics); "
+    "with --steps, the evaluation nearest to that step.",
+    "A seed that diverged or failed counts: its score is the worst that any run had at any step on the same task, and "
+    "so is the rest of its learning curve.",
     "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
     "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
     f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
     "P(X > Y): probability that a run of X beats a run of Y, ties one half (Mann-Whitney); averaged over tasks. No "
     f"verdict under {FEW_SEEDS} seeds a side, where chance alone often separates two groups.",
     "Area: mean height of the learning curve over the step budget, in units of the score.",
+    "Normalised: 0 is the worst that any run had at any step on a task, 1 the task's threshold, or the best run where "
+    "there is none or everything is beyond it.",
 )
 ARROWS = {1: " \N{UPWARDS ARROW}", -1: " \N{DOWNWARDS ARROW}", 0: ""}  # higher, lower is better
 DIRECTIONS = runs.SCORES | {  # 1: higher is better, -1: lower, 0: neither
@@ -42,6 +45,7 @@ DIRECTIONS = runs.SCORES | {  # 1: higher is better, -1: lower, 0: neither
     "eval/episodic_length": 0,
     "eval/kl": 0,  # the two parts of the ELBO trade off against each other
     "eval/distortion": 0,
+    "eval/d_gap": 0,  # a weak discriminator makes it small as well
 }
 LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "distance", "gap"}
 HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
@@ -49,6 +53,7 @@ IGNORED = {  # options that do not change what is learned, so that runs that dif
     *("seed", "name", "algo", "exp_name", "env_id", "data", "data_dir", "runs_dir", "device", "threads", "wandb"),
     *("wandb_project", "wandb_private", "log_every", "eval_every", "checkpoint_every", "vectorization"),
 }
+SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version of one may be another environment of the same name
 PROTOCOL = {  # options that change what a score means: the metrics they matter to, and in words
     "eval_episodes": ("eval/", "evaluation episodes"),
     "nll_samples": ("eval/nll", "importance samples behind the NLL"),
@@ -155,7 +160,7 @@ def compare(
         aggregates=[found for kind in ("agent", "generative") if (found := _aggregate(tasks, kind, resamples))],
         refusals=_nothing_shared(tasks),
         rules=list(RULES),
-        **_origins(entries),
+        **_origins([each.entries for task in tasks for each in task.groups]),
     )
     result.tasks = tasks
     return result
@@ -189,9 +194,9 @@ def _task(
         task.threshold = _reward_threshold(targets[0])
     for each_metric in {name, *(m for entry in entries for m in entry.evaluations)}:
         sign = better if each_metric == name else direction(each_metric)
-        seen = [entry.final(each_metric, at) for each in task.groups for entry in each.scored]
-        if sign and any(map(math.isfinite, seen)):
-            task.worst[each_metric] = sign * min(sign * value for value in seen if math.isfinite(value))
+        seen = [entry.series(each_metric)[2] for each in task.groups for entry in each.scored]
+        if sign and any(map(len, seen)):
+            task.worst[each_metric] = float(sign * np.min(sign * np.concatenate(seen)))
     for each in task.groups:
         each.scores = task.scores(each, name)
     _judge(task)
@@ -206,6 +211,9 @@ def _judge(task: Task) -> None:
         refuse(f"different versions of the environment: {_by_group(task, lambda entry: entry.target)}")
     if several and not task.direction:
         refuse(f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower")
+    entries = [entry for group in task.groups for entry in group.entries]
+    if len({digest for entry in entries if (digest := (entry.info.get("spec") or {}).get("sha256"))}) > 1:
+        refuse(f"different data under the name {task.name}: other images, by their checksums in config.json")
     for key, (prefix, words) in PROTOCOL.items():
         if several and task.metric.startswith(prefix):
             reporting = [entry for group in task.groups for entry in group.entries if entry.series(task.metric).size]
@@ -216,13 +224,14 @@ def _judge(task: Task) -> None:
     if several and len(budgets) > 1 and not task.at:
         by = _by_group(task, lambda entry: f"{entry.steps:,}")
         refuse(f"different step budgets: {by}; --steps {min(budgets)} compares at that step")
+    rest_ranked = sum(len(group.scores) > 0 for group in task.groups) > 1
     for group in task.groups:
         missing = [entry for entry in group.scored if not entry.series(task.metric).size and not entry.failed]
         if missing and several:
             has = ", ".join([*_known_metrics(missing)] or missing[0].evaluations[:4]) or "no metric that is known"
             refuse(f"{group.label} does not report {task.metric}; it has {has}")
         elif several and not len(group.scores):
-            refuse(f"{group.label} has no scored run yet")
+            (warn if rest_ranked else refuse)(f"{group.label} has no scored run yet")
         failed = sum(entry.failed for entry in group.entries)
         if failed:
             warn(f"{group.label}: {failed} of {len(group.entries)} seeds failed, counted with the worst score")
@@ -238,7 +247,13 @@ def _judge(task: Task) -> None:
             warn(f"{group.label}: seed {', '.join(map(str, twice))} more than once; such runs are not independent")
         if pooled := [key for key, values in _options(group.entries).items() if len(values) > 1]:
             warn(f"{group.label} pools runs that differ in {', '.join(pooled)}")
-    machines = {json.dumps(_machine(entry.info)) for group in task.groups for entry in group.entries}
+    if together := {entry.algo for entry in entries if "--seeds" in entry.info.get("command", "").split()}:
+        warn(f"seeds of {', '.join(sorted(together))} trained side by side; alone, each would take less time")
+    for package in SIMULATORS if several and task.kind == "agent" else ():
+        found = sorted({str((entry.info.get("versions") or {}).get(package, "")) for entry in entries} - {""})
+        if len(found) > 1:
+            warn(f"runs of different versions of {package}: {', '.join(found)}")
+    machines = {json.dumps(_machine(entry.info)) for entry in entries}
     if several and len(machines) > 1:
         warn(f"wall times are of {len(machines)} different machines")
 
@@ -249,6 +264,8 @@ def _describe(task: Task, resamples: int) -> dict[str, Any]:
     for group in task.groups:
         curves = [task.curve(entry) for entry in group.scored]
         curves = [curve for curve in curves if curve.shape[1]]
+        budget = task.at or max(entry.steps for entry in group.entries)
+        scores = task.direction * group.scores
         row: dict[str, Any] = {
             "group": group.label,
             "algo": group.entries[0].algo,
@@ -258,7 +275,8 @@ def _describe(task: Task, resamples: int) -> dict[str, Any]:
             "unfinished": len(group.entries) - len(group.scored),
             "running": sum(entry.status == "running" for entry in group.entries),
             **_statistics(group.scores, resamples),
-            "area": _mean([returns.area_under_curve(curve[0], curve[2], task.budget) for curve in curves]),
+            "worst": task.direction * float(min(scores)) if task.direction and len(scores) else None,
+            "area": _mean([returns.area_under_curve(curve[0], curve[2], budget) for curve in curves]),
             "steps_per_second": _median([entry.step / max(entry.seconds, 1e-9) for entry in group.scored]),
             "seconds": _median([entry.seconds for entry in group.scored]),
         }
@@ -276,7 +294,7 @@ def _describe(task: Task, resamples: int) -> dict[str, Any]:
         described.append(row)
     ranked = len(task.groups) > 1 and not task.refusals
     if ranked:
-        described.sort(key=lambda row: -task.direction * row["iqm"])
+        described.sort(key=lambda row: math.inf if row["iqm"] is None else -task.direction * row["iqm"])
     order = {row["group"]: position for position, row in enumerate(described)}
     task.groups.sort(key=lambda group: order[group.label])
     return {
@@ -291,7 +309,7 @@ def _describe(task: Task, resamples: int) -> dict[str, Any]:
         "refusals": task.refusals,
         "warnings": task.warnings,
         "groups": described,
-        "pairs": _pairs([(group.label, [task.direction * group.scores]) for group in task.groups], resamples)
+        "pairs": _pairs([(g.label, [task.direction * g.scores]) for g in task.groups if len(g.scores)], resamples)
         if ranked
         else [],
         "differences": {
@@ -322,11 +340,12 @@ def _describe(task: Task, resamples: int) -> dict[str, Any]:
 
 
 def _aggregate(tasks: list[Task], kind: str, resamples: int) -> dict[str, Any] | None:
-    """Scores over several tasks, each normalised between the worst and the best run on it."""
+    """Scores of two groups or more over several tasks, each normalised: see RULES."""
     tasks = [task for task in tasks if task.kind == kind]
     labels = [group.label for group in tasks[0].groups] if tasks else []
-    everywhere = [name for name in labels if all(any(g.label == name for g in task.groups) for task in tasks)]
-    if len(tasks) < 2 or not everywhere:
+    scored = [{group.label for group in task.groups if len(group.scores)} for task in tasks]
+    everywhere = [label for label in labels if all(label in of_task for of_task in scored)]
+    if len(tasks) < 2 or len(everywhere) < 2:
         return None
     result: dict[str, Any] = {
         "kind": kind,
@@ -342,13 +361,13 @@ def _aggregate(tasks: list[Task], kind: str, resamples: int) -> dict[str, Any] |
     scores: dict[str, list[np.ndarray]] = {label: [] for label in everywhere}
     for task in tasks:
         seen = task.direction * np.concatenate([group.scores for group in task.groups])
-        result["range"][task.name] = [float(task.direction * seen.min()), float(task.direction * seen.max())]
+        goal = task.direction * (math.nan if task.threshold is None else task.threshold)
+        low = task.direction * task.worst[task.metric]
+        high = goal if goal > low else float(seen.max())
+        result["range"][task.name] = [task.direction * low, task.direction * high]
         for label in everywhere:
             own = next(group.scores for group in task.groups if group.label == label)
-            if not len(own):
-                result["refusals"].append(f"{task.name}: {label} has no scored run yet")
-                return result
-            scores[label].append(returns.normalise(task.direction * own, seen.min(), seen.max()))
+            scores[label].append(returns.normalise(task.direction * own, low, high))
     for label, of_tasks in scores.items():
         row: dict[str, Any] = {"group": label, "runs": sum(map(len, of_tasks))}
         for name, statistic in (
@@ -438,17 +457,19 @@ def _reward_threshold(env_id: str) -> float | None:
         return None
 
 
-def _origins(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Where the runs came from: their commands, versions, commits and machines."""
+def _origins(groups: Sequence[Sequence[Entry]]) -> dict[str, Any]:
+    """Where the runs came from: a command of each group, versions, commits and machines."""
     versions: dict[str, set[str]] = {}
+    entries = [entry for group in groups for entry in group]
     for entry in entries:
-        known = {"rlgen": entry.info.get("rlgen_version"), "git": (entry.info.get("git_commit") or "")[:12] or None}
+        commit, dirty, _ = (entry.info.get("git_commit") or "").partition("-dirty")
+        known = {"rlgen": entry.info.get("rlgen_version"), "git": commit[:12] + dirty}
         for name, version in (known | (entry.info.get("versions") or {})).items():
             if version:
                 versions.setdefault(name, set()).add(str(version))
-    first = {(entry.algo, entry.target): entry for entry in reversed(entries) if entry.info.get("command")}
+    commands = [next((entry.info["command"] for entry in group if entry.info.get("command")), "") for group in groups]
     return {
-        "commands": [entry.info["command"] for entry in reversed(first.values())],
+        "commands": [command for command in dict.fromkeys(commands) if command],
         "versions": {name: sorted(found) for name, found in versions.items()},
         "machines": sorted({_machine(entry.info) for entry in entries} - {""}),
     }

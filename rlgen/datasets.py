@@ -47,6 +47,14 @@ class ImageData:
     source: str  # where it came from
     sha256: dict[str, str]  # by file, of the uncompressed bytes
 
+    def digest(self) -> str:
+        """sha256 of all images and labels: data of one name may differ."""
+        found = hashlib.sha256()
+        for array in (self.train, self.test, self.train_label, self.test_label):
+            if array is not None:
+                found.update(repr(array.shape).encode() + array.tobytes())
+        return found.hexdigest()
+
 
 @dataclass(frozen=True)
 class _Known:

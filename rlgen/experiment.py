@@ -139,6 +139,9 @@ def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bo
     opened = runs.Run.open(runs.find(run, runs_dir), steps=steps)
     learner, source, buffer = build(opened.config)
     with closing(source):
+        known = (opened.info.get("spec") or {}).get("sha256")
+        if known and known != source.spec.sha256:
+            raise UsageError(f"data {opened.config['data']!r}: not the images that {opened.name} began with; fork it")
         _go(opened, learner, source, buffer, quiet, restore=True)
     return opened
 

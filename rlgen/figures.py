@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ COLOURS = (
 )  # Okabe and Ito 2008, less black
 DASHES = ("-", "--", ":", "-.")  # after as many groups as there are colours
 POINTS = 100  # of a learning curve
+UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "losses/elbo"), " [nats per image]")
 TIMES = (("s", 1.0, 180.0), ("min", 60.0, 3 * 3600.0), ("h", 3600.0, math.inf))  # unit, seconds in it, used up to
 BLUES = ("#0072b2", "#56b4e9")  # change places on a dark page, where the first would be dim
 INK, FAINT = ("#222222", "#d8d8d8"), ("#dddddd", "#3a3d42")  # text and grid, on a light page and on a dark one
@@ -44,11 +46,17 @@ class Figure:
     draw: Callable[[Any], None]
     picture: Path | None = None
     height: float = 2.8  # inches, at a width of 4.3
+    names: Sequence[str] = ()  # in the legend, which hangs below
+
+    @property
+    def legend(self) -> float:
+        """Inches that the legend takes, beyond two lines."""
+        return 0.2 * max(0, -(-len(self.names) // _columns(self.names)) - 2) if self.names else 0.0
 
 
 def task_figures(task: Task, found: dict[str, Any], palette: Palette) -> list[Figure]:
     """Every panel of a task, sample grids last; `found` is what `compare` says about it."""
-    label = task.metric + ARROWS[task.direction]
+    label = _label(task.metric, task.direction)
     figures = [
         _curves(task, 0, "Learning curves", label, palette),
         _curves(task, 1, "The same against wall time", label, palette),
@@ -62,7 +70,7 @@ def task_figures(task: Task, found: dict[str, Any], palette: Palette) -> list[Fi
             points = [
                 (row["group"], (s["iqm"], s["low"], s["high"]), s["scores"]) for row, s in zip(rows, stats, strict=True)
             ]
-            figures.append(intervals(f"Final {name}", name + ARROWS[stats[0]["direction"]], points, palette))
+            figures.append(intervals(f"Final {name}", _label(name, stats[0]["direction"]), points, palette))
     if task.kind == "agent" and task.direction:
         scores = {group.label: [group.scores] for group in task.groups if len(group.scores)}
         if scores:
@@ -83,19 +91,21 @@ def _curves(task: Task, axis: int, title: str, label: str, palette: Palette) -> 
     longest = max((float(grid[-1]) for _, _, grid, *_ in lines), default=0.0)
     unit, seconds = next((name, size) for name, size, to in TIMES if longest < to) if axis else ("", 1.0)
 
+    threshold = [] if task.threshold is None else [f"threshold {task.threshold:g}"]
+
     def draw(ax: Any) -> None:
         for index, name, grid, value, low, high in lines:
             ax.plot(grid / seconds, value, label=name, **_style(index))
             ax.fill_between(grid / seconds, low, high, color=_style(index)["color"], alpha=0.2, linewidth=0)
-        if task.threshold is not None:
-            words = f"threshold {task.threshold:g}"
+        for words in threshold:
             ax.axhline(task.threshold, color="#888888", linewidth=1, linestyle=":", label=words)
         ax.set(xlabel=f"wall time [{unit}]" if axis else _clock(task), ylabel=label)
+        ax.locator_params(axis="x", nbins=6)
         if not axis:
             ax.xaxis.set_major_formatter(_engineering())
         _legend(ax)
 
-    return Figure(title, draw)
+    return Figure(title, draw, names=[*(name for _, name, *_ in lines), *threshold])
 
 
 def _band(curves: list[np.ndarray], axis: int) -> tuple[np.ndarray, ...] | None:
@@ -116,6 +126,8 @@ def intervals(
     palette: Palette,
 ) -> Figure:
     """A bar from low to high, a tick at the estimate, and a dot a seed."""
+    names = [textwrap.fill(name, 26) for name, *_ in points]
+    lines = max([1, *(name.count("\n") + 1 for name in names)])
 
     def draw(ax: Any) -> None:
         for index, (name, (value, low, high), scores) in enumerate(points):
@@ -125,21 +137,23 @@ def intervals(
             ax.plot([value, value], [index - 0.25, index + 0.25], color=colour, linewidth=2.5)
             spread = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(len(scores))
             ax.plot(scores, index + spread, "o", color=colour, markersize=3.5, alpha=0.9)
-        ax.set(yticks=range(len(points)), yticklabels=[_short(name) for name, *_ in points], xlabel=label)
+        ax.set(yticks=range(len(points)), yticklabels=names, xlabel=label)
+        ax.tick_params(axis="y", labelsize=9.5 if lines == 1 else 8)
         ax.use_sticky_edges = False  # a bar need not touch the frame
         ax.autoscale()
         ax.set_ylim(len(points) - 0.4, -0.6)
         ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="y", visible=False)
 
-    return Figure(title, draw, height=max(2.4, 1.1 + 0.42 * len(points)))
+    return Figure(title, draw, height=max(2.4, 1.1 + max(0.42, 0.19 * lines) * len(points)))
 
 
 def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better: int, palette: Palette) -> Figure:
     """Share of runs better than every threshold; scores by group, one array a task."""
     every = np.concatenate([task for tasks in scores.values() for task in tasks])
     margin = (every.max() - every.min()) * 0.03 or 1.0
-    grid = np.linspace(every.min() - margin, every.max() + margin, POINTS)
+    grid = np.unique([every.min() - margin, *every, every.max() + margin])  # it changes at the scores, nowhere else
+    step = "post" if better > 0 else "pre"  # a run is better than a threshold short of its score, not at it
     found = {
         name: returns.performance_profile([better * task for task in tasks], better * grid)
         for name, tasks in scores.items()
@@ -148,12 +162,12 @@ def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better
     def draw(ax: Any) -> None:
         for name, (value, low, high) in found.items():
             style = _style(palette[name])
-            ax.step(grid, value, where="post", label=name, **style)
-            ax.fill_between(grid, low, high, step="post", color=style["color"], alpha=0.2, linewidth=0)
+            ax.step(grid, value, where=step, label=name, **style)
+            ax.fill_between(grid, low, high, step=step, color=style["color"], alpha=0.2, linewidth=0)
         ax.set(xlabel=f"{label}: threshold", ylabel="share of runs better", ylim=(-0.03, 1.03))
         _legend(ax)
 
-    return Figure(title, draw)
+    return Figure(title, draw, names=list(found))
 
 
 def _overestimation(task: Task, palette: Palette) -> Figure:
@@ -161,7 +175,7 @@ def _overestimation(task: Task, palette: Palette) -> Figure:
     lines: list[Any] = []
     for group in task.groups:
         for name, words, dash in (("eval/q_estimate", "estimated", "-"), ("eval/q_realised", "obtained", "--")):
-            line = _band([entry.series(name) for entry in group.entries], 0)
+            line = _band([task.curve(entry, name) for entry in group.scored or group.entries], 0)
             if line is not None:
                 lines.append((palette[group.label], f"{group.label}, {words}", dash, *line))
 
@@ -171,10 +185,11 @@ def _overestimation(task: Task, palette: Palette) -> Figure:
             ax.plot(grid, value, color=colour, linestyle=dash, label=name)
             ax.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
         ax.set(xlabel=_clock(task), ylabel="discounted return")
+        ax.locator_params(axis="x", nbins=6)
         ax.xaxis.set_major_formatter(_engineering())
         _legend(ax)
 
-    return Figure("Expected and obtained value", draw)
+    return Figure("Expected and obtained value", draw, names=[name for _, name, *_ in lines])
 
 
 def _samples(group: Group) -> Figure | None:
@@ -204,6 +219,10 @@ def _show(file: Path) -> Callable[[Any], None]:
     return draw
 
 
+def _label(metric: str, better: int) -> str:
+    return metric + ARROWS[better] + UNITS.get(metric, "")
+
+
 def _clock(task: Task) -> str:
     return "environment steps" if task.kind == "agent" else "training images"
 
@@ -223,13 +242,12 @@ def _legend(ax: Any) -> None:
     """Below the axes, where no curve runs; as many columns as the names leave room for."""
     names = ax.get_legend_handles_labels()[1]
     if names:
-        columns = max(1, min(len(names), 62 // (5 + max(map(len, names)))))
-        place = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.2), "ncols": columns, "columnspacing": 1.2}
+        place = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.2), "ncols": _columns(names), "columnspacing": 1.2}
         ax.legend(**place, frameon=False, fontsize=8.5, handlelength=1.6)
 
 
-def _short(name: str, length: int = 26) -> str:
-    return name if len(name) <= length else name[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def _columns(names: Sequence[str]) -> int:
+    return max(1, min(len(names), 62 // (5 + max(map(len, names)))))
 
 
 def theme() -> Any:

@@ -142,13 +142,13 @@ def _task_tables(found: dict[str, Any]) -> list[Table]:
     rows = []
     reaching = found["threshold"] is not None and any("reached" in row for row in found["groups"])
     unfinished = any(row["unfinished"] for row in found["groups"])
-    columns = ["", "seeds", "failed", "IQM [95 % CI]", "mean", "median", "area"]
+    columns = ["", "seeds", "failed", "IQM [95 % CI]", "mean", "median", "worst", "area"]
     columns += [f"steps to {found['threshold']:g}", f"time to {found['threshold']:g}", "reached"] if reaching else []
     columns += ["steps/s", "wall time", *["unfinished"] * unfinished]
     for row in found["groups"]:
         cells: list[Any] = [row["group"], _count(row["seeds"]), _count(row["failed"])]
         cells.append(_range(row["iqm"], row["low"], row["high"]))
-        cells += [_cell(row[name]) for name in ("mean", "median", "area")]
+        cells += [_cell(row[name]) for name in ("mean", "median", "worst", "area")]
         if reaching:
             at, seconds = row.get("steps_to_threshold"), row.get("seconds_to_threshold")
             cells += [_cell(at, _steps), _cell(seconds, _duration)]
@@ -201,14 +201,14 @@ def _pair_table(pairs: list[dict[str, Any]]) -> Table:
 def _over_tasks(found: dict[str, Any], draw: bool, palette: figures.Palette) -> Section:
     part = Section(f"All {len(found['tasks'])} tasks together, normalised scores", found["refusals"])
     if found["left_out"]:
-        part.warnings.append(f"left out, as they were not run on every task: {', '.join(found['left_out'])}")
-    names = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
+        part.warnings.append(f"left out, as they have no score on every task: {', '.join(found['left_out'])}")
+    names = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": f"optimality gap{ARROWS[-1]}"}
     if found["groups"]:
         columns = ["", "runs", *(f"{words} [95 % CI]" for words in names.values())]
         rows = [[row["group"], _count(row["runs"]), *(_range(*row[name]) for name in names)] for row in found["groups"]]
         ranges = [[name, *map(_cell, ends)] for name, ends in found["range"].items()]
         part.tables = [Table("", columns, rows), _pair_table(found["pairs"])]
-        part.tables.append(Table("What is 0 and what is 1", ["task", "worst run, 0", "best run, 1"], ranges, True))
+        part.tables.append(Table("What is 0 and what is 1", ["task", "0: worst", "1: threshold or best"], ranges, True))
     if draw and found["groups"]:
         groups = found["groups"]
         for name, words in names.items():
@@ -243,7 +243,7 @@ def _png(parts: list[Section], path: Path) -> None:
         own = [of_kind[i : i + 3] for of_kind in kinds for i in range(0, len(of_kind), 3)]
         rows += own
         titles += [part.title if i == 0 else "" for i in range(len(own))]
-    heights = [max(figure.height for figure in row) + 1.1 for row in rows]
+    heights = [max(figure.height + figure.legend for figure in row) + 1.1 for row in rows]
     with matplotlib.rc_context(figures.theme()):
         canvas = Canvas(figsize=(15, sum(heights)), facecolor="white", layout="constrained")
         bands: Any = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False) if rows else []
@@ -255,7 +255,7 @@ def _png(parts: list[Section], path: Path) -> None:
                     continue
                 figure.draw(ax)
                 ax.set_title(figure.title, fontsize=10)
-        canvas.savefig(path, dpi=110)
+        canvas.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def _markdown(parts: list[Section]) -> str:
@@ -292,15 +292,17 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #dcdde0; --soft: #9aa0a8; --page: #15171a; --line: #34383e; --bad: #f0a070; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: var(--page); color: var(--ink);
+body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
 h3, summary { font-size: .95rem; font-weight: 600; margin: 1.1rem 0 .4rem; } summary { cursor: pointer; }
 .lead { color: var(--soft); margin-top: -.6rem; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+table { border-collapse: separate; border-spacing: 0; font-size: .86rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 .word { text-align: left; }
-.words td { white-space: normal; overflow-wrap: anywhere; }
+.words td:last-child { white-space: normal; overflow-wrap: anywhere; }
+th:first-child, td:first-child:not(:last-child) { position: sticky; left: 0; background: var(--page); }
+@media (max-width: 40rem) { td:first-child:not(:last-child) { white-space: normal; max-width: 45vw; } }
 th { cursor: pointer; color: var(--soft); font-weight: 600; } th[aria-sort=ascending]::after { content: " \\25B4"; }
 th[aria-sort=descending]::after { content: " \\25BE"; }
 .notes { padding-left: 1.1rem; color: var(--soft); font-size: .88rem; } .notes .bad { color: var(--bad); }

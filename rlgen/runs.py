@@ -120,7 +120,7 @@ class Run:
             "rlgen_version": _version("rlgen"),
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()}
-            | {package: _version(package) for package in ("torch", "gymnasium", "numpy", "wandb")},
+            | {package: _version(package) for package in ("torch", "gymnasium", "numpy", "wandb", "ale-py")},
             "hardware": _hardware(),
         }
         if parent is not None:

@@ -12,6 +12,7 @@ import torch
 
 from rlgen import experiment, registry, runs
 from rlgen.buffer import Buffer
+from rlgen.errors import UsageError
 from rlgen.learner import Learner
 
 ALGORITHMS = sorted(registry.names())
@@ -141,6 +142,16 @@ def test_a_generative_run_is_loaded_without_its_data_set(tmp_path: Path) -> None
     images.unlink()
     assert experiment.sample("model", 3, runs_dir=str(tmp_path)).shape == (3, 8, 8, 1)
     assert experiment.load("model", str(tmp_path)).sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_run_does_not_go_on_with_other_images_under_the_same_name(tmp_path: Path) -> None:
+    images = tmp_path / "images.npz"
+    for seed in (0, 1):
+        np.savez(images, images=np.random.default_rng(seed).integers(0, 255, (50, 8, 8, 1), dtype=np.uint8))
+        if seed == 0:
+            experiment.start(tiny("vae", tmp_path, name="model", data=str(images), steps=100), quiet=True)
+    with pytest.raises(UsageError, match="not the images that model began with"):
+        experiment.resume("model", str(tmp_path), steps=200)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -63,11 +63,21 @@ def test_a_diverged_seed_counts_as_the_worst_score_and_is_never_dropped(runs):
     (task,) = found(runs)["tasks"]
     row = by_group(task)["double_dqn"]
     assert row["failed"] == 1 and row["seeds"] == 7
-    assert row["scores"].count(305.0) == 1  # the worst run of all is the first DQN
-    assert row["mean"] == pytest.approx((sum(400 + 5 * seed for seed in range(1, 7)) + 305) / 7)
-    assert task["pairs"][0]["probability"] == pytest.approx((36 + 0.5) / 42)  # it beats none and ties with one
+    assert row["scores"].count(task["worst"]) == 1 and task["worst"] == row["worst"] < 305
+    assert row["mean"] == pytest.approx((sum(400 + 5 * seed for seed in range(1, 7)) + task["worst"]) / 7)
+    assert task["pairs"][0]["probability"] == pytest.approx(36 / 42)  # it beats none
     assert any("1 of 7 seeds failed" in warning for warning in task["warnings"])
-    assert [run["score"] for run in task["runs"] if run["status"] == "diverged"] == [305.0]
+    assert [run["score"] for run in task["runs"] if run["status"] == "diverged"] == [task["worst"]]
+
+
+def test_a_diverged_seed_costs_something_where_all_others_end_equally_good(runs):
+    for seed in range(1, 7):
+        make_run(runs, "dqn", seed, final=500.0)
+        options = {"status": "diverged", "reached": 2_000} if seed < 3 else {}
+        make_run(runs, "ppo", seed, final=500.0, **options)
+    (task,) = found(runs)["tasks"]
+    assert [row["mean"] == 500.0 for row in task["groups"]] == [True, False]
+    assert task["pairs"][0]["x"] == "dqn" and task["pairs"][0]["probability"] == pytest.approx((24 / 2 + 12) / 36)
 
 
 def test_the_curve_of_a_failed_seed_goes_on_at_the_worst_score(runs):
@@ -76,7 +86,7 @@ def test_the_curve_of_a_failed_seed_goes_on_at_the_worst_score(runs):
     (task,) = found(runs).tasks
     entry = next(entry for group in task.groups for entry in group.entries if entry.failed)
     steps, _, values = task.curve(entry)
-    assert steps[-1] == 50_000 and values[-1] == 305.0 and values.max() > 305
+    assert steps[-1] == 50_000 and values[-1] == task.worst["eval/episodic_return"] == values.min() < values.max()
 
 
 def test_a_failed_seed_worse_than_all_others_is_the_worst_itself(runs):
@@ -175,7 +185,14 @@ def test_new_evaluation_figures_appear_by_themselves(runs):
 
 @pytest.mark.parametrize(
     ("metric", "expected"),
-    [("eval/episodic_return", 1), ("eval/kl", 0), ("eval/kid_inception", -1), ("eval/precision", 1), ("eval/x", 0)],
+    [
+        ("eval/episodic_return", 1),
+        ("eval/kl", 0),
+        ("eval/kid_inception", -1),
+        ("eval/precision", 1),
+        ("eval/x", 0),
+        ("eval/d_gap", 0),
+    ],
 )
 def test_directions(metric, expected):
     assert direction(metric) == expected
@@ -204,8 +221,9 @@ def test_several_environments_are_aggregated_over_normalised_scores(runs):
     assert aggregate["tasks"] == ["Acrobot-v1", "CartPole-v1"] and not aggregate["refusals"]
     best, worst = aggregate["groups"]
     assert best["group"] == "double_dqn" and best["runs"] == 12
-    assert aggregate["range"]["CartPole-v1"] == [305.0, 430.0]
-    assert max(best["scores"][0]) == 1.0 and min(worst["scores"][0]) == 0.0
+    low = found(runs, algo="dqn,double_dqn").tasks[1].worst["eval/episodic_return"]
+    assert aggregate["range"]["CartPole-v1"] == [low, 475.0] and aggregate["range"]["Acrobot-v1"][1] == 430.0
+    assert max(best["scores"][0]) == 1.0 and min(worst["scores"][1]) == pytest.approx((305 - low) / (475 - low))
     for name in ("iqm", "median", "mean", "optimality_gap"):
         value, low, high = best[name]
         assert low <= value <= high
@@ -213,6 +231,38 @@ def test_several_environments_are_aggregated_over_normalised_scores(runs):
     assert aggregate["pairs"][0]["probability"] == 1.0
     (aggregate,) = found(runs)["aggregates"]
     assert aggregate["left_out"] == ["ppo"]
+    assert not found(runs, algo="dqn")["aggregates"], "one group alone says nothing normalised by itself"
+
+
+def test_the_optimality_gap_is_to_the_threshold_where_there_is_one(runs):
+    """Were 1 the best run, nothing could exceed it, and the gap would be the mean once more."""
+    for env_id in ("CartPole-v1", "LunarLander-v3"):
+        for seed in range(1, 7):
+            make_run(runs, "dqn", seed, env_id=env_id, curve=lambda share: 100.0 if share == 1 else 0.0)
+            make_run(runs, "ppo", seed, env_id=env_id, curve=lambda share: 300.0 * share)
+    (aggregate,) = found(runs)["aggregates"]
+    low = {task["task"]: task["worst"] for task in found(runs)["tasks"]}
+    assert aggregate["range"] == {
+        "CartPole-v1": [low["CartPole-v1"], 475],
+        "LunarLander-v3": [low["LunarLander-v3"], 200],
+    }
+    best, scores = (
+        aggregate["groups"][0],
+        [(300 - low[name]) / (high - low[name]) for name, (_, high) in aggregate["range"].items()],
+    )
+    assert best["mean"][0] == pytest.approx(np.mean(scores)) and scores[1] > 1
+    assert best["optimality_gap"][0] == pytest.approx((1 - scores[0]) / 2)
+
+
+def test_every_group_has_its_command_and_a_changed_working_tree_is_told(runs):
+    for lr in (1e-3, 1e-4):
+        path = make_run(runs, "dqn", 1, lr=lr)
+        info = json.loads((path / "config.json").read_text())
+        changes = {"command": f"rlgen train dqn --lr {lr}", "git_commit": "0123456789abcdef-dirty"}
+        (path / "config.json").write_text(json.dumps(info | changes))
+    result = found(runs)
+    assert result["commands"] == ["rlgen train dqn --lr 0.001", "rlgen train dqn --lr 0.0001"]
+    assert result["versions"]["git"] == ["0123456789ab-dirty"]
 
 
 # what cannot be ranked
@@ -277,11 +327,21 @@ def test_a_refused_task_refuses_the_aggregate(runs):
 
 
 def test_a_group_without_a_scored_run_is_not_ranked(runs):
-    pair(runs)
+    make_run(runs, "dqn", 1)
     make_run(runs, "ppo", 1, status="interrupted", reached=30_000)
     (task,) = found(runs)["tasks"]
-    assert "ppo has no scored run yet" in task["refusals"]
-    assert by_group(task)["ppo"]["iqm"] is None
+    assert "ppo has no scored run yet" in task["refusals"] and by_group(task)["ppo"]["iqm"] is None
+
+
+def test_a_group_without_a_scored_run_does_not_keep_the_others_from_being_ranked(runs):
+    for env_id in ("CartPole-v1", "Acrobot-v1"):
+        pair(runs, env_id=env_id)
+        make_run(runs, "ppo", 1, status="interrupted", reached=30_000, env_id=env_id)
+    result = found(runs)
+    for task in result["tasks"]:
+        assert [row["group"] for row in task["groups"]] == ["double_dqn", "dqn", "ppo"] and len(task["pairs"]) == 1
+        assert "ppo has no scored run yet" in task["warnings"] and not task["refusals"]
+    assert result["aggregates"][0]["left_out"] == ["ppo"] and result["aggregates"][0]["pairs"]
 
 
 def test_few_seeds_and_repeated_seeds_are_warned_of(runs):
@@ -290,6 +350,25 @@ def test_few_seeds_and_repeated_seeds_are_warned_of(runs):
     (task,) = found(runs)["tasks"]
     assert any("double_dqn: only 3 seeds" in warning for warning in task["warnings"])
     assert any("dqn: seed 3 more than once" in warning for warning in task["warnings"])
+
+
+def test_other_simulators_and_seeds_trained_side_by_side_are_warned_of(runs):
+    pair(runs)
+    path = make_run(runs, "dqn", 7, final=300.0)
+    info = json.loads((path / "config.json").read_text())
+    changes = {"command": "rlgen train dqn --seeds 0:10", "versions": {"gymnasium": "1.2.0"}}
+    (path / "config.json").write_text(json.dumps(info | changes))
+    assert found(runs)["tasks"][0]["warnings"] == [
+        "seeds of dqn trained side by side; alone, each would take less time",
+        "runs of different versions of gymnasium: 1.2.0, 1.4.0",
+    ]
+
+
+def test_the_area_of_a_run_that_ends_earlier_is_over_its_own_steps(runs):
+    make_run(runs, "dqn", 1, steps=50_000, curve=lambda share: 100 * share)
+    alone = found(runs)["tasks"][0]["groups"][0]["area"]
+    make_run(runs, "ppo", 1, steps=100_000)
+    assert by_group(found(runs)["tasks"][0])["dqn"]["area"] == alone
 
 
 def test_two_seeds_a_side_give_no_verdict_however_far_apart(runs, capsys):
@@ -403,3 +482,14 @@ assert main(["compare", "--runs-dir", {str(runs)!r}]) == 0
 assert not {{"torch", "wandb", "matplotlib"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_other_images_under_one_name_are_not_ranked(runs):
+    for algo, digest in (("vae", "aa"), ("gan", "bb")):
+        for seed in range(5):
+            path = make_run(runs, algo, seed, data="faces.npz", final=10.0 + seed)
+            info = json.loads((path / "config.json").read_text())
+            (path / "config.json").write_text(json.dumps(info | {"spec": {"sha256": digest}}))
+    (task,) = found(runs)["tasks"]
+    assert "different data under the name faces.npz" in task["refusals"][0]
+    assert not task["pairs"]

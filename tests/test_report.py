@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import sys
+import warnings
 
+import numpy as np
 import pytest
 from PIL import Image
 from synthetic import make_run
 
-from rlgen import cli, report
+from rlgen import cli, figures, report
 from rlgen.compare import compare
 from rlgen.errors import MissingExtraError, UsageError
 from rlgen.reading import collect
@@ -83,12 +85,51 @@ def test_html_stands_alone(comparison, tmp_path):
         assert len(re.findall(f"<{tag}[ >]", text)) == text.count(f"</{tag}>"), tag
 
 
+@pytest.mark.parametrize("better", [1, -1])
+def test_a_performance_profile_falls_exactly_at_the_scores(better):
+    """On an even grid, ten runs at 500 would be better than 500.2."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    scores = np.array([470.0, 499.9, 500.0])
+    ax = Figure().add_subplot()
+    figures.profiles("", "", {"dqn": [scores]}, better, {"dqn": 0}).draw(ax)
+    line = ax.get_lines()[0]
+    x, y = line.get_data()
+    assert set(scores) < set(x) and line.get_drawstyle() == {1: "steps-post", -1: "steps-pre"}[better]
+    inside = np.interp([480, 499.95], *((x[:-1], np.arange(len(x) - 1)))).astype(int) + (better < 0)
+    assert y[inside].tolist() == pytest.approx([2 / 3, 1 / 3] if better > 0 else [1 / 3, 2 / 3])
+
+
+def test_axes_have_their_units(comparison):
+    axes = figures._label("eval/nll", -1), figures._label("eval/episodic_return", 1)
+    assert axes == ("eval/nll \N{DOWNWARDS ARROW} [nats per image]", "eval/episodic_return \N{UPWARDS ARROW}")
+
+
 def test_png_is_a_picture_of_every_panel(comparison, tmp_path):
     pytest.importorskip("matplotlib")
     report.write(comparison, [tmp_path / "r.png"])
     picture = Image.open(tmp_path / "r.png").convert("RGB")
     assert picture.width > 1_000 and picture.height > 2_000
     assert len(picture.getcolors(2**24)) > 50
+
+
+def test_many_groups_with_long_names_have_room_and_can_be_told_apart(tmp_path):
+    """Their legends lay over the next row, and four names were cut to the same 26 letters."""
+    pytest.importorskip("matplotlib")
+    for lr in range(8):
+        make_run(tmp_path / "runs", "an_algorithm_with_a_long_name", 1, lr=lr, hidden=[64, 64] * (lr % 2 + 1))
+    many = compare(collect([], str(tmp_path / "runs")), resamples=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout that does not fit
+        report.write(many, [tmp_path / "r.png"])
+    assert Image.open(tmp_path / "r.png").height > 1_200
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    points = [(row["group"], (row["iqm"], None, None), row["scores"]) for row in many["tasks"][0]["groups"]]
+    figures.intervals("", "", points, {name: 0 for name, *_ in points}).draw(ax)
+    assert len({label.get_text() for label in ax.get_yticklabels()}) == 8
 
 
 def test_the_same_comparison_is_the_same_file(comparison, runs, tmp_path):
