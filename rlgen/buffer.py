@@ -84,13 +84,15 @@ class Buffer:
         """
         if not self.storage:
             self._allocate(rows[0])
-        for name, shape, _ in self._columns:
-            for row in rows:
-                if name not in row or row[name].shape != shape:
+        for row in rows:
+            for name, shape, _ in self._columns:
+                value = row.get(name)
+                if value is None or value.shape != shape:
                     shapes = {name: tuple(value.shape) for name, value in row.items()}
                     raise ValueError(f"{name} must have shape {shape} in every row; this one has {shapes}")
-                if name == "obs" and self.final_obs is not None and row["next_obs"].shape != shape:
-                    raise ValueError(f"next_obs must have shape {shape}, that of obs; it has {row['next_obs'].shape}")
+            if self.final_obs is not None and row["next_obs"].shape != row["obs"].shape:
+                shape, other = tuple(row["obs"].shape), tuple(row["next_obs"].shape)
+                raise ValueError(f"next_obs must have shape {shape}, that of obs; it has {other}")
         while rows:
             first = (self._first_row + self._num_rows) % self._rows
             num = min(len(rows), self._rows - first, self._max_rows)  # up to the end of the ring's memory
@@ -98,34 +100,39 @@ class Buffer:
             rows = rows[num:]
 
     def _add_block(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows to the ring's rows from `first` on."""
-        num = len(rows)  # T
+        """Write rows to those of the ring from `first` on."""
+        num, row = len(rows), rows[0]  # T
         for _ in range(self._num_rows + num - self._max_rows):
             self._drop_oldest()
+        block = slice(first, first + num)
+        where = block if num > 1 else first  # half the time of a slice of one
         for name, _, stored in self._columns:
             if name != "obs":
-                stored[first : first + num] = self._joined([row[name] for row in rows])
-            elif num > 1 or rows[0]["obs"] is not self._open_obs:
-                self._write_obs(first, [row["obs"] for row in rows])
+                stored[where] = self._joined([row[name] for row in rows])
+            elif num > 1 or row["obs"] is not self._open_obs:
+                self._write_obs(first, where, [row["obs"] for row in rows])
 
-        valid = None  # [T, N] if some are not
-        if any("valid" in row for row in rows):
-            valid = _stacked([row.get("valid", self._all_valid) for row in rows])
-            valid = None if np.count_nonzero(valid) == valid.size else valid
-        counts = [self._num_envs] * num if valid is None else valid.sum(1).tolist()
-        if valid is not None or self._valid_in_row[first : first + num] != counts:
-            self._row["valid"][first : first + num] = True if valid is None else self._native(valid)
-            self._valid_in_row[first : first + num] = counts
+        valid = _stacked([row["valid"] for row in rows]) if "valid" in row else None  # [T, N] if some are not
+        num_valid, counts = num * self._num_envs, [self._num_envs] * num
+        if valid is not None and np.count_nonzero(valid) < num_valid:
+            num_valid, counts = int(np.count_nonzero(valid)), valid.sum(1).tolist()
+        else:
+            valid = None
+        if valid is not None or self._valid_in_row[block] != counts:
+            self._row["valid"][block] = True if valid is None else self._native(valid)
+            self._valid_in_row[block] = counts
         if valid is not None or self._ids is not None:
             self._add_ids(first, num, valid)
-        self._num_valid += sum(counts)
-        self.num_added += sum(counts)
+        self._num_valid += num_valid
+        self.num_added += num_valid
         if self.final_obs is not None:
             self._close(first, rows, valid)
         self._num_rows += num
 
     def _joined(self, values: Sequence[Any]) -> Any:
-        """Values [N, ...] of T rows as one, [T, N, ...], where the ring is."""
+        """Values [N, ...] of T rows as one where the ring is, [T, N, ...]; of one row, [N, ...]."""
+        if len(values) == 1:
+            return self._native(values[0])
         if self._on_cpu:
             return _stacked(values)
         on_device = all(isinstance(value, Tensor) and value.is_cuda for value in values)
@@ -214,12 +221,12 @@ class Buffer:
         slots = (self.num_added + np.arange(len(offsets))) % len(self._ids)
         self._native(self._ids)[self._native(slots)] = self._native(first * self._num_envs + offsets)
 
-    def _write_obs(self, first: int, values: Sequence[Any]) -> None:
+    def _write_obs(self, first: int, where: int | slice, values: Sequence[Any]) -> None:
         stored = self._row["obs"]
         if self.frame_stack == 1:
-            stored[first : first + len(values)] = self._joined(values)
+            stored[where] = self._joined(values)
             return
-        stored[first : first + len(values)] = self._joined([value[:, -1] for value in values])
+        stored[where] = self._joined([self._native(value)[:, -1] for value in values])
         if self._num_rows == 0:  # in the middle of an episode, perhaps: what came before is in the stack alone
             for back in range(1, self.frame_stack):
                 stored[first - back] = self._native(values[0][:, -1 - back])
@@ -229,8 +236,8 @@ class Buffer:
         """Put the last `next_obs` where the next row's `obs` will be, and those of episodes' ends aside."""
         num, last, stacked = len(rows), rows[-1]["next_obs"], self.frame_stack > 1
         following = (first + num) % self._rows
-        self._row["obs"][following] = self._native(last[:, -1] if stacked else last)
-        ended = _stacked([row["terminated"] for row in rows]) | _stacked([row["truncated"] for row in rows])  # [T, N]
+        self._row["obs"][following] = self._native(last)[:, -1] if stacked else self._native(last)
+        ended = _stacked([_host(row["terminated"]) | _host(row["truncated"]) for row in rows])  # [T, N]
         any_ended = np.count_nonzero(ended)  # an eighth of the time of `ended.any()`
         if any_ended or any(self._finals_in_row[first : first + num]):
             for t, row in enumerate(rows):
@@ -239,12 +246,12 @@ class Buffer:
                     self._add_finals(first + t, row["next_obs"][:, -1] if stacked else row["next_obs"], envs)
         self._open_obs = None if any_ended and ended[-1].any() else last
         if stacked:
-            age, fresh = self._row["age"], ended if valid is None else ended | ~valid
+            age = self._row["age"]
             for t in range(num):
-                after = (first + t + 1) % self._rows
-                age[after] = age[first + t] + 1
-                for n in fresh[t].nonzero()[0].tolist() if any_ended or valid is not None else ():
-                    age[after, n] = 0
+                age[(first + t + 1) % self._rows] = age[first + t] + 1
+                if any_ended or valid is not None:
+                    for n in (ended[t] if valid is None else ended[t] | ~valid[t]).nonzero()[0].tolist():
+                        age[(first + t + 1) % self._rows, n] = 0
 
     def _add_finals(self, row: int, frame: Any, envs: np.ndarray) -> None:
         """Keep the last observations of the episodes that ended in this row; `envs` lists which."""
