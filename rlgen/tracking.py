@@ -44,8 +44,12 @@ class Wandb:
     IDLE = 0.5  # seconds after which a row held back goes out, if none followed
     START = 4.5  # seconds that training waits for it; rows of a slower start wait in the queue
     # settings other versions may not have: no system metrics, at most 2 s of rows lost to a kill (IDLE and this
-    # together), no endless upload
-    OPTIONAL = (("x_disable_stats", True), ("x_transaction_log_flush_interval", 1.0), ("finish_timeout", 45.0))
+    # together), no endless upload, and an error where it was cut off
+    OPTIONAL = (
+        *(("x_disable_stats", True), ("x_transaction_log_flush_interval", 1.0)),
+        *(("finish_timeout", 45.0), ("finish_timeout_raises", True)),
+    )
+    ARTIFACTS = 12.0  # seconds for naming artifacts to the server, which wandb asks about each, without an end
     # settings that a version must have to be private
     PRIVATE = (
         *(("x_disable_machine_info", True), ("x_disable_meta", True), ("x_save_requirements", False)),
@@ -57,7 +61,8 @@ class Wandb:
         self._rlgen_run = run
         self._private = bool(run.config.get("wandb_private"))
         self._run: Any = None
-        self._off = False
+        self._off, self._online = False, False
+        self._problems: list[str] = []  # with artifacts and the end: one line about the first of them
         self._unsent: Row | None = None
         self._next = 0.0
         self._lock = threading.Lock()  # of the row held back, which either thread may send
@@ -75,8 +80,8 @@ class Wandb:
         """The thread: start, then do the jobs in their order, until None."""
         self._try("starting", lambda: self._start(mode))
         started.set()
-        if not self._private:
-            self._try("logging", self._send_code)
+        if not (self._private or self._off):
+            self._send_aside(self._send_code)
         while True:
             try:
                 job = self._jobs.get(timeout=self.IDLE)
@@ -93,6 +98,7 @@ class Wandb:
     def _start(self, mode: str) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its telemetry is a third of the cost of a call
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our `agents` for a package of that name
+        os.environ.setdefault("WANDB_SILENT", "true")  # a run's own setting does not keep its warnings off the terminal
         self._wandb = importlib.import_module("wandb")
         online = False
         if mode in ("auto", "online"):
@@ -209,10 +215,15 @@ class Wandb:
             try:
                 status = STATUS.get(exit_code, "failed")  # to wandb an interrupted run is a failed one
                 self._run.summary.update(_bests(self._rlgen_run.path) | {"status": status})
-                self._send_results(exit_code)
-            except Exception as error:  # the rows matter more
-                warn(f"wandb has not all results: {first_line(error)}; the run directory has them")
-            self._run.finish(exit_code=exit_code)
+            except Exception as error:
+                self._problems.append(first_line(error))
+            self._send_aside(lambda: self._send_results(exit_code))
+            try:
+                self._run.finish(exit_code=exit_code)
+            except Exception as error:
+                self._problems.append(first_line(error))
+            if self._problems:
+                warn(f"wandb has not all results: {self._problems[0]}; the run directory has them")
 
         with contextlib.suppress(queue.Full):  # then the thread hangs, and the wait below says so
             self._jobs.put(finish, timeout=5.0)
@@ -221,6 +232,21 @@ class Wandb:
         if self._thread.is_alive():
             warn("wandb did not finish in 60 s and is left behind; metrics.jsonl has every row")
         self._thread, self._run = None, None
+
+    def _send_aside(self, send: Callable[[], Any]) -> None:
+        """Send artifacts without stopping for them: the rows matter more, so what goes wrong is said at the end."""
+
+        def attempt() -> None:
+            try:
+                send()
+            except Exception as error:
+                self._problems.append(first_line(error))
+
+        thread = threading.Thread(target=attempt, name="wandb-artifacts", daemon=True)
+        thread.start()
+        thread.join(self.ARTIFACTS if self._online else None)
+        if thread.is_alive():
+            self._problems.append("its server does not answer")
 
     def _send_code(self) -> None:
         """Send the source files of all three packages; one version for all runs of the same code."""
@@ -239,8 +265,8 @@ class Wandb:
         At the end alone: earlier ones are pruned, and a resumed run sends its own.
         """
         run = self._rlgen_run
-        if self._private and not self._online:
-            return  # wandb writes absolute paths of files to be uploaded later into its file
+        if self._private:
+            return  # wandb names the absolute path of every file, in an artifact's manifest and in its own file
         best = int(run.best["step"]) if run.best else 0
         for step in sorted({run.saved, best} - {0}):
             folder = checkpoint.directory(run.checkpoints, step)
