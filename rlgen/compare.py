@@ -27,6 +27,7 @@ RULES = (
     "with --steps, the evaluation nearest to that step.",
     "A seed that diverged or failed counts: its score is the worst that any run had at any step on the same task, and "
     "so is the rest of its learning curve.",
+    "A model is evaluated on all held-out images at its end, on the first 1,000 before: its curve may step there.",
     "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
     "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
     f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
