@@ -88,11 +88,12 @@ class PPO(Agent):
         obs, next_obs, action = (rollout[name].flatten(0, 1) for name in ("obs", "next_obs", "action"))  # [T * N, ...]
         value = self.critic(obs).view(shape)  # [T, N]
         next_value = self.critic(next_obs).view(shape)  # [T, N] of the true last observation where an episode ended
-        log_prob = self.distribution(self.actor(obs)).log_prob(action).view(shape)  # [T, N]
+        with self.autocast():  # as the loss will see it, or its ratio would not begin at 1
+            log_prob = self.distribution(self.actor(obs)).log_prob(action).view(shape)  # [T, N]
 
         ends = rollout["terminated"], rollout["truncated"]
         advantage = gae(rollout["reward"], value, next_value, *ends, self.cfg.gamma, self.cfg.gae_lambda)  # [T, N]
-        return rollout | {
+        return {name: rollout[name] for name in ("obs", "action", "valid")} | {
             "value": value, "log_prob": log_prob, "advantage": advantage, "return": advantage + value,
         }  # fmt: skip
 

@@ -76,8 +76,9 @@ class Reinforce(Agent):
         next_value = self.baseline(rollout["next_obs"].flatten(0, 1)).view(shape)  # [T, N]
         ends = rollout["terminated"], rollout["truncated"]
         advantage = gae(rollout["reward"], value, next_value, *ends, self.cfg.gamma, gae_lambda=1.0)  # [T, N]
-        rollout = rollout | {"advantage": advantage, "return": advantage + value}
-        return {name: tensor.flatten(0, 1) for name, tensor in rollout.items()}
+        batch = {name: rollout[name] for name in ("obs", "action", "valid")}
+        batch |= {"advantage": advantage, "return": advantage + value}
+        return {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
 
     def policy_loss(self, nets: Reinforce, batch: Batch) -> tuple[Tensor, Batch]:
         policy = self.distribution(nets.actor(batch["obs"]))

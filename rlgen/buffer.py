@@ -20,6 +20,7 @@ from rlgen.learner import Batch
 from rlgen.replay import Lazy
 from rlgen.speed import memory
 
+FINAL_BYTES = 2**20  # on a GPU, of the last observations there is room for at first: growth makes graphs stale
 FLAGS = ("reward", "terminated", "truncated", "valid")  # what `sample` sums up in `reward` and `discount`
 
 
@@ -112,7 +113,9 @@ class Buffer:
             elif num > 1 or row["obs"] is not self._open_obs:
                 self._write_obs(first, where, [row["obs"] for row in rows])
 
-        valid = _stacked([row["valid"] for row in rows]) if "valid" in row else None  # [T, N] if some are not
+        valid = None  # [T, N] if some are not
+        if any("valid" in row for row in rows):
+            valid = _stacked([row.get("valid", self._all_valid) for row in rows])
         num_valid, counts = num * self._num_envs, [self._num_envs] * num
         if valid is not None and np.count_nonzero(valid) < num_valid:
             num_valid, counts = int(np.count_nonzero(valid)), valid.sum(1).tolist()
@@ -164,7 +167,9 @@ class Buffer:
         self._valid_in_row = [0] * self._rows
         if "next_obs" in items:
             obs = row["obs"]
-            self.final_obs = torch.zeros((max(16, num), *obs.shape[1:]), dtype=obs.dtype, device=device)
+            ahead = 0 if self._on_cpu else min(1024, FINAL_BYTES // obs[0].nbytes)
+            room = max(16, num, ahead)
+            self.final_obs = torch.zeros((room, *obs.shape[1:]), dtype=obs.dtype, device=device)
             self._final_id = torch.full(shape, -1, dtype=torch.int64, device=device)  # which final obs, or -1
             self._age = torch.zeros(shape, dtype=torch.int64, device=device)  # frames before it in its episode
             self._finals_in_row = [0] * self._rows
@@ -183,10 +188,7 @@ class Buffer:
         steps = torch.arange(self.n_step, device=device)
         self._ahead = self._native(steps * self._num_envs)  # [n]
         gammas = torch.tensor([self.gamma**i for i in range(self.n_step + 1)], device=device)
-        self._gammas, self._gammas_after = (
-            self._native(gammas[:-1]),
-            self._native(gammas[1:]),
-        )  # [n] from gamma^0, gamma^1
+        self._gammas, self._gammas_after = self._native(gammas[:-1]), self._native(gammas[1:])  # [n] from gamma^0, ^1
         self._back = self._native(torch.arange(self.frame_stack - 1, -2, -1, device=device) * self._num_envs)  # [k + 1]
         self._all_valid = np.ones(self._num_envs, dtype=np.bool_)
         self._first, self._num_drawable = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
@@ -392,10 +394,11 @@ class Buffer:
         if self.storage:
             wrapped = self._first_row + self._num_rows >= self._rows or self._num_rows == self._max_rows
             used = self._rows if wrapped else self._first_row + self._num_rows + 1
-            state["storage"] = {name: value[:used].clone() for name, value in self.storage.items()}
+            state["storage"] = {name: value[:used].to("cpu", copy=True) for name, value in self.storage.items()}
             state |= {"_ids": self._ids, "final_obs": self.final_obs}
         if self.final_obs is not None:
-            state |= {"_final_id": self._final_id[:used].clone(), "_age": self._age[:used].clone()}
+            state |= {"_final_id": self._final_id[:used].to("cpu", copy=True)}
+            state |= {"_age": self._age[:used].to("cpu", copy=True)}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -366,7 +366,7 @@ class Envs:
             obs, reward, terminated, truncated, infos = self.vector_env.step(action)
         except (EOFError, ConnectionError) as error:
             raise self._dead_worker() from error
-        return obs, reward, np.asarray(terminated), np.asarray(truncated), infos
+        return obs, reward, self._array(terminated), self._array(truncated), infos
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
         """Begin the episodes `self._episode` of the environments in `mask`; the observations of all [N, *obs_shape]."""

@@ -133,6 +133,9 @@ class Learner(nn.Module):
         """Put back what `get_extra_state` returned."""
         for name, optimizer in self._optimizers().items():
             optimizer.load_state_dict(state["optimizers"][name])
+            for param, moments in optimizer.state.items():
+                for key, value in moments.items():  # saved, perhaps, when weights lay otherwise in memory
+                    moments[key] = same_layout(value, param) if value.shape == param.shape else value
         if state["generator"].numel() == self.generator.get_state().numel():  # CPU and CUDA states differ in size
             self.generator.set_state(state["generator"].cpu())
         self.num_updates, self.progress = state["num_updates"], state["progress"]

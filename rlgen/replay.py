@@ -136,7 +136,9 @@ class Replay:
                 return None
             try:
                 step = self._record(key, works, stacked)
-            except Exception as error:  # whatever tracing may stumble on
+            except Exception as failure:  # whatever recording may stumble on
+                on_cuda = works[0].learner.device.type == "cuda"  # where the end of a capture hides what ended it
+                error = (failure.__context__ if on_cuda else None) or failure
                 self.refused[name] = " ".join(str(error).split())[:200] or type(error).__name__
                 tqdm.write(f"note: {name} is slower than it could be, not recorded: {self.refused[name]}", sys.stderr)
                 return None
@@ -216,7 +218,11 @@ class _Step:
                 adam.upload_lr()
             self._graph.replay()
             metrics = self._replayed
-        if len(works) == 1:
+        return self._rows(metrics)
+
+    def _rows(self, metrics: Sequence[Tensor]) -> list[Batch]:
+        """Metrics, 0-d or [S] each, by name, one dictionary a learner."""
+        if len(self._adams) == 1:
             return [dict(zip(self._metrics, metrics, strict=True))]
         rows = zip(*(metric.unbind() for metric in metrics), strict=True)
         return [dict(zip(self._metrics, row, strict=True)) for row in rows]
@@ -276,22 +282,31 @@ class _Step:
                 self._run = torch.jit.trace(recorded, tensors, check_trace=False)
 
     def _capture(self, works: Sequence[Work]) -> None:
-        """Record drawing, gradients and Adam in one CUDA graph; nothing is executed."""
+        """Record drawing, gradients and Adam in one CUDA graph; nothing has moved after."""
         graph = torch.cuda.CUDAGraph()
         for work in works:
             graph.register_generator_state(work.learner.generator)  # or every replay would draw the same numbers
         for adam in self._adams:
             adam.upload_lr()
-        self._static = [
-            work.batch.again()
-            if isinstance(work.batch, Lazy)
-            else {name: value.clone() for name, value in work.batch.items()}
-            for work in works
-        ]
-        with torch.cuda.graph(graph):
+        self._static = [_undrawn(work.batch) for work in works]
+        if len(works) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
+            state = self._state(works)
+            self._take([replace(work, batch=_undrawn(work.batch)) for work in works])
+            _put_back(*state)
+        # The stream is put back here too: should the capture fail, `graph` leaves its own behind.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
             static = zip(works, self._static, strict=True)
             self._replayed = self._take([replace(work, batch=batch) for work, batch in static])
         self._graph = graph
+
+    def _state(self, works: Sequence[Work]) -> tuple[list[Tensor], list[Tensor], list[torch.Generator], list[Tensor]]:
+        """All that a step changes, tensors and generators, each followed by its value now."""
+        tensors = [*self._tensors, *(tensor for adam in self._adams for tensor in adam.state)]
+        generators = [work.learner.generator for work in works]
+        return (
+            *(tensors, [tensor.clone() for tensor in tensors]),
+            *(generators, [generator.get_state() for generator in generators]),
+        )
 
     def verified(self, works: Sequence[Work]) -> list[Batch]:
         """Take the step, and compare it with the step as it is, from the same state and the same random numbers.
@@ -299,32 +314,38 @@ class _Step:
         Raises:
             RlgenError: they differ.
         """
-        generators = [work.learner.generator for work in works]
-        tensors = [*self._tensors, *(tensor for adam in self._adams for tensor in adam.state)]
-        before, seeds = [tensor.clone() for tensor in tensors], [generator.get_state() for generator in generators]
+        before, starts = self._state(works), self._moments()
         replayed = [{name: value.clone() for name, value in row.items()} for row in self(works)]
-        after, after_seeds = [tensor.clone() for tensor in tensors], [generator.get_state() for generator in generators]
-        moments = [[moment.clone() for moment in adam.exp_avg] for adam in self._adams]
+        after, moments = self._state(works), self._moments()
+        _put_back(*before)
+        again = [replace(work, batch=_undrawn(work.batch)) for work in works]
+        if self._graph is None or len(works) == 1:
+            taken = [work.learner.minimize_eagerly(work) for work in again]
+        else:  # the same kernels without a graph: TF32 rounds those of one learner differently
+            taken = self._rows(self._take(again))
 
         tolerance = TOLERANCE.get(works[0].learner.precision, 1e-3)
-        _put_back(tensors, before, generators, seeds)
-        for work, adam, metrics, moment in zip(works, self._adams, replayed, moments, strict=True):
-            start = [moment.clone() for moment in adam.exp_avg]
-            batch = work.batch.again() if isinstance(work.batch, Lazy) else work.batch
-            expected = work.learner.minimize_eagerly(replace(work, batch=batch))
+        for work, metrics, expected, *means in zip(
+            works, replayed, taken, starts, moments, self._moments(), strict=True
+        ):
             # What a gradient did to its running mean is the gradient, and leaves out what Adam makes of its rounding.
-            error = _norm(torch._foreach_sub(moment, adam.exp_avg)) / _norm(torch._foreach_sub(start, adam.exp_avg))
-            values = {"the gradient": (error + 1, torch.ones_like(error))}
-            values |= {name: (value, expected[name].float()) for name, value in metrics.items()}
-            for name, (value, other) in values.items():
-                if not torch.isclose(value, other, tolerance, tolerance * 1e-2, equal_nan=True) and other.isfinite():
+            start, mean, other_mean = means
+            gradient = _norm(torch._foreach_sub(other_mean, start))
+            error = _norm(torch._foreach_sub(mean, other_mean))
+            values = {"the gradient's length with its error": (gradient + error, gradient, 0.0)}
+            values |= {name: (value, expected[name].float(), tolerance * 1e-2) for name, value in metrics.items()}
+            for name, (value, other, slack) in values.items():
+                if other.isfinite() and not torch.isclose(value, other, tolerance, slack):
                     raise RlgenError(
                         f"replay {self.count} of {work.loss.__name__} differs from the step as it is: {name} is "
                         f"{value.item():.6g}, not {other.item():.6g}; a loss may read its networks and its batch alone "
                         "(what changes belongs in the batch), or train with --no-graph"
                     )
-        _put_back(tensors, after, generators, after_seeds)
+        _put_back(*after)
         return replayed
+
+    def _moments(self) -> list[list[Tensor]]:
+        return [[moment.clone() for moment in adam.exp_avg] for adam in self._adams]
 
 
 class _Adam:
@@ -378,6 +399,11 @@ class _Adam:
                 lr=group["lr"] if lr is None else lr, beta1=group["betas"][0], beta2=group["betas"][1],
                 weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group["maximize"],
             )  # fmt: skip
+
+
+def _undrawn(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The batch as it was given: to be drawn again, or a copy."""
+    return batch.again() if isinstance(batch, Lazy) else {name: value.clone() for name, value in batch.items()}
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation
 
+from rlgen import buffer as ring
 from rlgen.buffer import Buffer, minibatches
 from rlgen.errors import UsageError
 
@@ -161,7 +162,8 @@ def test_truncation_bootstraps_and_termination_does_not() -> None:
         assert next_obs == (77 if obs == 0 else 88)
 
 
-def test_final_observations_survive_when_every_step_ends_an_episode() -> None:
+def test_final_observations_survive_when_every_step_ends_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "FINAL_BYTES", 0)
     """The side table holds as many final observations as there are rows, however small it began."""
     buffer = make(300)
     for t in range(1000):
@@ -357,6 +359,18 @@ def test_many_rows_at_once_are_as_many_one_by_one(num_envs: int, k: int, junk: b
         assert torch.equal(drained, other)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_valid_may_be_said_of_some_rows_alone(which: int) -> None:
+    rows = [{name: value for name, value in row.items() if name != "valid"} for row in stream(2, 3, seed=1)]
+    rows[which]["valid"] = torch.tensor([True, False])
+    at_once, one_by_one = make(20), make(20)
+    at_once.add(*rows)
+    for row in rows:
+        one_by_one.add(row)
+    assert len(at_once) == len(one_by_one) == 5
+    assert torch.equal(at_once.drain()["valid"], one_by_one.drain()["valid"])
+
+
 @pytest.mark.parametrize("junk", [False, True])
 def test_drained_stacks_reach_back_to_before_the_last_drain(junk: bool) -> None:
     buffer = Buffer(12, frame_stack=4, generator=torch.Generator())
@@ -391,7 +405,8 @@ def test_the_device_path_reads_what_the_cpu_path_reads(n_step: int, junk: bool) 
     assert set(on_device.sample(1000)["obs"].tolist()) == set(on_cpu._gather(index.numpy())["obs"].tolist())
 
 
-def test_layout_changes_when_a_captured_draw_would_be_stale() -> None:
+def test_layout_changes_when_a_captured_draw_would_be_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring, "FINAL_BYTES", 0)
     buffer, rows = make(40), list(stream(1, 60, seed=10, junk=True))
     ended = {"terminated": torch.tensor([True]), "truncated": torch.tensor([False]), "valid": torch.tensor([True])}
     buffer.add(rows[0] | ended)

@@ -307,6 +307,27 @@ def test_arrays_handed_out_are_not_overwritten(make, vectorization):
     assert same(kept, copies)
 
 
+class Reusing(SyncVectorEnv):
+    """A vector environment that writes every step into the same arrays, as some native ones do."""
+
+    def step(self, actions):
+        obs, reward, terminated, truncated, infos = super().step(actions)
+        self.flags = getattr(self, "flags", (terminated.copy(), truncated.copy()))
+        for kept, new in zip(self.flags, (terminated, truncated), strict=True):
+            kept[:] = new
+        return obs, reward, *self.flags, infos
+
+
+def test_flags_of_an_environment_that_reuses_its_arrays_are_not_overwritten(make):
+    """Rows wait for the ring since many go there at once; they once held the flags of the newest step."""
+    thunks = [partial(counting.Counting, ends=ends) for ends in ENDS]
+    envs = make(Reusing(thunks, autoreset_mode=AutoresetMode.SAME_STEP), seed=0)
+    steps = [envs.step(np.full(3, 1)) for _ in range(20)]
+    ended = np.array([step.terminated | step.truncated for step in steps])
+    assert ended.any() and not ended.all(axis=0).any()
+    assert len({row.tobytes() for row in ended}) > 1
+
+
 @pytest.mark.parametrize("num_envs", [1, 3])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "counting:Counting-v0", "dict", "discrete"])
 def test_the_loop_steps_as_gymnasiums_sync_vector_env_does(make, monkeypatch, env_id, num_envs):

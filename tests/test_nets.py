@@ -1,10 +1,13 @@
 """Acting in NumPy is acting in torch."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from rlgen.distributions import epsilon_greedy
+from rlgen.learner import Learner
 from rlgen.nets import infer, mlp, network
 
 
@@ -53,3 +56,27 @@ def test_epsilon_greedy_explores_as_often_as_it_is_told() -> None:
     shares = torch.bincount(epsilon_greedy(q_value, 0.2, generator), minlength=4) / len(q_value)
     assert shares.tolist() == pytest.approx([0.05, 0.85, 0.05, 0.05], abs=0.006)
     assert epsilon_greedy(q_value, 0.0, generator).eq(1).all()
+
+
+def test_moments_saved_when_weights_lay_otherwise_in_memory_still_belong_to_their_weights() -> None:
+    """Fused Adam pairs numbers by their place: those of an older version once moved other weights."""
+
+    class Convolution(Learner):
+        def __init__(self, layout: torch.memory_format) -> None:
+            super().__init__(None)
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(3, 5, 4).to(memory_format=layout)  # type: ignore[call-overload]
+            self.optimizer = torch.optim.Adam(self.conv.parameters(), lr=0.1, fused=True)
+
+    def move(learner: Convolution, seed: int) -> None:
+        image = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(seed))
+        learner.minimize(lambda nets, batch: (nets.conv(batch["image"]).square().mean(), {}), {"image": image},
+                         learner.optimizer)  # fmt: skip
+
+    old, new = Convolution(torch.contiguous_format), Convolution(torch.channels_last)
+    move(old, 0)
+    new.load_state_dict(copy.deepcopy(old.state_dict()))
+    for learner in (old, new):
+        move(learner, 1)
+    assert new.conv.weight.stride() != old.conv.weight.stride()
+    assert torch.allclose(new.conv.weight, old.conv.weight, atol=1e-5)

@@ -1,6 +1,7 @@
 """A replayed gradient step is the step as it is, for every algorithm, and says so when it is not."""
 
 import copy
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from test_algorithms import ALGORITHMS, assert_equal, tiny
 from torch import nn
 
+from rlgen import buffer as ring
 from rlgen import experiment, registry, replay
 from rlgen.errors import RlgenError
 from rlgen.learner import Batch, Learner
@@ -121,6 +123,34 @@ def drawn_noise(learner: Line, num: int) -> list[float]:
     return [learner.minimize(loss, batch, learner.optimizer, draw=draw)["losses/noise"].item() for _ in range(num)]
 
 
+def test_a_gradient_of_nothing_is_no_difference() -> None:
+    """0 of 0 once was: a loss that is flat when a replay is checked, such as a clipped one."""
+    learner = Line()
+    batch = next(batches())
+
+    def flat(nets: Any, batch: Batch) -> tuple[torch.Tensor, Batch]:
+        loss, _ = learner.loss(nets, batch)
+        return 0 * loss, {"losses/loss": 0 * loss}
+
+    learner.num_updates = 10**6
+    before = params(learner)
+    for _ in range(12):
+        learner.minimize(flat, batch, learner.optimizer)
+    assert isinstance(learner.replay, Replay) and next(iter(learner.replay._steps.values())).count >= 10
+    assert all(torch.equal(a, b) for a, b in zip(params(learner), before, strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_not_called_impure() -> None:
+    learner = Line()
+    learner.num_updates = 10**6
+    for i, batch in zip(range(12), batches(), strict=False):
+        scale = math.inf if i == 10 else 1.0  # the tenth replay is checked
+        metrics = learner.minimize(learner.loss, batch | {"y": batch["y"] * scale}, learner.optimizer)
+        if i == 10:
+            assert not metrics["losses/loss"].isfinite()
+            break
+
+
 def test_random_numbers_are_new_in_every_replay() -> None:
     """Others shipped frozen noise."""
     assert len(set(drawn_noise(Line(), 20))) == 20
@@ -224,6 +254,7 @@ def test_lazy_batches_are_recorded_anew_when_the_ring_replaces_its_tensors(
 ) -> None:
     """The way of a GPU, on the CPU: the table of final observations grows several times, each time with a new key."""
     monkeypatch.setattr(replay, "REPAID", 0)
+    monkeypatch.setattr(ring, "FINAL_BYTES", 0)
     learner, source, buffer = experiment.build(
         tiny("dqn", tmp_path, buffer_size=5_000, learning_starts=64, batch_size=8)
     )

@@ -62,6 +62,18 @@ def test_the_same_batches_move_a_stacked_seed_as_one_alone(
             assert torch.allclose(a, b, atol=1e-5), key
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_stacked_seeds_are_graphed_and_verified_on_the_gpu(name: str, tmp_path: Path) -> None:
+    """TF32 rounds batched products otherwise than single ones: replays are checked against the same kernels."""
+    results = experiment.start_seeds(
+        tiny(name, tmp_path, name="many", steps=600, device="cuda", verify_graph=20), range(3), quiet=True
+    )
+    for run in results.values():
+        assert isinstance(run, runs.Run), run
+        assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
+
+
 def test_batches_that_are_drawn_late_are_stacked_too(tmp_path: Path) -> None:
     """On a GPU every seed's buffer has tensors of its own to draw from; that once kept seeds apart."""
     nouns, together = learners_of("dqn", tmp_path, 2), Together(verify=2)
