@@ -293,10 +293,15 @@ class _Step:
             state = self._state(works)
             self._take([replace(work, batch=_undrawn(work.batch)) for work in works])
             _put_back(*state)
-        # The stream is put back here too: should the capture fail, `graph` leaves its own behind.
-        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-            static = zip(works, self._static, strict=True)
-            self._replayed = self._take([replace(work, batch=batch) for work, batch in static])
+        try:
+            # The stream is put back here too: should the capture fail, `graph` leaves its own behind.
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+                static = zip(works, self._static, strict=True)
+                self._replayed = self._take([replace(work, batch=batch) for work, batch in static])
+        except BaseException:
+            for work in works:  # before torch 2.13 a generator is left in a capture that failed
+                work.learner.generator.graphsafe_set_state(work.learner.generator.clone_state())
+            raise
         self._graph = graph
 
     def _state(self, works: Sequence[Work]) -> tuple[list[Tensor], list[Tensor], list[torch.Generator], list[Tensor]]:

@@ -291,3 +291,17 @@ def test_random_numbers_differ_at_every_replay_of_a_cuda_graph() -> None:
     with torch.device("cuda"):
         learner = Line()
     assert len(set(drawn_noise(learner, 20))) == 20
+
+
+@pytest.mark.gpu
+def test_a_step_that_cannot_be_captured_runs_as_it_is_and_random_numbers_go_on(capsys: pytest.CaptureFixture) -> None:
+    """Before torch 2.13 a generator stayed in the capture that had failed, and the next number was an error."""
+    with torch.device("cuda"):
+        learner = Line()
+    learner.noise = lambda batch: {**batch, "noise": torch.randn(8, generator=learner.generator, device="cuda")}  # type: ignore[method-assign]
+    batch = {name: value.cuda() for name, value in next(batches()).items()}
+    for _ in range(10):
+        learner.minimize(learner.branching_loss, batch, learner.optimizer, draw=learner.noise)
+    assert isinstance(learner.replay, Replay) and list(learner.replay.refused) == ["branching_loss"]
+    assert capsys.readouterr().err.count("not recorded") == 1
+    assert len(set(drawn_noise(learner, 10))) == 10
