@@ -54,7 +54,7 @@ class DQN(Agent):
     """Q-learning with a replay buffer and a target network."""
 
     Config = Config
-    acts_ahead = True
+    acts_ahead = acts_on_arrays = True
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
@@ -86,7 +86,7 @@ class DQN(Agent):
         cfg = self.cfg
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
-    def act(self, obs: Tensor, greedy: bool = False) -> Batch:
+    def act(self, obs: Any, greedy: bool = False) -> Batch:
         q_value = infer(self.q, obs)  # [N, A]
         if greedy:
             return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}

@@ -43,6 +43,7 @@ class Reinforce(Agent):
     """Monte Carlo policy gradient, one pass over each rollout."""
 
     Config = Config
+    acts_on_arrays = True
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
@@ -57,7 +58,7 @@ class Reinforce(Agent):
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)
 
-    def act(self, obs: Tensor, greedy: bool = False) -> Batch:
+    def act(self, obs: Any, greedy: bool = False) -> Batch:
         policy = self.distribution(infer(self.actor, obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 

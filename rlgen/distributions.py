@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ class Categorical:
     """One of A actions.
 
     Args:
-        logits: unnormalised log-probabilities, [B, A].
+        logits: unnormalised log-probabilities, [B, A]; a NumPy array, as `infer` may return, to be sampled from only.
     """
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Any) -> None:
         self.logits = logits
 
     @cached_property
@@ -35,8 +35,11 @@ class Categorical:
         """Normalised: [B, A]."""
         return self.logits.log_softmax(-1)
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator) -> Any:
         """Draw actions, [B] int64, by the Gumbel-max trick: an exponential's -log is a Gumbel."""
+        if type(self.logits) is np.ndarray:
+            noise = torch.empty(self.logits.shape).exponential_(generator=generator)  # [B, A]
+            return (self.logits - np.log(noise.numpy())).argmax(-1)
         noise = torch.empty_like(self.logits).exponential_(generator=generator)  # [B, A]
         return (self.logits - noise.log_()).argmax(-1)
 
@@ -82,17 +85,18 @@ class DiagonalNormal:
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
 
-def epsilon_greedy(q_value: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64."""
-    if q_value.is_cuda:
+def epsilon_greedy(q_value: Any, epsilon: float, generator: torch.Generator) -> Any:
+    """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64, of an array an array."""
+    is_array = type(q_value) is np.ndarray
+    if not is_array and q_value.is_cuda:
         uniform = torch.rand(2, len(q_value), generator=generator, device=q_value.device)  # [2, N]
         return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[1]).long(), q_value.argmax(-1))
-    values = q_value.numpy()  # a few numbers cost NumPy less
+    values = q_value if is_array else q_value.numpy()  # a few numbers cost NumPy less
     action, (explore, choice) = values.argmax(-1), torch.rand(2, len(values), generator=generator).numpy()
     explore = explore < epsilon
     if np.count_nonzero(explore):
         action[explore] = choice[explore] * values.shape[1]
-    return torch.from_numpy(action)
+    return action if is_array else torch.from_numpy(action)
 
 
 class _WithLogStd(nn.Module):

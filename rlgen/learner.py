@@ -145,12 +145,14 @@ class Agent(Learner):
     """A learner that acts in an environment."""
 
     acts_ahead: bool = False  # may choose its next actions before the updates that are due: it learns off-policy
+    acts_on_arrays: bool = False  # while it trains on a CPU, `act` takes observations as the environment gives them
 
-    def act(self, obs: Tensor, greedy: bool = False) -> Batch:
+    def act(self, obs: Any, greedy: bool = False) -> Batch:
         """Choose an action for every environment.
 
         Args:
-            obs: [N, *obs_shape], the environment's dtype.
+            obs: [N, *obs_shape], the environment's dtype; a tensor, or with `acts_on_arrays` also a NumPy array, in
+                which case the actions may be one too.
             greedy: the most likely or most valuable action, without exploration.
 
         Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -97,23 +98,31 @@ _WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
 _compiled: WeakKeyDictionary[nn.Module, _Arrays] = WeakKeyDictionary()
 
 
-def infer(net: nn.Module, obs: Tensor) -> Tensor:
+def infer(net: nn.Module, obs: Any) -> Any:
     """The network's output for acting, without gradients: [N, ...] -> [N, num_out].
 
     A few observations on the CPU cost torch up to twice what they cost NumPy, whose arrays share the memory of the
     parameters; so a small MLP is computed there.
+
+    Args:
+        net: any network; an MLP is the one that gains.
+        obs: a tensor, or a NumPy array.
+
+    Returns:
+        A tensor; of an array that was computed in NumPy, an array.
     """
-    if not obs.is_cuda:
+    is_array = type(obs) is np.ndarray
+    if is_array or not obs.is_cuda:
         arrays = _compiled.get(net)
         if arrays is None or arrays.are_stale():
             arrays = _compiled[net] = _Arrays(net)
-        if arrays.layers and obs.dtype == torch.float32 and arrays.largest * obs.shape[0] <= SMALL:
-            value = obs.numpy()
+        value = obs if is_array else obs.numpy()
+        if arrays.layers and value.dtype == np.float32 and arrays.largest * len(value) <= SMALL:
             for layer in arrays.layers:
                 value = layer(value)
-            return torch.from_numpy(value)
+            return value if is_array else torch.from_numpy(value)
     with torch.no_grad():
-        return net(obs)
+        return net(torch.from_numpy(obs) if is_array else obs)
 
 
 class _Arrays:

@@ -73,21 +73,22 @@ class EnvSource:
         self.eval_episodes, self.video = eval_episodes, video
         self.envs = make_envs(env_id, num_envs, vectorization, seed)
         self.spec: EnvSpec = self.envs.spec
-        self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
+        self._obs = self._upload(self.envs.obs)  # [N, *obs_shape] kept up to date on a GPU
         self._return = np.zeros(num_envs)  # [N] of the episodes under way
         self._begun = np.zeros(num_envs, dtype=np.int64)  # [N] the vector step before their first
         self._chosen: tuple[Batch, Callable[[], np.ndarray]] | None = None  # ahead: what was acted, and its actions
         self._finished: list[tuple[float, int]] = []  # return and length of episodes since the last `metrics`
 
     def _upload(self, array: np.ndarray) -> Tensor:
+        """The array as a tensor where the learner is."""
         tensor = torch.from_numpy(array)
         # The allocator of pinned memory reuses a block only after the copy out of it has ended.
         return tensor if self._on_cpu else tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def _download(self, action: Tensor) -> Callable[[], np.ndarray]:
+    def _download(self, action: Any) -> Callable[[], np.ndarray]:
         """Begin to copy actions [N, ...] to the host; the result waits for them, and for nothing queued after them."""
         if self._on_cpu:
-            return action.numpy
+            return (lambda: action) if type(action) is np.ndarray else action.numpy
         host = torch.empty_like(action, device="cpu", pin_memory=True).copy_(action, non_blocking=True)
         copied = torch.cuda.Event()
         copied.record()
@@ -99,7 +100,10 @@ class EnvSource:
         return wait
 
     def _choose(self, learner: Agent) -> tuple[Batch, Callable[[], np.ndarray]]:
-        acted = learner.act(self._obs)
+        obs: Any = self._obs
+        if self._on_cpu:
+            obs = self.envs.obs if learner.acts_on_arrays else self._upload(self.envs.obs)
+        acted = learner.act(obs)
         return acted, self._download(acted["action"])
 
     @torch.no_grad()
@@ -117,8 +121,8 @@ class EnvSource:
             self._chosen = None
             step = self.envs.step(actions())  # the only wait for the device
             next_obs: Any = step.next_obs
-            self._obs = self._upload(self.envs.obs)
             if not self._on_cpu:  # an observation crosses once; on the CPU the buffer prefers arrays
+                self._obs = self._upload(self.envs.obs)
                 next_obs = self._obs if next_obs is self.envs.obs else self._upload(next_obs)
             row = {"obs": obs, **acted, "reward": step.reward, "next_obs": next_obs, "valid": step.valid}
             rows.append(row | {"terminated": step.terminated, "truncated": step.truncated})

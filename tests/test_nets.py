@@ -2,11 +2,12 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rlgen.distributions import epsilon_greedy
+from rlgen.distributions import Categorical, epsilon_greedy
 from rlgen.learner import Learner
 from rlgen.nets import infer, mlp, network
 
@@ -38,6 +39,8 @@ def test_infer_is_the_network_and_leaves_what_it_sees_alone(net: nn.Module, shap
     assert torch.allclose(infer(net, obs), net(obs), atol=1e-5)
     assert torch.equal(obs, seen)
     assert not infer(net, obs).requires_grad
+    of_array = torch.as_tensor(infer(net, obs.numpy()))
+    assert torch.equal(of_array, infer(net, obs)) and torch.equal(obs, seen)
 
 
 def test_infer_sees_every_change_of_the_parameters() -> None:
@@ -48,6 +51,16 @@ def test_infer_sees_every_change_of_the_parameters() -> None:
     assert torch.allclose(infer(net, obs), net(obs), atol=1e-6), "in place"
     net[2].weight.data = torch.randn(2, 8)
     assert torch.allclose(infer(net, obs), net(obs), atol=1e-6), "in other memory"
+
+
+@pytest.mark.parametrize("num", [1, 8])
+def test_actions_drawn_from_arrays_are_those_drawn_from_tensors(num: int) -> None:
+    logits, states = torch.randn(200, num, 3), [torch.Generator().manual_seed(1) for _ in range(4)]
+    for each in logits:
+        array = epsilon_greedy(each.numpy(), 0.5, states[0])
+        assert array.dtype == np.int64 and array.tolist() == epsilon_greedy(each, 0.5, states[1]).tolist()
+        array = Categorical(each.numpy()).sample(states[2])
+        assert array.dtype == np.int64 and array.tolist() == Categorical(each).sample(states[3]).tolist()
 
 
 def test_epsilon_greedy_explores_as_often_as_it_is_told() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -87,6 +88,27 @@ def test_observations_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vecto
         assert np.array_equal(row["next_obs"][~ended], following["obs"][~ended])
     here.close()
     there.close()
+
+
+class Seeing(Constant):
+    """Keeps the types of what it was shown."""
+
+    def act(self, obs: Any, greedy: bool = False) -> dict[str, Any]:
+        self.seen = {*getattr(self, "seen", ()), type(obs)}
+        return super().act(torch.as_tensor(obs), greedy)
+
+
+def test_only_agents_that_say_so_are_shown_arrays_and_only_while_they_train() -> None:
+    source = EnvSource("CartPole-v1", 2, "sync", 0, 1, CPU)
+    for on_arrays in (False, True):
+        learner = Seeing(collect=3)
+        learner.acts_on_arrays = on_arrays
+        source.fill(Rows(), learner)  # type: ignore[arg-type]
+        assert learner.seen == {np.ndarray if on_arrays else torch.Tensor}
+        learner.seen = ()
+        source.play(learner, 1, 0)
+        assert learner.seen == {torch.Tensor}
+    source.close()
 
 
 @pytest.mark.parametrize("vectorization", ["sync", "native"])
