@@ -308,10 +308,8 @@ class _Step:
         """All that a step changes, tensors and generators, each followed by its value now."""
         tensors = [*self._tensors, *(tensor for adam in self._adams for tensor in adam.state)]
         generators = [work.learner.generator for work in works]
-        return (
-            *(tensors, [tensor.clone() for tensor in tensors]),
-            *(generators, [generator.get_state() for generator in generators]),
-        )
+        values, seeds = [tensor.clone() for tensor in tensors], [generator.get_state() for generator in generators]
+        return tensors, values, generators, seeds
 
     def verified(self, works: Sequence[Work]) -> list[Batch]:
         """Take the step, and compare it with the step as it is, from the same state and the same random numbers.
@@ -330,11 +328,9 @@ class _Step:
             taken = self._rows(self._take(again))
 
         tolerance = TOLERANCE.get(works[0].learner.precision, 1e-3)
-        for work, metrics, expected, *means in zip(
-            works, replayed, taken, starts, moments, self._moments(), strict=True
-        ):
+        means = zip(starts, moments, self._moments(), strict=True)
+        for work, metrics, expected, (start, mean, other_mean) in zip(works, replayed, taken, means, strict=True):
             # What a gradient did to its running mean is the gradient, and leaves out what Adam makes of its rounding.
-            start, mean, other_mean = means
             gradient = _norm(torch._foreach_sub(other_mean, start))
             error = _norm(torch._foreach_sub(mean, other_mean))
             values = {"the gradient's length with its error": (gradient + error, gradient, 0.0)}
