@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from rlgen.buffer import Buffer
-from rlgen.distributions import epsilon_greedy
+from rlgen.core.buffer import Buffer
+from rlgen.core.functional import linear_schedule, soft_update
+from rlgen.core.learner import Agent, Batch
 from rlgen.errors import UsageError
-from rlgen.functional import linear_schedule, soft_update
-from rlgen.learner import Agent, Batch
-from rlgen.nets import infer, network
+from rlgen.nets.networks import infer, network
+from rlgen.nets.policies import epsilon_greedy
 
 if TYPE_CHECKING:
-    from rlgen.envs import EnvSpec
+    from rlgen.envs.stream import EnvSpec
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.buffer import Buffer
-from rlgen.distributions import actor
-from rlgen.functional import gae, masked_mean
-from rlgen.learner import Agent, Batch
-from rlgen.nets import infer, network
+from rlgen.core.buffer import Buffer
+from rlgen.core.functional import gae, masked_mean
+from rlgen.core.learner import Agent, Batch
+from rlgen.nets.networks import infer, network
+from rlgen.nets.policies import actor
 
 if TYPE_CHECKING:
-    from rlgen.envs import EnvSpec
+    from rlgen.envs.stream import EnvSpec
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
-from rlgen.buffer import Buffer
-from rlgen.functional import linear_schedule, soft_update
-from rlgen.learner import Batch, Generative
+from rlgen.core.buffer import Buffer
+from rlgen.core.functional import linear_schedule, soft_update
+from rlgen.core.learner import Batch, Generative
 
 if TYPE_CHECKING:
-    from rlgen.sources import ImageSpec
+    from rlgen.core.source import ImageSpec
 
 
 @dataclass(frozen=True)

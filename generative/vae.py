@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from rlgen.buffer import Buffer
-from rlgen.functional import linear_schedule
-from rlgen.learner import Batch, Generative
-from rlgen.nets import mlp
+from rlgen.core.buffer import Buffer
+from rlgen.core.functional import linear_schedule
+from rlgen.core.learner import Batch, Generative
+from rlgen.nets.networks import mlp
 
 if TYPE_CHECKING:
-    from rlgen.sources import ImageSpec
+    from rlgen.core.source import ImageSpec
 
 ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more than this over images (Burda et al. 2016)
 

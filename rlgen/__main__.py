@@ -2,6 +2,6 @@
 
 import sys
 
-from rlgen.cli import main
+from rlgen.commands.main import main
 
 sys.exit(main())

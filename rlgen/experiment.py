@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlgen import config as configs
-from rlgen import datasets, registry, runs, seeds
-from rlgen.buffer import Buffer
-from rlgen.envs import EnvSpec
+from rlgen.core.buffer import Buffer
+from rlgen.core.learner import Agent, Generative, Learner
+from rlgen.core.loop import train as train_loop
+from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource, ImageSpec
+from rlgen.data import load as datasets
+from rlgen.envs.stream import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.learner import Agent, Generative, Learner
-from rlgen.log import RunLog
-from rlgen.loop import train as train_loop
-from rlgen.replay import Replay
-from rlgen.sources import EVAL_SEED, EnvSource, ImageSource, ImageSpec
-from rlgen.speed import few_collections, pick_device, set_precision, set_threads
+from rlgen.options import algorithms as registry
+from rlgen.options import config as configs
+from rlgen.runs import run as runs
+from rlgen.runs.log import RunLog
+from rlgen.speed import stacked as seeds
+from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
+from rlgen.speed.recorded import Replay
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -258,7 +261,7 @@ def evaluate(
 
 
 def _record(run: runs.Run, source: EnvSource, learner: Agent, seed: int) -> Path:
-    from rlgen.images import save_gif
+    from rlgen.pictures import save_gif
 
     frames = source.play(learner, 1, seed, render=True)["frames"]
     path = run.path / "videos" / f"step_{run.step:09d}_seed_{seed}.gif"
@@ -269,7 +272,7 @@ def _record(run: runs.Run, source: EnvSource, learner: Agent, seed: int) -> Path
 
 def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, checkpoint: str = "last") -> np.ndarray:
     """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed."""
-    from rlgen.images import to_uint8
+    from rlgen.pictures import to_uint8
 
     learner, opened = _restored(run, runs_dir, checkpoint)
     if not isinstance(learner, Generative):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlgen.runs import Run
+from rlgen.runs.run import Run
 
 CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
 

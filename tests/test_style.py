@@ -63,7 +63,7 @@ def test_core_has_no_branch_for_an_algorithm(path: Path) -> None:
 
 
 def test_train_is_one_short_function_with_nothing_to_override() -> None:
-    tree = ast.parse((ROOT / "rlgen/loop.py").read_text())
+    tree = ast.parse((ROOT / "rlgen/core/loop.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert [node.name for node in functions] == ["train"]
     assert functions[0].end_lineno - functions[0].lineno < 100

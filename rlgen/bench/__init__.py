@@ -22,16 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlgen import config as configs
-from rlgen import experiment, registry
+from rlgen import experiment
 from rlgen.bench import text as texts
-from rlgen.buffer import Buffer
-from rlgen.datasets import ImageData
-from rlgen.envs import EnvSpec
+from rlgen.core.buffer import Buffer
+from rlgen.core.source import ImageSource
+from rlgen.data.load import ImageData
+from rlgen.envs.stream import EnvSpec
 from rlgen.errors import UsageError
-from rlgen.flags import parse
-from rlgen.sources import ImageSource
-from rlgen.speed import few_collections, pick_device
+from rlgen.options import algorithms as registry
+from rlgen.options import config as configs
+from rlgen.options.flags import parse
+from rlgen.speed.device import few_collections, pick_device
 
 Costs = dict[str, float]  # "us per env step", "bytes": the less the better
 Block = Callable[[float], Costs]  # work for so many seconds

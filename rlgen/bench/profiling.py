@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from rlgen import experiment, replay, runs
+from rlgen import experiment
 from rlgen.bench import AXES, WORKS, Costs, Trainer, configure, note, per, repeat, resident
-from rlgen.buffer import Buffer
-from rlgen.log import RunLog
-from rlgen.loop import train
+from rlgen.core.buffer import Buffer
+from rlgen.core.loop import train
+from rlgen.runs import run as runs
+from rlgen.runs.log import RunLog
+from rlgen.speed import recorded as replay
 
 SEED_STEPS = 1_000  # of every seed, timed
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from rlgen import __version__
 from rlgen.errors import DiskError, MissingExtraError
-from rlgen.speed import cores
+from rlgen.speed.device import cores
 
 
 def text(report: dict[str, Any]) -> str:
@@ -125,7 +125,7 @@ def draw(report: dict[str, Any], path: str) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("--out needs matplotlib: pip install 'rlgen[report]'") from None
-    from rlgen.figures import COLOURS, theme
+    from rlgen.compare.figures import COLOURS, theme
 
     axes = list(dict.fromkeys(point["axis"] for point in report["scale"]))
     with matplotlib.rc_context(theme()):

@@ -1,0 +1,1 @@
+"""Runs collected and judged: tables, figures, a page, wandb."""

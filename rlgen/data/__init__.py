@@ -1,0 +1,1 @@
+"""Images: known sets, readers of formats, splits."""

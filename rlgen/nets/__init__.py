@@ -1,0 +1,1 @@
+"""Networks, and distributions over actions on top of them."""

@@ -1,0 +1,128 @@
+"""Distributions over actions as pure functions of a network's output; B batch, A actions or action dimensions.
+
+torch.distributions draws from the global generator; these draw from the one they are given, and wait for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlgen.nets.networks import network
+
+if TYPE_CHECKING:
+    from rlgen.envs.stream import EnvSpec
+
+
+class Categorical:
+    """One of A actions.
+
+    Args:
+        logits: unnormalised log-probabilities, [B, A]; a NumPy array, as `infer` may return, to be sampled from only.
+    """
+
+    def __init__(self, logits: Any) -> None:
+        self.logits = logits
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Normalised: [B, A]."""
+        return self.logits.log_softmax(-1)
+
+    def sample(self, generator: torch.Generator) -> Any:
+        """Draw actions, [B] int64, by the Gumbel-max trick: an exponential's -log is a Gumbel."""
+        if type(self.logits) is np.ndarray:
+            noise = torch.empty(self.logits.shape).exponential_(generator=generator)  # [B, A]
+            return (self.logits - np.log(noise.numpy())).argmax(-1)
+        noise = torch.empty_like(self.logits).exponential_(generator=generator)  # [B, A]
+        return (self.logits - noise.log_()).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """The most likely actions, [B] int64."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of each action, [B] -> [B]."""
+        return self.log_probs.gather(-1, action[:, None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [B]."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+
+class DiagonalNormal:
+    """Independent normals, unbounded; an environment clips what it is given.
+
+    Args:
+        mean_log_std: means and logarithms of the standard deviations, [B, 2 * A].
+    """
+
+    def __init__(self, mean_log_std: Tensor) -> None:
+        self.mean, self.log_std = mean_log_std.chunk(2, -1)  # [B, A] each
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw actions, [B, A]."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)  # [B, A]
+        return self.mean + self.log_std.exp() * noise
+
+    def mode(self) -> Tensor:
+        """The most likely actions, [B, A]."""
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density of each action, [B, A] -> [B]."""
+        z = (action - self.mean) * (-self.log_std).exp()  # [B, A]
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, [B]."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+def epsilon_greedy(q_value: Any, epsilon: float, generator: torch.Generator) -> Any:
+    """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64, of an array an array."""
+    is_array = type(q_value) is np.ndarray
+    if not is_array and q_value.is_cuda:
+        uniform = torch.rand(2, len(q_value), generator=generator, device=q_value.device)  # [2, N]
+        return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[1]).long(), q_value.argmax(-1))
+    values = q_value if is_array else q_value.numpy()  # a few numbers cost NumPy less
+    action, (explore, choice) = values.argmax(-1), torch.rand(2, len(values), generator=generator).numpy()
+    explore = explore < epsilon
+    if np.count_nonzero(explore):
+        action[explore] = choice[explore] * values.shape[1]
+    return action if is_array else torch.from_numpy(action)
+
+
+class _WithLogStd(nn.Module):
+    """A network of the means, and standard deviations that do not depend on the observation; they begin at 1."""
+
+    def __init__(self, mean: nn.Module, num_dims: int) -> None:
+        super().__init__()
+        self.mean = mean
+        self.log_std = nn.Parameter(torch.zeros(num_dims))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        mean = self.mean(obs)  # [B, A]
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+
+def actor(spec: EnvSpec, hidden: Sequence[int]) -> tuple[nn.Module, type[Categorical] | type[DiagonalNormal]]:
+    """A policy for the environment's actions: `distribution(network(obs))`.
+
+    Args:
+        spec: its `num_actions` is None for a Box of real numbers.
+        hidden: sizes of the hidden tanh layers, initialised orthogonally, with gain 0.01 for the last.
+
+    Returns:
+        The network and the class of distributions over its output.
+    """
+    if spec.num_actions is not None:
+        return network(spec.obs_shape, hidden, spec.num_actions, nn.Tanh, init_gain=0.01), Categorical
+    num_dims = math.prod(spec.action_shape)  # A
+    return _WithLogStd(network(spec.obs_shape, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal

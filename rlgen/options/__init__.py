@@ -1,0 +1,1 @@
+"""Algorithms found by reading files, configuration, flags and presets."""

@@ -1,0 +1,1 @@
+"""A run: its directory, checkpoints, metrics, wandb, progress, stopping and showing."""

@@ -1,0 +1,184 @@
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from rlgen.errors import CheckpointError, DiskError
+from rlgen.runs import checkpoint
+
+
+def state(step, size=1000):
+    return {"step": step, "weights": torch.full((size,), float(step)), "rng": b"\x00\xff", "log": [1, 2.5, "x", None]}
+
+
+def save(folder, *steps):
+    for step in steps:
+        checkpoint.save(folder, step, state(step))
+
+
+def in_child(code, *args):
+    code = "import sys, os, torch\nfrom pathlib import Path\nfrom rlgen import checkpoint\n" + textwrap.dedent(code)
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    path = checkpoint.save(tmp_path / "new" / "folder", 50_000, state(50_000), {"algo": "dqn"})
+    assert path.name == "step_000050000"
+    assert sorted(file.name for file in path.iterdir()) == ["manifest.json", "state.pt"]
+    loaded = checkpoint.load(path.parent, 50_000)
+    assert torch.equal(loaded.pop("weights"), torch.full((1000,), 50_000.0))
+    assert loaded == {"step": 50_000, "rng": b"\x00\xff", "log": [1, 2.5, "x", None]}
+    assert json.loads((path / "manifest.json").read_text())["algo"] == "dqn"
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
+def test_truncated_checkpoint_is_skipped_loudly(tmp_path, capsys, part):
+    save(tmp_path, 10, 20)
+    file = tmp_path / "step_000000020" / "state.pt"
+    os.truncate(file, int(file.stat().st_size * part))
+    assert checkpoint.load_newest(tmp_path)["step"] == 10
+    error = capsys.readouterr().err
+    assert "step_000000020" in error and "bytes" in error
+
+
+@pytest.mark.parametrize("name", ["state.pt", "manifest.json"])
+def test_one_flipped_byte_is_found_wherever_it_is(tmp_path, name):
+    save(tmp_path, 10)
+    file = tmp_path / "step_000000010" / name
+    whole = file.read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 12)):
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 0x04]) + whole[position + 1 :])
+        try:
+            loaded = checkpoint.load(tmp_path, 10)
+        except CheckpointError:
+            continue
+        assert name == "manifest.json" and loaded["step"] == 10  # a byte of a version's text, or white space
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: (path / "state.pt").unlink(), "state.pt is missing"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda path: (path / "manifest.json").write_text('{"format": 1'), "manifest is damaged"),
+        (lambda path: (path / "manifest.json").write_text('{"format": 99}'), "format is 99"),
+        (lambda path: (path / "manifest.json").write_text("[]"), "manifest is damaged"),
+    ],
+)
+def test_damage_is_named_and_without_another_checkpoint_is_an_error(tmp_path, damage, reason):
+    save(tmp_path, 10)
+    damage(tmp_path / "step_000000010")
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        checkpoint.load_newest(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="none was saved"):
+        checkpoint.load_newest(tmp_path / "empty")
+
+
+class Attack:
+    def __init__(self, sentinel):
+        self.sentinel = sentinel
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.sentinel}",)
+
+
+def test_code_in_a_checkpoint_is_not_run_even_with_a_right_manifest(tmp_path):
+    writers = (
+        lambda path, value: torch.save(value, path),
+        lambda path, value: path.write_bytes(pickle.dumps(value, 2)),
+    )
+    for step, write in enumerate(writers):
+        save(tmp_path, step)
+        path = tmp_path / f"step_{step:09d}"
+        write(path / "state.pt", {"step": step, "log": Attack(tmp_path / "sentinel")})
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["files"]["state.pt"] = checkpoint.digest(path / "state.pt")
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            checkpoint.load(tmp_path, step)
+    assert not (tmp_path / "sentinel").exists()
+
+
+@pytest.mark.parametrize("moment", ["_fsync", "digest", "write_json", "discard"])
+def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
+    save(tmp_path, 10)
+    child = in_child(
+        """
+        def die(*args):
+            os.kill(os.getpid(), 9)
+        setattr(checkpoint, sys.argv[2], die)
+        checkpoint.save(Path(sys.argv[1]), 20, {"step": 20, "weights": torch.zeros(100_000)})
+        """,
+        tmp_path,
+        moment,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert checkpoint.steps(tmp_path) == [10]
+    assert checkpoint.load_newest(tmp_path)["step"] == 10
+    assert len(os.listdir(tmp_path)) == 2
+    checkpoint.remove_stale(tmp_path)
+    assert os.listdir(tmp_path) == ["step_000000010"]
+
+
+def test_full_disk_is_a_disk_error_and_leaves_the_previous_checkpoint(tmp_path):
+    save(tmp_path, 10)
+    child = in_child(  # a limit on the size of files: a real partial write, without a disk to fill
+        """
+        import resource
+        from rlgen.errors import DiskError
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            checkpoint.save(Path(sys.argv[1]), 20, {"step": 20, "weights": torch.zeros(1_000_000)})
+        except DiskError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    assert "cannot write checkpoint" in child.stdout and "step 10 is intact" in child.stdout, child.stderr
+    assert os.listdir(tmp_path) == ["step_000000010"]
+    assert checkpoint.load_newest(tmp_path)["step"] == 10
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (OSError(28, "No space left on device"), DiskError),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), DiskError),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), RuntimeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_failed_save_leaves_nothing_behind(tmp_path, monkeypatch, raised, expected):
+    def fail(value, path):
+        path.write_bytes(b"half")
+        raise raised
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(expected) as caught:
+        checkpoint.save(tmp_path, 10, state(10))
+    assert type(caught.value) is expected
+    assert os.listdir(tmp_path) == []
+
+
+def test_prune_keeps_the_last_two_and_the_best_and_no_abandoned_future(tmp_path):
+    save(tmp_path, 10, 20, 30, 40, 90)
+    checkpoint.prune(tmp_path, 40, best=10)
+    assert checkpoint.steps(tmp_path) == [10, 30, 40]
+    checkpoint.prune(tmp_path, 40, best=None)
+    assert checkpoint.steps(tmp_path) == [30, 40]
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_step_saved_again_is_replaced(tmp_path):
+    checkpoint.save(tmp_path, 10, state(10, size=3))
+    checkpoint.save(tmp_path, 10, state(10, size=5))
+    assert len(checkpoint.load(tmp_path, 10)["weights"]) == 5
+    assert os.listdir(tmp_path) == ["step_000000010"]

@@ -1,0 +1,199 @@
+"""Many seeds in one process: each is the run it would have been alone."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_algorithms import ALGORITHMS, comparable, tiny
+
+from rlgen import experiment
+from rlgen.commands.main import main
+from rlgen.core.learner import Learner
+from rlgen.errors import DivergedError, InterruptedRunError, UsageError
+from rlgen.options import config
+from rlgen.runs import run as runs
+from rlgen.speed import recorded as replay
+from rlgen.speed.stacked import Together, stack
+
+
+@pytest.fixture(autouse=True)
+def _record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "REPAID", 0)
+
+
+def learners_of(name: str, tmp_path: Path, num: int) -> list[tuple[Learner, Any, Any]]:
+    return [experiment.build(tiny(name, tmp_path, seed=seed)) for seed in range(num)]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_same_batches_move_a_stacked_seed_as_one_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Together, "_stackable", staticmethod(lambda learner: True))  # as on a GPU, convolutions too
+    alone, stacked = learners_of(name, tmp_path, 3), learners_of(name, tmp_path, 3)
+    together = Together(verify=2)
+    recorded: list[list[Any]] = [[], [], []]
+
+    for seed, (learner, source, buffer) in enumerate(alone):
+        learner.replay = None
+        while learner.num_updates < 6:
+            source.fill(buffer, learner)
+            for batch in learner.batches(buffer):
+                state = learner.generator.get_state()
+                metrics = learner.update(batch)
+                recorded[seed].append((batch, state, metrics, learner.num_updates))
+
+    def body(seed: int) -> int:
+        learner = stacked[seed][0]
+        learner.replay = together
+        for batch, state, expected, _ in recorded[seed]:
+            learner.generator.set_state(state)
+            metrics = learner.update(batch)
+            for key, value in expected.items():
+                assert torch.allclose(metrics[key], value, rtol=1e-4, atol=1e-5), key
+        return seed
+
+    assert together.run([lambda seed=seed: body(seed) for seed in range(3)]) == [0, 1, 2]  # type: ignore[misc]
+    assert not together._replay.refused and together._replay._steps, "they were stacked"
+    for (one, source, _), (other, other_source, _) in zip(alone, stacked, strict=True):
+        source.close()
+        other_source.close()
+        for (key, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=1e-5), key
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_stacked_seeds_are_graphed_and_verified_on_the_gpu(name: str, tmp_path: Path) -> None:
+    """TF32 rounds batched products otherwise than single ones: replays are checked against the same kernels."""
+    results = experiment.start_seeds(
+        tiny(name, tmp_path, name="many", steps=600, device="cuda", verify_graph=20), range(3), quiet=True
+    )
+    for run in results.values():
+        assert isinstance(run, runs.Run), run
+        assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_batches_that_are_drawn_late_are_stacked_too(tmp_path: Path) -> None:
+    """On a GPU every seed's buffer has tensors of its own to draw from; that once kept seeds apart."""
+    nouns, together = learners_of("dqn", tmp_path, 2), Together(verify=2)
+
+    def body(learner: Learner, source: Any, buffer: Any) -> None:
+        learner.replay, buffer._on_cpu = together, False
+        while learner.num_updates < 20:
+            source.fill(buffer, learner)
+            for batch in learner.batches(buffer):
+                learner.update(batch)
+        source.close()
+
+    assert together.run([partial(body, *each) for each in nouns]) == [None, None]
+    assert not together._replay.refused and not together._alone
+    assert [len(key) for key in together._replay._steps] == [3]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_seed_has_a_run_of_its_own_that_resumes(name: str, tmp_path: Path) -> None:
+    results = experiment.start_seeds(tiny(name, tmp_path, name="many", steps=600), range(3, 6), quiet=True)
+    assert list(results) == [3, 4, 5]
+    rows = []
+    for seed, run in results.items():
+        assert isinstance(run, runs.Run)
+        assert run.name == f"many-{seed}" and run.config["seed"] == seed
+        assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
+        rows.append(comparable(run.path))
+        size = (run.path / f"checkpoints/step_{run.saved:09d}/state.pt").stat().st_size
+        alone = sum(v.nbytes for v in experiment.load(run.path).state_dict().values() if torch.is_tensor(v))
+        weights = (run.path / "weights.safetensors").stat().st_size
+        assert weights < 2 * alone + 10_000 and size > alone, "a checkpoint holds its own seed alone"
+    assert rows[0] != rows[1] != rows[2]
+    resumed = experiment.resume("many-4", str(tmp_path), steps=900, quiet=True)
+    assert resumed.step >= 900
+
+
+def test_seeds_learn_as_separate_runs_do(tmp_path: Path) -> None:
+    """The first rows, before rounding has grown, are those of runs on their own."""
+    results = experiment.start_seeds(tiny("ppo", tmp_path, name="many", steps=320), range(2), quiet=True)
+    for seed, run in results.items():
+        assert isinstance(run, runs.Run)
+        alone = experiment.start(tiny("ppo", tmp_path, name=f"alone-{seed}", seed=seed, steps=320), quiet=True)
+        for one, other in zip(comparable(run.path)[:2], comparable(alone.path)[:2], strict=True):
+            assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Learner.minimize
+
+    def minimize(self: Learner, *args: Any, **kwargs: Any) -> Any:
+        if self.num_updates == 20 and torch.initial_seed() and getattr(self, "doomed", False):
+            with torch.no_grad():
+                next(self.parameters()).fill_(float("nan"))
+        return update(self, *args, **kwargs)
+
+    build = experiment.build
+
+    def built(config: dict[str, Any]) -> Any:
+        learner, source, buffer = build(config)
+        learner.doomed = config["seed"] == 1
+        return learner, source, buffer
+
+    monkeypatch.setattr(experiment, "build", built)
+    monkeypatch.setattr(Learner, "minimize", minimize)
+    results = experiment.start_seeds(tiny("dqn", tmp_path, name="many"), range(3), quiet=True)
+    assert isinstance(results[1], DivergedError)
+    for seed in (0, 2):
+        run = results[seed]
+        assert isinstance(run, runs.Run) and run.step >= 1200
+        values = [value for row in runs.read_metrics(run.path) for value in row.values() if isinstance(value, float)]
+        assert all(value == value for value in values)
+    assert json.loads((tmp_path / "many-1/summary.json").read_text())["status"] == "diverged"
+
+
+def test_a_signal_stops_every_seed_after_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import signal
+
+    due = runs.Run.due
+
+    def kill(self: runs.Run, what: Any, last_step: int) -> bool:
+        if what == "log" and self.seed == 0 and self.step >= 500 and not self.interrupted:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return due(self, what, last_step)
+
+    monkeypatch.setattr(runs.Run, "due", kill)
+    before = signal.getsignal(signal.SIGTERM)
+    results = experiment.start_seeds(tiny("dqn", tmp_path, name="many"), range(3), quiet=True)
+    assert signal.getsignal(signal.SIGTERM) == before
+    for seed, result in results.items():
+        assert isinstance(result, InterruptedRunError)
+        assert 400 < runs.Run.open(tmp_path / f"many-{seed}").saved < 700
+
+
+def test_parameters_are_rows_of_the_stack(tmp_path: Path) -> None:
+    learners = [learner for learner, source, _ in learners_of("dqn", tmp_path, 2)]
+    values = [[param.clone() for param in learner.parameters()] for learner in learners]
+    stacked = stack(learners)
+    for row, (learner, value) in enumerate(zip(learners, values, strict=True)):
+        for (name, param), old in zip(learner.named_parameters(), value, strict=True):
+            assert torch.equal(param, old)
+            assert param.data_ptr() == stacked[name][row].data_ptr()
+
+
+@pytest.mark.parametrize("text", ["10", "3:3", "5:2", "a:b", "-1:2", ""])
+def test_seeds_are_a_to_b(text: str) -> None:
+    assert list(config.parse_seeds("2:5")) == [2, 3, 4]
+    with pytest.raises(UsageError, match="A:B"):
+        config.parse_seeds(text)
+
+
+def test_the_command_trains_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--steps", "300", "--no-preset", "--learning-starts", "50", "--batch-size", "8", "--hidden", "8"]
+    flags += ["--wandb", "disabled", "--runs-dir", str(tmp_path), "--eval-episodes", "2"]
+    assert main(["train", "dqn", "--seeds", "0:2", *flags]) == 0
+    out = capsys.readouterr().out
+    assert out.count("finished") >= 2
+    assert len(list(tmp_path.glob("CartPole-v1__dqn__*"))) == 2
+    assert main(["train", "dqn", "--seeds", "0:2", "--seed", "1", *flags]) == 2
+    assert main(["train", "dqn", "--seeds", "nine", *flags]) == 2

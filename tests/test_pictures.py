@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlgen.errors import DiskError, UsageError
+from rlgen.pictures import grid, save_gif, to_uint8
+
+
+def test_to_uint8_rounds_clips_and_moves_channels_last():
+    images = np.array([0.0, 1.0, 0.5, 2.0, -1.0, np.nan], np.float32).reshape(1, 3, 1, 2)
+    out = to_uint8(images)
+    assert out.dtype == np.uint8 and out.shape == (1, 1, 2, 3) and out.flags.c_contiguous
+    np.testing.assert_array_equal(out[0, 0], [[0, 128, 0], [255, 255, 0]])
+
+
+def test_to_uint8_keeps_bytes_and_takes_tensors():
+    import torch
+
+    images = np.random.RandomState(0).randint(0, 256, (5, 3, 4, 6), np.uint8)
+    np.testing.assert_array_equal(to_uint8(images), images.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(to_uint8(torch.from_numpy(images)), images.transpose(0, 2, 3, 1))
+    unit = torch.from_numpy(images).float().div(255).requires_grad_()
+    np.testing.assert_array_equal(to_uint8(unit), images.transpose(0, 2, 3, 1))  # a round trip loses nothing
+
+
+def test_grid_places_every_image_in_order_on_white():
+    images = np.arange(10, 15, dtype=np.uint8).reshape(5, 1, 1, 1) * np.ones((1, 1, 28, 28), np.uint8)
+    picture = grid(images, columns=3, padding=2)
+    assert picture.mode == "L" and picture.size == (3 * 58 + 2, 2 * 58 + 2)  # 28 pixels are doubled
+    pixels = np.asarray(picture)
+    for i in range(5):
+        top, left = i // 3 * 58 + 2, i % 3 * 58 + 2
+        assert (pixels[top : top + 56, left : left + 56] == 10 + i).all()
+    assert (pixels[60:, 2 * 58 + 2 :] == 255).all()  # the empty place
+    assert (pixels[:2] == 255).all() and (pixels[:, 58:60] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "mode"),
+    [
+        ((64, 1, 8, 8), (8 * 58 + 2, 8 * 58 + 2), "L"),
+        ((7, 3, 32, 32), (3 * 66 + 2, 3 * 66 + 2), "RGB"),
+        ((2, 4, 210, 160), (2 * 162 + 2, 212 + 2), "RGBA"),
+        ((1, 3, 64, 64), (68, 68), "RGB"),
+    ],
+)
+def test_grid_is_about_square_and_enlarges_only_small_images(shape, size, mode):
+    picture = grid(np.zeros(shape, np.float32))
+    assert picture.size == size and picture.mode == mode
+
+
+def test_grid_of_nothing_is_one_line():
+    with pytest.raises(UsageError, match="at least one image"):
+        grid(np.zeros((0, 1, 8, 8)))
+
+
+@pytest.mark.parametrize(("fps", "delay"), [(30, 30), (50, 20), (10, 100), (200, 20)])
+def test_gif_keeps_frames_rate_and_repeats(tmp_path, fps, delay):
+    frames = [np.full((6, 8, 3), 40 * i, np.uint8) for i in range(4)]
+    save_gif(frames, tmp_path / "x.gif", fps=fps)
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert (gif.n_frames, gif.size, gif.info["duration"], gif.info["loop"]) == (4, (8, 6), delay, 0)
+        gif.seek(3)
+        assert abs(int(np.asarray(gif.convert("RGB"))[0, 0, 0]) - 120) <= 2
+
+
+def test_gif_errors_are_one_line(tmp_path):
+    with pytest.raises(UsageError, match="at least one"):
+        save_gif([], tmp_path / "x.gif", fps=10)
+    with pytest.raises(DiskError, match="No such file"):
+        save_gif([np.zeros((4, 4), np.uint8)], tmp_path / "missing" / "x.gif", fps=10)
