@@ -24,7 +24,7 @@ from rlgen.nets.networks import infer, network
 from rlgen.nets.policies import epsilon_greedy
 
 if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
+    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,12 @@ class Config:
     lr: float = 5e-4  # step size of Adam; in (0, inf)
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
+    # at most buffer_size: a batch cannot be larger than the buffer
     batch_size: int = 128  # transitions in an update; in [1, 10**6]
+    # fixed: the checkpoint holds a buffer of another size
     buffer_size: int = 100_000  # transitions kept; in [1, inf)
+    # at most buffer_size: learning would never start
+    # below steps: nothing would be learned
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
     train_every: int = 4  # steps between updates; in [1, inf)
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
@@ -44,9 +48,11 @@ class Config:
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
     epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
+    # fixed: the checkpoint holds a buffer of other windows
     n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]
     max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
     double: bool = False  # choose the next action with the online network
+    # fixed: the checkpoint holds networks of other sizes
     hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]
 
 

@@ -22,7 +22,7 @@ from rlgen.nets.networks import infer, network
 from rlgen.nets.policies import actor
 
 if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
+    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Config:
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradient's norm is clipped to this; in (0, inf)
     target_kl: float = 0.0  # leave the rollout after an epoch that ends beyond this, 0 never; in [0, inf)
+    # fixed: the checkpoint holds networks of other sizes
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of actor and critic; in [1, 65536]
 
 

@@ -22,7 +22,7 @@ from rlgen.nets.networks import infer, network
 from rlgen.nets.policies import actor
 
 if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
+    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Config:
     rollout_steps: int = 512  # steps in a rollout, one update each; in [1, 10**6]
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradients' norms are clipped to this; in (0, inf)
+    # fixed: the checkpoint holds networks of other sizes
     hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of policy and baseline; in [1, 65536]
 
 

@@ -37,6 +37,7 @@ class Config:
     """Flags of `rlgen train vae`."""
 
     batch_size: int = 128  # images in a gradient step, in [1, 10**6]
+    # fixed: the checkpoint holds networks of other sizes
     hidden: tuple[int, ...] = (500,)  # sizes of the encoder's hidden layers, the decoder's in reverse; in [1, 65536]
     latent: int = 40  # size of the latent, in [1, 65536]
     lr: float = 2e-3  # Adam's step size at the start, in (0, inf)

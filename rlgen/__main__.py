@@ -2,6 +2,6 @@
 
 import sys
 
-from rlgen.commands.main import main
+from rlgen.commands import main
 
 sys.exit(main())

@@ -19,12 +19,13 @@ from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.loop import train as train_loop
 from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource, ImageSpec
 from rlgen.data import load as datasets
-from rlgen.envs.stream import EnvSpec
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.options import algorithms as registry
 from rlgen.options import config as configs
-from rlgen.runs import run as runs
+from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
+from rlgen.runs.run import Run
 from rlgen.speed import stacked as seeds
 from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
 from rlgen.speed.recorded import Replay
@@ -81,7 +82,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def train(algo: str, *, quiet: bool = False, **options: Any) -> runs.Run:
+def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
     """Train an algorithm: what `rlgen train` does. `start_seeds` trains several seeds at once.
 
     Args:
@@ -95,18 +96,18 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> runs.Run:
     return start(configs.resolve(algo, options).config, quiet=quiet)
 
 
-def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> runs.Run:
+def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> Run:
     """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
     learner, source, buffer = build(config)
     with closing(source):
-        run = runs.Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
+        run = Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         _go(run, learner, source, buffer, quiet)
     return run
 
 
 def start_seeds(
     config: dict[str, Any], seed_range: Sequence[int], command: Sequence[str] | None = None, quiet: bool = False
-) -> dict[int, runs.Run | BaseException]:
+) -> dict[int, Run | BaseException]:
     """Train one run a seed, side by side in this process, each in a directory of its own.
 
     A run that fails, as one that diverges does, does not stop the others.
@@ -122,13 +123,13 @@ def start_seeds(
     """
     together = seeds.Together(config.get("verify_graph", 0))
 
-    def body(seed: int) -> runs.Run:
+    def body(seed: int) -> Run:
         name = config["name"] and f"{config['name']}-{seed}"
         learner, source, buffer = build({**config, "seed": seed})
         if learner.replay is not None:
             learner.replay = together
         with closing(source):
-            run = runs.Run.create(
+            run = Run.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
             )
             _go(run, learner, source, buffer, quiet or seed != seed_range[0])
@@ -137,9 +138,9 @@ def start_seeds(
     return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
 
 
-def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> runs.Run:
+def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> Run:
     """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
-    opened = runs.Run.open(runs.find(run, runs_dir), steps=steps)
+    opened = Run.open(find(run, runs_dir), steps=steps)
     learner, source, buffer = build(opened.config)
     with closing(source):
         known = (opened.info.get("spec") or {}).get("sha256")
@@ -157,7 +158,7 @@ def fork(
     checkpoint: str = "last",
     command: Sequence[str] | None = None,
     quiet: bool = False,
-) -> runs.Run:
+) -> Run:
     """Begin a new run where a checkpoint of another stands, with other options; the other stays as it is.
 
     Args:
@@ -169,19 +170,19 @@ def fork(
         command: what the user typed.
         quiet: no progress bar and no summary.
     """
-    parent = runs.Run.open(runs.find(run, runs_dir))
+    parent = Run.open(find(run, runs_dir))
     config = configs.changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
     learner, source, buffer = build(config)
     with closing(source):
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
-        forked = runs.Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
+        forked = Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
         _go(forked, learner, source, buffer, quiet, restore=True)
     return forked
 
 
-def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
+def _go(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
     figure = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], figure, quiet=quiet)
@@ -207,9 +208,9 @@ def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> L
     return _restored(run, runs_dir, checkpoint)[0]
 
 
-def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, runs.Run]:
+def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:
     """A run's learner from what its config.json says of the data: neither environments nor images are needed."""
-    opened = runs.Run.open(runs.find(str(run), runs_dir))
+    opened = Run.open(find(str(run), runs_dir))
     if not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
     kind: Any = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
@@ -260,7 +261,7 @@ def evaluate(
         return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
 
 
-def _record(run: runs.Run, source: EnvSource, learner: Agent, seed: int) -> Path:
+def _record(run: Run, source: EnvSource, learner: Agent, seed: int) -> Path:
     from rlgen.pictures import save_gif
 
     frames = source.play(learner, 1, seed, render=True)["frames"]

@@ -26,8 +26,8 @@ from rlgen import experiment
 from rlgen.bench import text as texts
 from rlgen.core.buffer import Buffer
 from rlgen.core.source import ImageSource
-from rlgen.data.load import ImageData
-from rlgen.envs.stream import EnvSpec
+from rlgen.data.images import ImageData
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.options import algorithms as registry
 from rlgen.options import config as configs

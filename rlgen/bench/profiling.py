@@ -17,8 +17,8 @@ from rlgen import experiment
 from rlgen.bench import AXES, WORKS, Costs, Trainer, configure, note, per, repeat, resident
 from rlgen.core.buffer import Buffer
 from rlgen.core.loop import train
-from rlgen.runs import run as runs
 from rlgen.runs.log import RunLog
+from rlgen.runs.run import Run
 from rlgen.speed import recorded as replay
 
 SEED_STEPS = 1_000  # of every seed, timed
@@ -84,7 +84,7 @@ def split(name: str, where: dict[str, Any], seconds: float) -> dict[str, Any]:
         steps = max(1, round(seconds * 1e6 / cost))
         once = {"eval_every": 2 * steps, "checkpoint_every": 2 * steps, "log_every": max(1, steps // 20)}
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        run = runs.Run.create(folder, "profile", config | once | {"steps": steps}, None, asdict(source.spec))
+        run = Run.create(folder, "profile", config | once | {"steps": steps}, None, asdict(source.spec))
         log = RunLog(run, "disabled", quiet=True)
         timer = Timer()
         wrapped = [(learner, "batches", "sample"), (learner, "update", "update"), (log, "add", "log")]

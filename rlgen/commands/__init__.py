@@ -1,1 +1,132 @@
-"""The command line, one file a command."""
+"""The command line: parses, calls, prints. A mistake is one line on stderr and an exit code, never a traceback.
+
+A command is one file of this folder, NAME.py. It holds a frozen dataclass `Options` and `run(options)`, whose result is
+printed. The docstring of `Options` is the help line; its fields are the flags, as an algorithm's are those of its
+`Config`: the comment at the end of a field's line is the help and holds the bound. A field `json` is the flag that
+prints the result as one JSON document. A command whose flags depend on its words has `parse(words)` too, which returns
+what `run` takes. A file whose name begins with _ is a command that no help page lists. The files are read for help
+pages, not imported; torch is imported by `run`, where it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlgen import __version__
+from rlgen.errors import InterruptedRunError, RlgenError, UsageError
+from rlgen.options import flags, parsed_module
+from rlgen.options.checks import check_layer
+from rlgen.options.fields import Option, read_options
+from rlgen.text import document, nearest, readable
+
+# In this file `list` and `eval` are the commands of these names once they are imported, not Python's functions.
+
+# Of the help page; a command that is not here comes last.
+ORDER = (
+    "train",
+    "resume",
+    "fork",
+    "eval",
+    "sample",
+    "list",
+    "show",
+    "diff",
+    "compare",
+    "bench",
+    "doctor",
+    "completion",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except RlgenError as error:
+        print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except MemoryError as error:
+        print(f"error: out of memory ({error}): smaller batches, networks or buffers need less", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `rlgen list envs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def dispatch(argv: Sequence[str]) -> None:
+    """Do what the words say."""
+    if not argv:
+        raise UsageError(f"which command? {', '.join(listed())}; see `rlgen --help`")
+    name, *words = argv
+    if name in ("-h", "--help"):
+        print(overview())
+    elif name == "--version":
+        print(__version__)
+    elif name not in files():
+        raise UsageError(f"unknown command {name!r}.{nearest(name, listed())} See `rlgen --help`")
+    else:
+        execute(name, words)
+
+
+def execute(name: str, words: Sequence[str]) -> None:
+    """Parse the words after a command, run it, and print what it found.
+
+    Raises:
+        RlgenError: what it found names problems; they were printed.
+    """
+    command = importlib.import_module(f"rlgen.commands.{name}")
+    options = command.parse(words) if hasattr(command, "parse") else command.Options(**parse(name, words))
+    as_json = getattr(options, "json", False)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        result = command.run(options)
+    if as_json:
+        print(document(result))
+    elif result is not None:
+        print(readable(result))
+    if isinstance(result, dict) and result.get("problems"):
+        raise RlgenError("; ".join(result["problems"]))
+
+
+def files() -> dict[str, Path]:
+    """Every command's file by name."""
+    found = {path.stem: path for folder in __path__ for path in sorted(Path(folder).glob("*.py"))}
+    return {name: path for name, path in found.items() if name != "__init__"}
+
+
+def listed() -> Sequence[str]:
+    """The commands of the help page, in its order."""
+    names = [name for name in files() if not name.startswith("_")]
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def about(name: str) -> str:
+    """A command's help line."""
+    return parsed_module.parse(f"rlgen.commands.{name}", files()[name]).classes["Options"].docstring
+
+
+def options_of(name: str) -> dict[str, Option]:
+    """A command's options by name."""
+    return dict(read_options(parsed_module.parse(f"rlgen.commands.{name}", files()[name]), "Options")[0])
+
+
+def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
+    """The options that were given after a command, checked."""
+    options = options_of(name)
+    return check_layer(flags.parse(name, options, words, about(name)), options, name)
+
+
+def overview() -> str:
+    """The help page of all commands."""
+    title = f"rlgen {__version__}: deep RL agents, GANs and VAEs through one loop"
+    return "\n".join([title, "", *(f"  {name:10} {about(name)}" for name in listed())]) + (
+        "\n\nrlgen COMMAND --help shows its flags."
+    )

@@ -1,1 +1,1 @@
-"""Runs collected and judged: tables, figures, a page, wandb."""
+"""Comparing runs: find them, judge them, show what was found as tables, figures, files and wandb views."""

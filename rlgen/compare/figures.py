@@ -1,10 +1,9 @@
-"""The pictures of a comparison, a panel each: computed once, drawn wherever they are needed. matplotlib when drawn."""
+"""How a figure is drawn: intervals, profiles, curves, pictures. matplotlib is imported when one is."""
 
 from __future__ import annotations
 
 import base64
 import io
-import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -14,109 +13,84 @@ from typing import Any
 
 import numpy as np
 
-from rlgen.compare.collect import Entry
-from rlgen.compare.judge import ARROWS, Group, Task
 from rlgen.metrics import returns
 
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#D55E00",
-    "#56B4E9",
-    "#999933",
-)  # Okabe and Ito 2008, less black
-DASHES = ("-", "--", ":", "-.")  # after as many groups as there are colours
-POINTS = 100  # of a learning curve
-UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "losses/elbo"), " [nats per image]")
-TIMES = (("s", 1.0, 180.0), ("min", 60.0, 3 * 3600.0), ("h", 3600.0, math.inf))  # unit, seconds in it, used up to
+# Okabe and Ito 2008, less black
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933")
+DASHES = ("-", "--", ":", "-.")  # the next one after as many groups as there are colours
 BLUES = ("#0072b2", "#56b4e9")  # change places on a dark page, where the first would be dim
 INK, FAINT = ("#222222", "#d8d8d8"), ("#dddddd", "#3a3d42")  # text and grid, on a light page and on a dark one
 
-
-Palette = dict[str, int]  # number of a group's colour, the same on every panel
+Palette = dict[str, int]  # number of a group's colour, the same in every figure
 
 
 @dataclass
 class Figure:
-    """A panel: `draw(ax)` puts it on matplotlib axes; `picture` is a PNG file to show as it is."""
+    """One plot: `draw(ax)` puts it on matplotlib axes."""
 
     title: str
     draw: Callable[[Any], None]
-    picture: Path | None = None
+    picture: Path | None = None  # a PNG file that is shown unchanged
     height: float = 2.8  # inches, at a width of 4.3
     names: Sequence[str] = ()  # in the legend, which hangs below
 
     @property
     def legend(self) -> float:
         """Inches that the legend takes, beyond two lines."""
-        return 0.2 * max(0, -(-len(self.names) // _columns(self.names)) - 2) if self.names else 0.0
+        return 0.2 * max(0, -(-len(self.names) // _legend_columns(self.names)) - 2) if self.names else 0.0
 
 
-def task_figures(task: Task, found: dict[str, Any], palette: Palette) -> list[Figure]:
-    """Every panel of a task, sample grids last; `found` is what `compare` says about it."""
-    label = _label(task.metric, task.direction)
-    figures = [
-        _curves(task, 0, "Learning curves", label, palette),
-        _curves(task, 1, "The same against wall time", label, palette),
-    ]
-    for name in sorted(
-        {name for row in found["groups"] for name in row["metrics"]}, key=lambda n: (n != task.metric, n)
-    ):
-        rows = [row for row in found["groups"] if name in row["metrics"]]
-        stats = [row["metrics"][name] for row in rows]
-        if stats[0]["direction"] and (name == task.metric or task.kind == "generative"):
-            points = [
-                (row["group"], (s["iqm"], s["low"], s["high"]), s["scores"]) for row, s in zip(rows, stats, strict=True)
-            ]
-            figures.append(intervals(f"Final {name}", _label(name, stats[0]["direction"]), points, palette))
-    if task.kind == "agent" and task.direction:
-        scores = {group.label: [group.scores] for group in task.groups if len(group.scores)}
-        if scores:
-            figures.append(profiles("Performance profiles", label, scores, task.direction, palette))
-    if any(entry.series("eval/q_estimate").size for group in task.groups for entry in group.entries):
-        figures.append(_overestimation(task, palette))
-    return figures + [figure for group in task.groups if (figure := _samples(group))]
+@dataclass
+class Line:
+    """A curve over seeds with its band: [K] each."""
+
+    name: str
+    colour: int
+    x: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    dash: str = ""  # empty: that of the colour
 
 
-def _curves(task: Task, axis: int, title: str, label: str, palette: Palette) -> Figure:
-    """IQM over seeds with its band; against steps (axis 0) or seconds (axis 1)."""
-    lines: list[Any] = []
-    for group in task.groups:
-        shown = group.scored or group.entries
-        line = _band([task.curve(entry) for entry in shown], axis)
-        if line is not None:
-            lines.append((palette[group.label], group.label + ("" if group.scored else " (unfinished)"), *line))
-    longest = max((float(grid[-1]) for _, _, grid, *_ in lines), default=0.0)
-    unit, seconds = next((name, size) for name, size, to in TIMES if longest < to) if axis else ("", 1.0)
+def curves(
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    lines: Sequence[Line],
+    level: float | None = None,
+    band: float = 0.2,
+    steps: bool = True,
+) -> Figure:
+    """Lines with their bands.
 
-    threshold = [] if task.threshold is None else [f"threshold {task.threshold:g}"]
+    Args:
+        title: above it.
+        xlabel: what x is, with its unit.
+        ylabel: what the values are, with their unit.
+        lines: from the first colour to the last.
+        level: a threshold to be drawn across.
+        band: opacity of the bands.
+        steps: whether x counts steps, which are written as 10k.
+    """
+    threshold = [] if level is None else [f"threshold {level:g}"]
 
     def draw(ax: Any) -> None:
-        for index, name, grid, value, low, high in lines:
-            ax.plot(grid / seconds, value, label=name, **_style(index))
-            ax.fill_between(grid / seconds, low, high, color=_style(index)["color"], alpha=0.2, linewidth=0)
+        for line in lines:
+            style = line_style(line.colour) | ({"linestyle": line.dash, "linewidth": 1.5} if line.dash else {})
+            ax.plot(line.x, line.value, label=line.name, **style)
+            ax.fill_between(line.x, line.low, line.high, color=style["color"], alpha=band, linewidth=0)
         for words in threshold:
-            ax.axhline(task.threshold, color="#888888", linewidth=1, linestyle=":", label=words)
-        ax.set(xlabel=f"wall time [{unit}]" if axis else _clock(task), ylabel=label)
+            ax.axhline(level, color="#888888", linewidth=1, linestyle=":", label=words)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.locator_params(axis="x", nbins=6)
-        if not axis:
-            ax.xaxis.set_major_formatter(_engineering())
-        _legend(ax)
+        if steps:
+            from matplotlib.ticker import EngFormatter
 
-    return Figure(title, draw, names=[*(name for _, name, *_ in lines), *threshold])
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        add_legend(ax)
 
-
-def _band(curves: list[np.ndarray], axis: int) -> tuple[np.ndarray, ...] | None:
-    """Grid, IQM and interval, [K] each, from where every run has begun to where the median run has ended."""
-    curves = [curve for curve in curves if curve.shape[1] and np.isfinite(curve[axis]).all()]
-    if not curves:
-        return None
-    end = np.median([curve[axis, -1] for curve in curves])
-    grid = np.linspace(min(max(curve[axis, 0] for curve in curves), end), end, POINTS)
-    values = np.stack([np.interp(grid, curve[axis], curve[2]) for curve in curves], axis=-1)  # [K, runs]
-    return grid, *map(np.asarray, returns.bootstrap([values], resamples=2_000))
+    return Figure(title, draw, names=[*(line.name for line in lines), *threshold])
 
 
 def intervals(
@@ -125,13 +99,20 @@ def intervals(
     points: Sequence[tuple[str, Sequence[float | None], Sequence[float]]],
     palette: Palette,
 ) -> Figure:
-    """A bar from low to high, a tick at the estimate, and a dot a seed."""
+    """A bar from low to high, a tick at the estimate, and a dot for each seed.
+
+    Args:
+        title: above it.
+        label: of the axis.
+        points: for each group its name, (estimate, low, high), and the scores of its seeds.
+        palette: of the groups.
+    """
     names = [textwrap.fill(name, 26) for name, *_ in points]
     lines = max([1, *(name.count("\n") + 1 for name in names)])
 
     def draw(ax: Any) -> None:
         for index, (name, (value, low, high), scores) in enumerate(points):
-            colour = _style(palette[name])["color"]
+            colour = line_style(palette[name])["color"]
             if low is not None and high is not None and value is not None:
                 ax.barh(index, high - low, left=low, height=0.5, color=colour, alpha=0.35, linewidth=0)
             ax.plot([value, value], [index - 0.25, index + 0.25], color=colour, linewidth=2.5)
@@ -149,7 +130,15 @@ def intervals(
 
 
 def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better: int, palette: Palette) -> Figure:
-    """Share of runs better than every threshold; scores by group, one array a task."""
+    """Share of runs that are better than each threshold.
+
+    Args:
+        title: above it.
+        label: of the axis.
+        scores: by group, one array a task: [runs].
+        better: 1 if higher is better, -1 if lower.
+        palette: of the groups.
+    """
     every = np.concatenate([task for tasks in scores.values() for task in tasks])
     margin = (every.max() - every.min()) * 0.03 or 1.0
     grid = np.unique([every.min() - margin, *every, every.max() + margin])  # it changes at the scores, nowhere else
@@ -161,92 +150,42 @@ def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better
 
     def draw(ax: Any) -> None:
         for name, (value, low, high) in found.items():
-            style = _style(palette[name])
+            style = line_style(palette[name])
             ax.step(grid, value, where=step, label=name, **style)
             ax.fill_between(grid, low, high, step=step, color=style["color"], alpha=0.2, linewidth=0)
         ax.set(xlabel=f"{label}: threshold", ylabel="share of runs better", ylim=(-0.03, 1.03))
-        _legend(ax)
+        add_legend(ax)
 
     return Figure(title, draw, names=list(found))
 
 
-def _overestimation(task: Task, palette: Palette) -> Figure:
-    """What the agent expects beside what it gets (van Hasselt et al. 2016, figure 3)."""
-    lines: list[Any] = []
-    for group in task.groups:
-        for name, words, dash in (("eval/q_estimate", "estimated", "-"), ("eval/q_realised", "obtained", "--")):
-            line = _band([task.curve(entry, name) for entry in group.scored or group.entries], 0)
-            if line is not None:
-                lines.append((palette[group.label], f"{group.label}, {words}", dash, *line))
+def picture(title: str, file: Path) -> Figure:
+    """A PNG file."""
 
-    def draw(ax: Any) -> None:
-        for index, name, dash, grid, value, low, high in lines:
-            colour = _style(index)["color"]
-            ax.plot(grid, value, color=colour, linestyle=dash, label=name)
-            ax.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.set(xlabel=_clock(task), ylabel="discounted return")
-        ax.locator_params(axis="x", nbins=6)
-        ax.xaxis.set_major_formatter(_engineering())
-        _legend(ax)
-
-    return Figure("Expected and obtained value", draw, names=[name for _, name, *_ in lines])
-
-
-def _samples(group: Group) -> Figure | None:
-    """The newest sample grid of the first seed that has one."""
-    for entry in [*group.scored, *group.entries]:
-        files = sorted(
-            (entry.path / "samples").glob("*.png"), key=lambda path: (path.stem.startswith("grid"), path.name)
-        )
-        if files:
-            return Figure(f"{group.label}: samples of {_sampled(entry, files[-1])}", _show(files[-1]), files[-1])
-    return None
-
-
-def _sampled(entry: Entry, file: Path) -> str:
-    step = file.stem.rpartition("_")[2]
-    return f"seed {entry.seed}" + (f" at step {int(step):,}" if step.isdecimal() else "")
-
-
-def _show(file: Path) -> Callable[[Any], None]:
     def draw(ax: Any) -> None:
         import matplotlib.image
 
-        image = matplotlib.image.imread(file)
-        ax.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=1)
+        ax.imshow(matplotlib.image.imread(file), cmap="gray", interpolation="nearest", vmin=0, vmax=1)
         ax.set_axis_off()
 
-    return draw
+    return Figure(title, draw, file)
 
 
-def _label(metric: str, better: int) -> str:
-    return metric + ARROWS[better] + UNITS.get(metric, "")
-
-
-def _clock(task: Task) -> str:
-    return "environment steps" if task.kind == "agent" else "training images"
-
-
-def _style(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """How the lines of a group look, by the number of its colour."""
     dash = DASHES[index // len(COLOURS) % len(DASHES)]
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": dash, "linewidth": 1.8}
 
 
-def _engineering() -> Any:
-    from matplotlib.ticker import EngFormatter
-
-    return EngFormatter(sep="")
-
-
-def _legend(ax: Any) -> None:
+def add_legend(ax: Any) -> None:
     """Below the axes, where no curve runs; as many columns as the names leave room for."""
     names = ax.get_legend_handles_labels()[1]
     if names:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.2), "ncols": _columns(names), "columnspacing": 1.2}
-        ax.legend(**place, frameon=False, fontsize=8.5, handlelength=1.6)
+        place = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.2), "ncols": _legend_columns(names)}
+        ax.legend(**place, columnspacing=1.2, frameon=False, fontsize=8.5, handlelength=1.6)
 
 
-def _columns(names: Sequence[str]) -> int:
+def _legend_columns(names: Sequence[str]) -> int:
     return max(1, min(len(names), 62 // (5 + max(map(len, names)))))
 
 
@@ -266,7 +205,7 @@ def theme() -> Any:
 
 
 def svg(figure: Figure) -> tuple[str, str]:
-    """A panel as two data addresses, for a light and for a dark page: one drawing, other ink."""
+    """The figure as two data addresses, for a light and for a dark page: one drawing, other ink."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Batch, Generative, Learner
 from rlgen.data.load import ImageData
-from rlgen.envs.stream import EnvSpec, make_envs
+from rlgen.envs.make import make_envs
+from rlgen.envs.spec import EnvSpec
 from rlgen.pictures import grid
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes

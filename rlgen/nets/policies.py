@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rlgen.nets.networks import network
 
 if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
+    from rlgen.envs.spec import EnvSpec
 
 
 class Categorical:

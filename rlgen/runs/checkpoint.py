@@ -3,12 +3,12 @@
 Written in a temporary directory, files first, the manifest with their sha256 last, everything fsynced, then renamed:
 what has the final name is whole. `torch.load` checks no checksum of its own, so the manifest's are checked here.
 State is tensors and plain Python, loaded with `weights_only=True`: nothing is unpickled into code.
+
+When the content of state.pt changes, FORMAT is raised, and `load` converts a state of an older format where it returns.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import re
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import CheckpointError, DiskError
+from rlgen.runs.files import TEMPORARY, digest, fsync, write_json
 
-FORMAT = 1  # raised when state.pt changes so that an older version cannot read it
-_TEMPORARY = ".tmp-"
+FORMAT = 1  # of state.pt
 _TORN_WRITE = re.compile("PytorchStreamWriter|inline_container|unexpected pos|file write failed", re.IGNORECASE)
 
 
@@ -33,22 +33,6 @@ def steps(folder: Path) -> list[int]:
     """Steps that have a checkpoint, oldest first; whether they can be used is only known by loading."""
     names = (path.name for path in folder.glob("step_*") if path.is_dir())
     return sorted(int(name[5:]) for name in names if name[5:].isdigit())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a small file in one piece: a reader sees the old content or the new, a crash leaves one of them."""
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, allow_nan=False)
-            file.write("\n")
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise DiskError(f"cannot write {path}: {error.strerror or error}; free space or fix permissions") from error
 
 
 def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
@@ -66,7 +50,7 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     import torch
 
     final = directory(folder, step)
-    temporary = folder / f"{_TEMPORARY}{final.name}-{os.getpid()}"
+    temporary = folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
         torch.save(state, temporary / "state.pt")
@@ -76,11 +60,11 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
             **(about or {}),
             "files": {"state.pt": digest(temporary / "state.pt")},
         }
-        _fsync(temporary / "state.pt")
+        fsync(temporary / "state.pt")
         write_json(temporary / "manifest.json", manifest)
         discard(final)
         os.rename(temporary, final)
-        _fsync(folder)
+        fsync(folder)
     except BaseException as error:  # a second Ctrl-C too must not leave gigabytes behind
         shutil.rmtree(temporary, ignore_errors=True)
         # torch reports a full disk as a RuntimeError of its zip writer; any other RuntimeError is not the disk's fault
@@ -133,7 +117,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     except Exception as error:  # torch.load refuses code with UnpicklingError, and damage with several other types
         reason = str(error).strip().split("\n")[0].removesuffix(".")[:160]
         raise CheckpointError(f"it cannot be read: {type(error).__name__}: {reason}") from error
-    return state
+    return state  # a state of an older format is converted here; there is none yet
 
 
 def load_newest(folder: Path) -> dict[str, Any]:
@@ -164,57 +148,6 @@ def prune(folder: Path, step: int, best: int | None) -> None:
 def discard(path: Path) -> None:
     """Remove a checkpoint: renamed first, so that a half-removed one is not taken for a damaged one."""
     if path.exists():
-        gone = path.with_name(f"{_TEMPORARY}{path.name}-gone-{os.getpid()}")
+        gone = path.with_name(f"{TEMPORARY}{path.name}-gone-{os.getpid()}")
         os.rename(path, gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove what a killed process left half-written. Only under the run's lock: it may be another's, in progress."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def save_weights(path: Path, state: dict[str, Any], about: dict[str, str]) -> None:
-    """Replace a safetensors file in one piece with the tensors of a module's state.
-
-    Args:
-        path: the file.
-        state: of `state_dict()`; what is no tensor is left out.
-        about: goes into the file's header.
-
-    Raises:
-        DiskError: it could not be written.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    # copies: safetensors refuses tensors that share memory
-    tensors = {
-        name: value.detach().cpu().contiguous().clone() for name, value in state.items() if torch.is_tensor(value)
-    }
-    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{os.getpid()}")
-    try:
-        save_file(tensors, temporary, metadata={"format": "pt", **about})
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        reason = str(error).split("\n")[0]
-        raise DiskError(f"cannot write {path}: {reason}; free space or fix permissions") from error
-
-
-def digest(path: Path) -> dict[str, Any]:
-    """The sha256 and the size of a file, as a manifest holds them."""
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import pytest
 
 from rlgen import bench
 from rlgen.bench import profiling
-from rlgen.commands import main as cli
+from rlgen.commands import main
 from rlgen.errors import UsageError
 
 TINY = {"blocks": 2, "seconds": 0.002, "device": "cpu"}
@@ -20,7 +20,7 @@ CHEAP = "dqn-1env,ppo-4env,vae-mlp"
 @pytest.fixture
 def rlgen(capsys):
     def run(*argv: str) -> tuple[int, str, str]:
-        code = cli.main(["bench", "--blocks", "2", "--seconds", "0.002", "--device", "cpu", *argv])
+        code = main(["bench", "--blocks", "2", "--seconds", "0.002", "--device", "cpu", *argv])
         return code, *capsys.readouterr()
 
     return run

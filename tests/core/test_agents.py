@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agents import double_dqn, dqn, ppo, reinforce
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Batch
-from rlgen.envs.stream import EnvSpec
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.policies import Categorical, DiagonalNormal
 

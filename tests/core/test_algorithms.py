@@ -15,7 +15,8 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Learner
 from rlgen.errors import UsageError
 from rlgen.options import algorithms as registry
-from rlgen.runs import run as runs
+from rlgen.runs.rows import read_metrics
+from rlgen.runs.run import Run
 
 ALGORITHMS = sorted(registry.names())
 TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
@@ -59,7 +60,7 @@ def comparable(path: Path) -> list[dict[str, Any]]:
     """The rows of a run, without what depends on the clock on the wall."""
     return [
         {key: value for key, value in row.items() if key not in ("time", "charts/SPS")}
-        for row in runs.read_metrics(path)
+        for row in read_metrics(path)
     ]
 
 
@@ -90,7 +91,7 @@ def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
     assert after.num_updates > 10
     moved = {key for key, value in trainable(after).items() if not torch.equal(value, trainable(before)[key])}
     assert moved == set(trainable(before)), "every trainable parameter moved"
-    rows = list(runs.read_metrics(run.path))
+    rows = list(read_metrics(run.path))
     values = [value for row in rows for value in row.values() if isinstance(value, float)]
     assert values and all(map(math.isfinite, values))
     assert rows[-1]["step"] >= 1200
@@ -110,12 +111,12 @@ def test_resume_goes_on_as_if_never_stopped(
     class KilledError(Exception):
         """Stands for kill -9: nothing is saved on the way out."""
 
-    def kill(self: runs.Run) -> None:
+    def kill(self: Run) -> None:
         if self.step >= stop_at:
             raise KilledError
 
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(runs.Run, "raise_if_interrupted", kill)
+        patch.setattr(Run, "raise_if_interrupted", kill)
         experiment.start(tiny(name, tmp_path, name="killed"), quiet=True)
     resumed = experiment.resume("killed", str(tmp_path), quiet=True)
 

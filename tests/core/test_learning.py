@@ -12,14 +12,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from rlgen import experiment
-from rlgen.data import load as datasets
+from rlgen.data.images import ImageData
+from rlgen.data.load import load as load_images
 from rlgen.nets.networks import mlp
-from rlgen.runs import run as runs
+from rlgen.runs.find import find
+from rlgen.runs.run import Run
 
 pytestmark = pytest.mark.slow
 
 
-def classify(data: datasets.ImageData, images: torch.Tensor, num_updates: int = 1500) -> tuple[torch.Tensor, float]:
+def classify(data: ImageData, images: torch.Tensor, num_updates: int = 1500) -> tuple[torch.Tensor, float]:
     """Labels that a small classifier, trained here on the training images, gives to images [B, C, H, W] in [0, 1].
 
     Returns:
@@ -57,7 +59,7 @@ def test_gan_samples_hold_all_ten_classes(data: str, least_accuracy: float, tmp_
         pytest.skip("needs the Fashion-MNIST files: set RLGEN_DATA")
     run = experiment.train("gan", quiet=True, data=data, seed=200, runs_dir=str(tmp_path), wandb="disabled", threads=1)
     samples = experiment.load(run.path).sample(2000, seed=0)
-    labels, accuracy = classify(datasets.load(data), samples)
+    labels, accuracy = classify(load_images(data), samples)
     shares = torch.bincount(labels, minlength=10) / len(labels)
     assert accuracy > least_accuracy, "a classifier that knows the classes"
     assert shares.min() > 0.02 and shares.max() < 0.3, shares
@@ -71,7 +73,7 @@ def test_vae_bounds_beat_independent_pixels(data: str, tmp_path: Path) -> None:
     """
     if data == "fashion-mnist" and not os.environ.get("RLGEN_DATA"):
         pytest.skip("needs the Fashion-MNIST files: set RLGEN_DATA")
-    images = datasets.load(data)
+    images = load_images(data)
     mean = (torch.from_numpy(images.train).float() / 255).mean(0).clamp(0.001, 0.999)
     test = torch.from_numpy(images.test).float() / 255
     independent = -(test * mean.log() + (1 - test) * (1 - mean).log()).sum((1, 2, 3)).mean().item()
@@ -85,6 +87,6 @@ def test_vae_bounds_beat_independent_pixels(data: str, tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        data = datasets.load(runs.Run.open(runs.find(name)).config["data"])
+        data = load_images(Run.open(find(name)).config["data"])
         labels, accuracy = classify(data, experiment.load(name).sample(2000, seed=0))
         print(name, f"accuracy {accuracy:.3f}, shares", (torch.bincount(labels, minlength=10) / len(labels)).tolist())

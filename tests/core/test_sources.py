@@ -12,7 +12,7 @@ import torch
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Generative
 from rlgen.core.source import ROWS, EnvSource, ImageSource, realised
-from rlgen.data.load import ImageData
+from rlgen.data.images import ImageData
 from rlgen.errors import MissingExtraError
 from rlgen.pictures import grid
 

@@ -43,6 +43,19 @@ class Counting(gym.Env):
         return np.array([self.count, self.total], np.float64)
 
 
+class Frames(Counting):
+    """Observes small grey images, every one of them new: noise from the episode's seed, and the count in a corner."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.observation_space = gym.spaces.Box(0, 255, (3, 5), np.uint8)
+
+    def _obs(self):
+        frame = self.np_random.integers(1, 256, (3, 5), np.uint8)
+        frame[0, 0] = self.count
+        return frame
+
+
 class Forgetful(Counting):
     """Draws from the operating system: the same seed and actions do not lead to the same place."""
 
@@ -90,6 +103,7 @@ class Shapes(gym.Env):
 
 gym.register("Counting-v0", Counting)
 gym.register("CountingStart-v0", Counting, kwargs={"start": 5})
+gym.register("Frames-v0", Frames)
 gym.register("Forgetful-v0", Forgetful)
 gym.register("Nondeterministic-v0", Counting, nondeterministic=True)
 for how in ("obs", "reward", "kill"):

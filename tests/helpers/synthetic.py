@@ -26,6 +26,7 @@ def make_run(
     speed: float = 4_000.0,
     bias: float = 0.0,
     extra: dict[str, float] | None = None,
+    last: dict[str, float] | None = None,
     curve: Any = None,
     **options: Any,
 ) -> Path:
@@ -44,6 +45,7 @@ def make_run(
         speed: steps a second.
         bias: what the agent's estimate exceeds the obtained value by.
         extra: more metrics of every evaluation.
+        last: more metrics of the evaluation at the end of the budget.
         curve: value at a share of the budget, instead of a climb to `final`.
         **options: of the configuration.
     """
@@ -89,7 +91,7 @@ def make_run(
                 gap = bias * step / steps
                 scores |= {"eval/episodic_return_std": 9.0, "eval/episodic_length": score}
                 scores |= {"eval/q_estimate": score / 6 + gap, "eval/q_realised": score / 6}
-            lines.append(now | scores | (extra or {}))
+            lines.append(now | scores | (extra or {}) | ((last or {}) if step == steps else {}))
     if status == "diverged":
         lines.append({"step": reached, "time": round(reached / speed, 3), "losses/td_loss": "NaN"})
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -110,7 +112,7 @@ def benchmark(num_runs: int, num_rows: int) -> None:
     import time
 
     from rlgen.compare.collect import collect
-    from rlgen.compare.judge import compare
+    from rlgen.compare.comparison import compare
 
     with tempfile.TemporaryDirectory() as folder:
         runs_dir, steps = Path(folder), 10 * num_rows
@@ -133,3 +135,9 @@ if __name__ == "__main__":
     import sys
 
     benchmark(*(int(word) for word in sys.argv[1:3] or ("200", "100000")))
+
+
+def change(path: Path, **entries: object) -> None:
+    """Other entries for a run's config.json."""
+    info = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(info | entries))

@@ -1,45 +1,12 @@
-"""Layers, origins, types, bounds and combinations of options."""
+"""Layers, origins, defaults, and what is refused before anything runs."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
 from rlgen.errors import UsageError
-from rlgen.options import algorithms as registry
-from rlgen.options import config
-from rlgen.options.algorithms import Option
-from rlgen.options.flags import check
-
-AGENT = '''"""An agent."""
-class Config:
-    lr: float = 1e-3  # step size; in (0, inf)
-    gamma: float = 0.99  # discount; in [0, 1]
-    batch_size: int = 32  # in [1, inf)
-    buffer_size: int = 1_000  # in [1, inf)
-    learning_starts: int = 100  # in [0, inf)
-    hidden: tuple[int, ...] = (64, 64)  # widths, each in [1, 4096]
-    mode: Literal["fast", "slow"] = "fast"  # how
-    flag: bool = False  # whether
-    limit: int | None = None  # most of it; in [1, inf)
-'''
-CHILD = '"""A child."""\nfrom agents import alpha\nclass Config(alpha.Config):\n    flag: bool = True  # whether\n'
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "ROOT", tmp_path)
-    for folder in ("agents", "generative"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "agents" / "alpha.py").write_text(AGENT)
-    (tmp_path / "agents" / "child.py").write_text(CHILD)
-    (tmp_path / "generative" / "omega.py").write_text(
-        '"""A model."""\nclass Config:\n    lr: float = 0.1  # in (0, 1)\n'
-    )
-    (tmp_path / "agents" / "alpha.toml").write_text(
-        '["CartPole-v1"]\nlr = 2e-3\nsteps = 50_000\n["Acrobot-v1"]\nlr = 3e-3\nhidden = [32]\n'
-    )
-    return tmp_path
+from rlgen.options import algorithms, config
+from rlgen.options.files import presets
 
 
 def test_layers_and_where_each_value_is_from(lab):
@@ -63,15 +30,6 @@ def test_the_preset_is_that_of_the_environment(lab):
     file = lab / "env.toml"
     file.write_text('env = "Acrobot-v1"\n')
     assert config.resolve("alpha", {"config": str(file)}).preset == "agents/alpha.toml [Acrobot-v1]"
-
-
-def test_presets_are_inherited_and_replaced_table_by_table(lab):
-    assert config.resolve("child", {}).preset == "agents/alpha.toml [CartPole-v1]"
-    (lab / "agents" / "child.toml").write_text('["CartPole-v1"]\nlr = 9.0\n')
-    child = config.resolve("child", {})
-    assert (child.preset, child.values["lr"]) == ("agents/child.toml [CartPole-v1]", 9.0)
-    assert child.values["steps"] == 100_000, "the own table replaces the inherited one, whole"
-    assert config.resolve("child", {"env": "Acrobot-v1"}).values["lr"] == 3e-3
 
 
 def test_defaults_of_the_two_kinds(lab):
@@ -133,55 +91,6 @@ def test_an_environment_for_a_generative_model_is_refused(lab):
         config.resolve("omega", {"env": "CartPole-v1"})
 
 
-@pytest.mark.parametrize(
-    ("value", "kind", "expected"),
-    [
-        ("1e6", int, 1_000_000),
-        ("50_000", int, 50_000),
-        (1e3, int, 1_000),
-        ("1e-3", float, 1e-3),
-        (1, float, 1.0),
-        (2**60 + 1, int, 2**60 + 1),
-        (str(2**60 + 1), int, 2**60 + 1),
-        ("None", int | None, None),
-        ("7", int | None, 7),
-        (["1", 2], tuple[int, ...], (1, 2)),
-        (Path("runs"), str, "runs"),
-    ],
-)
-def test_text_and_values_mean_the_same(value, kind, expected):
-    converted = check(Option("x", kind, None, ""), value)
-    assert converted == expected and type(converted) is type(expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("my.yaml", "lrr: 1\n", r"my\.yaml: lrr: there is no such option\. Did you mean lr\?"),
-        ("my.yaml", "lr: -1\n", r"my\.yaml: lr -1\.0: must be in \(0, inf\)"),
-        ("my.yaml", "- 1\n", r"my\.yaml must be a table"),
-        ("my.yaml", "a: [\n", r"my\.yaml cannot be read"),
-        ("my.toml", "lr = \n", r"my\.toml cannot be read"),
-        ("my.toml", "batch_size = 2000\n", r"my\.toml: batch_size 2000 with --buffer-size 1000"),
-        ("my.toml", "[dqn]\nlr = 1\n", r"my\.toml: dqn: there is no such option"),
-        ("my.txt", "lr = 1\n", r"must end in \.toml, \.yaml or \.yml"),
-        ("my.toml", None, "No such file"),
-    ],
-)
-def test_bad_files_get_one_line(lab, name, text, message):
-    if text is not None:
-        (lab / name).write_text(text)
-    with pytest.raises(UsageError, match=message) as caught:
-        config.resolve("alpha", {"config": str(lab / name)})
-    assert "\n" not in str(caught.value)
-
-
-def test_yaml_reads_exponents_as_numbers(lab):
-    (lab / "my.yaml").write_text("lr: 1e-4\nsteps: 1e6\nhidden: [8, 8]\nalgo: alpha\n")
-    values = config.resolve("alpha", {"config": str(lab / "my.yaml")}).values
-    assert (values["lr"], values["steps"], values["hidden"]) == (1e-4, 1_000_000, (8, 8))
-
-
 def test_an_option_that_every_run_has_cannot_be_an_algorithms(lab):
     (lab / "agents" / "clash.py").write_text('"""C."""\nclass Config:\n    seed: int = 1  # mine\n')
     with pytest.raises(UsageError, match=r"Config\.seed is already an option of every run"):
@@ -198,10 +107,10 @@ def test_algorithm_config_takes_a_configuration_read_from_json():
     assert config.algorithm_config(learner, {"lr": 2.0, "hidden": [3, 4], "algo": "x"}) == Config(2.0, (3, 4))
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", algorithms.names())
 def test_every_algorithm_and_every_preset_is_valid(name):
-    algorithm = registry.find(name)
+    algorithm = algorithms.find(name)
     target = "env" if algorithm.kind == "agent" else "data"
     config.resolve(name, {"no_preset": True})
-    for key in config.presets(algorithm):
+    for key in presets(algorithm):
         assert config.resolve(name, {target: key}).preset

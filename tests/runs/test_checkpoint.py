@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlgen.errors import CheckpointError, DiskError
-from rlgen.runs import checkpoint
+from rlgen.runs import checkpoint, files
 
 
 def state(step, size=1000):
@@ -23,7 +23,8 @@ def save(folder, *steps):
 
 
 def in_child(code, *args):
-    code = "import sys, os, torch\nfrom pathlib import Path\nfrom rlgen import checkpoint\n" + textwrap.dedent(code)
+    imports = "import sys, os, torch\nfrom pathlib import Path\nfrom rlgen.runs import checkpoint\n"
+    code = imports + textwrap.dedent(code)
     return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60)
 
 
@@ -100,14 +101,14 @@ def test_code_in_a_checkpoint_is_not_run_even_with_a_right_manifest(tmp_path):
         path = tmp_path / f"step_{step:09d}"
         write(path / "state.pt", {"step": step, "log": Attack(tmp_path / "sentinel")})
         manifest = json.loads((path / "manifest.json").read_text())
-        manifest["files"]["state.pt"] = checkpoint.digest(path / "state.pt")
+        manifest["files"]["state.pt"] = files.digest(path / "state.pt")
         (path / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match="cannot be read"):
             checkpoint.load(tmp_path, step)
     assert not (tmp_path / "sentinel").exists()
 
 
-@pytest.mark.parametrize("moment", ["_fsync", "digest", "write_json", "discard"])
+@pytest.mark.parametrize("moment", ["fsync", "digest", "write_json", "discard"])
 def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
     save(tmp_path, 10)
     child = in_child(
@@ -124,7 +125,7 @@ def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
     assert checkpoint.steps(tmp_path) == [10]
     assert checkpoint.load_newest(tmp_path)["step"] == 10
     assert len(os.listdir(tmp_path)) == 2
-    checkpoint.remove_stale(tmp_path)
+    files.remove_stale(tmp_path)
     assert os.listdir(tmp_path) == ["step_000000010"]
 
 

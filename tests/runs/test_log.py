@@ -1,22 +1,14 @@
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toy_runs import losses, quiet
 
 from rlgen.errors import DiskError, DivergedError
 from rlgen.runs.log import RunLog
-from rlgen.runs.run import read_metrics
-
-
-def quiet(run):
-    return RunLog(run, "disabled", quiet=True)
-
-
-def losses(value):
-    return {"losses/td_loss": torch.tensor(value), "losses/q_values": torch.tensor(2 * value)}
+from rlgen.runs.rows import read_metrics
 
 
 def test_a_row_holds_the_means_of_what_was_added_and_what_was_given(run):
@@ -40,43 +32,6 @@ def test_an_evaluation_leaves_the_means_to_the_next_training_row(run):
     log.add(losses(1.0))
     assert log.write(10, {"eval/episodic_return": 9.0}, kind="eval").keys() == {"step", "time", "eval/episodic_return"}
     assert log.write(10)["losses/td_loss"] == 1.0
-
-
-def test_adding_waits_for_no_device_and_keeps_few_tensors(run, monkeypatch):
-    log, transfers = quiet(run), []
-    for name in ("item", "tolist", "cpu", "numpy", "__float__", "__bool__"):
-        original = getattr(torch.Tensor, name)
-        monkeypatch.setattr(
-            torch.Tensor,
-            name,
-            lambda self, *args, original=original, name=name: (transfers.append(name), original(self, *args))[1],
-        )
-    for _ in range(2000):
-        log.add(losses(1.0))
-    assert transfers == []
-    assert sum(len(group.rows) for group in log._sums._groups.values()) < 256
-    log.write(1)
-    assert transfers == ["tolist"]
-
-
-def test_metrics_that_are_written_over_in_place_are_counted_as_they_were(run):
-    log, value = quiet(run), torch.tensor(1.0)
-    log.add({"losses/td_loss": value})
-    value.fill_(100.0)
-    assert log.write(1)["losses/td_loss"] == 1.0
-
-
-def test_saving_in_the_middle_changes_no_bit(run):
-    values = torch.rand(700).tolist()
-    one, two = quiet(run), quiet(run)
-    for index, value in enumerate(values):
-        one.add(losses(value))
-        if index in (100, 256, 611):
-            state, two = two.state_dict(), quiet(run)
-            two.load_state_dict(state)
-        two.add(losses(value))
-    a, b = one.write(1), two.write(1)
-    assert (a["losses/td_loss"], a["losses/q_values"]) == (b["losses/td_loss"], b["losses/q_values"])
 
 
 def test_time_and_rate_go_on_after_a_resume(run, clock):
@@ -133,53 +88,6 @@ def test_pictures_become_files(run):
         "grey_000000050.png",
         "grid_000000050.png",
     ]
-
-
-def test_summary_says_how_it_ended_and_what_to_do_next(run, capsys):
-    log = RunLog(run, "disabled", "eval/episodic_return")
-    run.step = run.saved = 1000
-    log.write(1000, {"eval/episodic_return": 487.25}, kind="eval")
-    log.close()
-    log.close()
-    out = capsys.readouterr().out
-    for text in ("mine: finished", "487.25", f"rlgen eval {run.path}\n", f"rlgen resume {run.path} --steps 2000\n"):
-        assert out.count(text) == 1, out
-    summary = json.loads((run.path / "summary.json").read_text())
-    assert summary["status"] == "finished" and summary["metrics"]["eval/episodic_return"] == 487.25
-    quiet(run).close(143)
-    assert json.loads((run.path / "summary.json").read_text())["status"] == "interrupted"
-    assert capsys.readouterr().out == ""
-
-
-def test_without_a_terminal_there_is_one_line_early_and_then_one_a_minute(run, clock, capsys):
-    log = RunLog(run, "disabled", "eval/episodic_return")
-    for clock.seconds in range(200):
-        run.step = 5 * clock.seconds
-        log.add(losses(1.0))
-        if clock.seconds == 3:
-            log.write(run.step, {"charts/episodic_return": 21.0})
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4 and "\r" not in "".join(lines)
-    assert lines[0] == "step 25 of 1,000 (2%), 5 steps/s, 03:15 left, episodic_return 21"
-    assert lines[1].startswith("step 325 of")
-
-
-def test_on_a_terminal_there_is_a_bar(run, monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    log = RunLog(run, "disabled", "eval/episodic_return")
-    log.write(100, {"eval/episodic_return": 21.0}, kind="eval")
-    run.step, run.saved = 1000, 900
-    log.close()
-    last = capsys.readouterr().err.split("\r")[-1]
-    assert "dqn: 100%" in last and "1.00k/1.00k" in last and "eval/episodic_return 21" in last and "saved 900" in last
-
-
-def test_quiet_prints_nothing(run, clock, capsys):
-    log = quiet(run)
-    for clock.seconds in (0, 100, 200):
-        log.add(losses(1.0))
-    log.close()
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_video_goes_to_videos_and_to_wandb(run, monkeypatch):

@@ -10,11 +10,12 @@ import torch
 from test_algorithms import ALGORITHMS, comparable, tiny
 
 from rlgen import experiment
-from rlgen.commands.main import main
+from rlgen.commands import main
 from rlgen.core.learner import Learner
 from rlgen.errors import DivergedError, InterruptedRunError, UsageError
 from rlgen.options import config
-from rlgen.runs import run as runs
+from rlgen.runs.rows import read_metrics
+from rlgen.runs.run import Run
 from rlgen.speed import recorded as replay
 from rlgen.speed.stacked import Together, stack
 
@@ -73,7 +74,7 @@ def test_stacked_seeds_are_graphed_and_verified_on_the_gpu(name: str, tmp_path: 
         tiny(name, tmp_path, name="many", steps=600, device="cuda", verify_graph=20), range(3), quiet=True
     )
     for run in results.values():
-        assert isinstance(run, runs.Run), run
+        assert isinstance(run, Run), run
         assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
 
 
@@ -100,7 +101,7 @@ def test_every_seed_has_a_run_of_its_own_that_resumes(name: str, tmp_path: Path)
     assert list(results) == [3, 4, 5]
     rows = []
     for seed, run in results.items():
-        assert isinstance(run, runs.Run)
+        assert isinstance(run, Run)
         assert run.name == f"many-{seed}" and run.config["seed"] == seed
         assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
         rows.append(comparable(run.path))
@@ -117,7 +118,7 @@ def test_seeds_learn_as_separate_runs_do(tmp_path: Path) -> None:
     """The first rows, before rounding has grown, are those of runs on their own."""
     results = experiment.start_seeds(tiny("ppo", tmp_path, name="many", steps=320), range(2), quiet=True)
     for seed, run in results.items():
-        assert isinstance(run, runs.Run)
+        assert isinstance(run, Run)
         alone = experiment.start(tiny("ppo", tmp_path, name=f"alone-{seed}", seed=seed, steps=320), quiet=True)
         for one, other in zip(comparable(run.path)[:2], comparable(alone.path)[:2], strict=True):
             assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
@@ -145,8 +146,8 @@ def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch:
     assert isinstance(results[1], DivergedError)
     for seed in (0, 2):
         run = results[seed]
-        assert isinstance(run, runs.Run) and run.step >= 1200
-        values = [value for row in runs.read_metrics(run.path) for value in row.values() if isinstance(value, float)]
+        assert isinstance(run, Run) and run.step >= 1200
+        values = [value for row in read_metrics(run.path) for value in row.values() if isinstance(value, float)]
         assert all(value == value for value in values)
     assert json.loads((tmp_path / "many-1/summary.json").read_text())["status"] == "diverged"
 
@@ -155,20 +156,20 @@ def test_a_signal_stops_every_seed_after_saving(tmp_path: Path, monkeypatch: pyt
     import os
     import signal
 
-    due = runs.Run.due
+    due = Run.due
 
-    def kill(self: runs.Run, what: Any, last_step: int) -> bool:
+    def kill(self: Run, what: Any, last_step: int) -> bool:
         if what == "log" and self.seed == 0 and self.step >= 500 and not self.interrupted:
             os.kill(os.getpid(), signal.SIGTERM)
         return due(self, what, last_step)
 
-    monkeypatch.setattr(runs.Run, "due", kill)
+    monkeypatch.setattr(Run, "due", kill)
     before = signal.getsignal(signal.SIGTERM)
     results = experiment.start_seeds(tiny("dqn", tmp_path, name="many"), range(3), quiet=True)
     assert signal.getsignal(signal.SIGTERM) == before
     for seed, result in results.items():
         assert isinstance(result, InterruptedRunError)
-        assert 400 < runs.Run.open(tmp_path / f"many-{seed}").saved < 700
+        assert 400 < Run.open(tmp_path / f"many-{seed}").saved < 700
 
 
 def test_parameters_are_rows_of_the_stack(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""`rlgen bench`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Options:
+    """Time training on this machine, ours and installed peers' in turn, and show where the time goes."""
+
+    only: str = ""  # works (with --scale: axes) to run: parts of names or globs, with commas
+    blocks: int = 5  # measurements of each contender, taken in turn; in [1, 1000]
+    seconds: float = 0.4  # of a block; in (0, 600]
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live
+    threads: int = 1  # CPU threads of torch, for every contender; in [1, 1024]
+    peers: bool = False  # time installed peer libraries too, and plain PyTorch
+    profile: bool = False  # split a training step into env, act, insert, sample, update, log and the rest
+    scale: bool = False  # cost over the number of environments, batch size, buffer fill and seeds
+    out: str | None = None  # with --scale: a .png of the curves
+    json: bool = False  # one JSON document on stdout
+
+
+def run(options: Options) -> Any:
+    """The measurements."""
+    from rlgen.bench import bench
+
+    given = asdict(options)
+    given.pop("json")
+    report = bench(**given, command=shlex.join(["rlgen", *sys.argv[1:]]))
+    return report if options.json else report.text()

@@ -1,0 +1,118 @@
+"""`rlgen train ALGO`: the algorithm's file says which flags may follow its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlgen.commands import options_of
+from rlgen.errors import UsageError
+from rlgen.options import algorithms, config, flags
+from rlgen.options.checks import check_layer
+from rlgen.text import cell, duration, table
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train an algorithm."""
+
+    config: str | None = None  # YAML or TOML file of options: above the preset, below the flags
+    no_preset: bool = False  # leave out the tuned values of this environment or data set
+    dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
+    seeds: str | None = None  # A:B trains the seeds A to B - 1 side by side in this process, a run each
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be trained, and how."""
+
+    resolved: config.Resolved
+    seeds: range | None  # side by side
+    dry_run: bool
+    command: list[str]  # what the user typed
+
+
+def parse(words: Sequence[str]) -> Training:
+    """The algorithm, then the flags of the command, of every run and of the algorithm."""
+    if not words:
+        raise UsageError(f"which algorithm? {usage()}")
+    name, *rest = words
+    if name in ("-h", "--help"):
+        print(f"usage: {usage()}\n\nrlgen train ALGO --help shows its flags; rlgen list algos says what each is.")
+        raise SystemExit(0)
+    if name.startswith("-"):
+        raise UsageError(f"the algorithm comes before {name}: {usage()}")
+
+    algorithm = algorithms.find(name)
+    own, options = options_of("train"), config.options(algorithm)
+    defaults, about = {key: option.default for key, option in options.items()}, algorithm.summary
+    if {"-h", "--help"} & set(rest):  # its page shows what a run without flags would use
+        plain = config.resolve(name, {})
+        defaults = {key: None if option.default is None else plain.values[key] for key, option in options.items()}
+        about += f"\n\nThe defaults shown are those of {plain.preset or 'no preset'}."
+    given = flags.parse(f"train {name}", own | options, rest, about, defaults, config.absent(algorithm))
+
+    asked = Options(**check_layer({key: given.pop(key) for key in own if key in given}, own, f"train {name}"))
+    if asked.seeds is not None and "seed" in given:
+        raise UsageError(f"--seed {given['seed']} with --seeds {asked.seeds}: give one of them")
+    resolved = config.resolve(name, given | {"config": asked.config, "no_preset": asked.no_preset})
+    seeds = None if asked.seeds is None else config.parse_seeds(asked.seeds)
+    return Training(resolved, seeds, asked.dry_run, ["rlgen", "train", *words])
+
+
+def usage() -> str:
+    """How the command is used."""
+    return f"rlgen train ALGO [flags], where ALGO is one of {', '.join(algorithms.names())}"
+
+
+def run(training: Training) -> str | None:
+    """Train, or say what it would take."""
+    resolved = training.resolved
+    if resolved.algorithm.kind == "agent":
+        from rlgen.envs.find import check_env_id
+
+        check_env_id(resolved.values["env"])  # before torch's seconds
+    if resolved.preset:
+        values = [f"{name} {resolved.values[name]}" for name, origin in resolved.origin.items() if origin == "preset"]
+        print(f"preset {resolved.preset}: {', '.join(values)}   (--no-preset leaves it out)", flush=True)
+    if training.dry_run:
+        rows = [(name, cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
+        print(table(("option", "value", "from"), rows), flush=True)
+        return cost(resolved.config)
+    if training.seeds is None:
+        from rlgen import experiment
+
+        experiment.start(resolved.config, training.command)
+    else:
+        train_seeds(resolved.config, training.seeds, training.command)
+    return None
+
+
+def cost(resolved: dict[str, Any]) -> str:
+    """What a run is expected to cost."""
+    from rlgen import experiment
+
+    found = experiment.estimate(resolved)
+    return (
+        f"\n{found['parameters']:,} parameters, {found['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
+        f"{found['steps_per_second']:,.0f} steps/s on {found['device']} (threads: {found['threads']}): "
+        f"about {duration(found['seconds'])} for {resolved['steps']:,} steps, without evaluation"
+    )
+
+
+def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:
+    """A run a seed, and a line each at the end; the exit code is that of the first that failed."""
+    from rlgen import experiment
+
+    results = experiment.start_seeds(resolved, seeds, command)
+    rows = []
+    for seed, result in results.items():
+        if isinstance(result, BaseException):
+            rows.append((str(seed), "failed", "-", str(result)))
+        else:
+            rows.append((str(seed), "finished", cell(result.best and result.best["value"]), result.name))
+    print("\n" + table(("seed", "state", "best", "run"), rows))
+    for result in results.values():
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,75 @@
+"""Compare runs: which algorithm is better, by how much, how sure, and whether the question can be asked at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rlgen.compare.aggregate import aggregate
+from rlgen.compare.describe import describe
+from rlgen.compare.entry import Entry
+from rlgen.compare.groups import Task, make_tasks
+from rlgen.compare.judge import judge, nothing_shared
+from rlgen.compare.rules import RULES
+from rlgen.metrics import returns
+
+
+class Comparison(dict[str, Any]):
+    """What `compare` found, as plain values for JSON. `tasks` holds the runs behind it, for figures."""
+
+    tasks: list[Task]
+
+
+def compare(
+    entries: Sequence[Entry],
+    metric: str | None = None,
+    group: Sequence[str] = (),
+    steps: int | None = None,
+    threshold: float | None = None,
+    resamples: int = returns.RESAMPLES,
+) -> Comparison:
+    """Everything that can be said about these runs; `RULES` are the conventions.
+
+    Args:
+        entries: from `collect`.
+        metric: ranked by this; `NAME:higher` or `NAME:lower` where the name does not tell. By default the first of
+            the known scores that every finished run of a task has.
+        group: options that make the groups; by default the algorithm and every option that differs between its runs.
+        steps: score every run at this step instead of at its end.
+        threshold: score to be reached, for steps and time to it; by default the environment's own.
+        resamples: of the bootstrap.
+    """
+    tasks = make_tasks(entries, metric, group, steps, threshold)
+    for task in tasks:
+        judge(task)
+    aggregates = [aggregate(tasks, kind, resamples) for kind in ("agent", "generative")]
+    result = Comparison(
+        tasks=[describe(task, resamples) for task in tasks],
+        aggregates=[each for each in aggregates if each],
+        refusals=nothing_shared(tasks),
+        rules=list(RULES),
+        commands=_commands(tasks),
+        versions=_versions(tasks),
+        machines=sorted({entry.machine for task in tasks for entry in task.entries} - {""}),
+    )
+    result.tasks = tasks
+    return result
+
+
+def _commands(tasks: Sequence[Task]) -> list[str]:
+    """The command of one run of each group."""
+    groups = [group for task in tasks for group in task.groups]
+    commands = [next(filter(None, (entry.info.get("command") for entry in group.entries)), "") for group in groups]
+    return list(dict.fromkeys(filter(None, commands)))
+
+
+def _versions(tasks: Sequence[Task]) -> dict[str, list[str]]:
+    """Versions of packages, and commits, that the runs were made with."""
+    versions: dict[str, set[str]] = {}
+    for entry in [entry for task in tasks for entry in task.entries]:
+        commit, dirty, _ = (entry.info.get("git_commit") or "").partition("-dirty")
+        known = {"rlgen": entry.info.get("rlgen_version"), "git": commit[:12] + dirty}
+        for name, version in (known | (entry.info.get("versions") or {})).items():
+            if version:
+                versions.setdefault(name, set()).add(str(version))
+    return {name: sorted(found) for name, found in versions.items()}

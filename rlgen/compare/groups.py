@@ -1,0 +1,177 @@
+"""Tasks, and the groups of runs on them.
+
+A task is an environment or a data set. A group is one algorithm with one set of options on it. Its runs are the seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rlgen.compare.entry import Entry
+from rlgen.compare.rules import IGNORED, TRAINING_METRICS, direction
+from rlgen.errors import UsageError
+from rlgen.runs.best import SCORES
+
+
+@dataclass
+class Group:
+    """The seeds of one algorithm, with one set of options, on one task."""
+
+    label: str
+    entries: list[Entry]
+    scored: list[Entry] = field(default_factory=list)  # those that count: they reached the budget, or failed
+    scores: np.ndarray = field(default_factory=lambda: np.empty(0))  # of `scored`, [runs]
+
+
+@dataclass
+class Task:
+    """An environment or data set, and the groups that were run on it."""
+
+    name: str
+    kind: str  # agent or generative
+    metric: str  # it is ranked by this
+    direction: int  # of the metric
+    at: int | None  # compare at this step instead of at the end
+    groups: list[Group]
+    threshold: float | None = None
+    worst: dict[str, float] = field(default_factory=dict)  # by metric: what a failed seed scores
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The runs of all groups."""
+        return [entry for group in self.groups for entry in group.entries]
+
+    @property
+    def budget(self) -> int:
+        """Steps that curves and areas extend to."""
+        return self.at or max(entry.steps for entry in self.entries)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether there are several groups, and nothing forbids to rank them."""
+        return len(self.groups) > 1 and not self.refusals
+
+    def curve(self, entry: Entry, metric: str | None = None) -> np.ndarray:
+        """Steps, seconds and values of a run: [3, K]. A failed run goes on at the worst score."""
+        metric = metric or self.metric
+        points = entry.series(metric)
+        if self.at:
+            points = points[:, points[0] <= self.at]
+        if entry.failed and metric in self.worst:
+            end, seconds, worst = max(entry.step, 1), entry.seconds, self.worst[metric]
+            after = [[end, max(end, self.budget)], [seconds, seconds], [worst, worst]]
+            points = np.concatenate([points[:, points[0] < end], after], axis=1)
+        return points
+
+    def scores(self, group: Group, metric: str) -> np.ndarray:
+        """Scores of the group's runs that count: [runs].
+
+        A failed run has the worst score; it has none if neither high nor low is better.
+        """
+        values = [
+            self.worst.get(metric, math.nan) if entry.failed else entry.final(metric, self.at) for entry in group.scored
+        ]
+        return np.array([value for value in values if math.isfinite(value)])
+
+
+def make_tasks(
+    entries: Sequence[Entry], metric: str | None, keys: Sequence[str], at: int | None, threshold: float | None
+) -> list[Task]:
+    """The tasks of these runs, grouped and scored. The arguments are those of `compare`.
+
+    Raises:
+        UsageError: the metric's direction is stated in other words than higher and lower.
+    """
+    name, _, stated = (metric or "").partition(":")
+    if stated not in ("", "higher", "lower"):
+        raise UsageError(f"--metric {metric}: after the colon comes higher or lower, whichever is better")
+    stated_direction = {"": 0, "higher": 1, "lower": -1}[stated]
+    by_task: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        by_task.setdefault((entry.kind, entry.task), []).append(entry)
+    return [_make_task(of_task, name, stated_direction, keys, at, threshold) for of_task in by_task.values()]
+
+
+def options(entries: Iterable[Entry]) -> dict[str, set[str]]:
+    """Every option that matters, and the values it has in these runs; `-` where a run does not have it."""
+    entries = list(entries)
+    keys = dict.fromkeys(key for entry in entries for key in entry.config if key not in IGNORED)
+    return {key: {written(entry.config.get(key)) for entry in entries} for key in keys}
+
+
+def written(value: Any) -> str:
+    """The value of an option as text without blanks."""
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+
+
+def known_metrics(entries: Sequence[Entry]) -> Iterator[str]:
+    """Known scores that all of these runs have, the best first. Lazy, as reading a training metric takes time."""
+    names = [*SCORES, TRAINING_METRICS[entries[0].kind]]
+    return (name for name in names if all(entry.series(name).size for entry in entries))
+
+
+def _make_task(
+    entries: list[Entry],
+    metric: str,
+    stated_direction: int,
+    keys: Sequence[str],
+    at: int | None,
+    threshold: float | None,
+) -> Task:
+    groups = _make_groups(entries, keys, at)
+    metric = metric or _default_metric([entry for group in groups for entry in group.scored] or entries)
+    better = stated_direction or direction(metric)
+    kind, targets = entries[0].kind, list(dict.fromkeys(entry.target for entry in entries))
+    if threshold is None and kind == "agent" and metric.endswith("episodic_return"):
+        threshold = _reward_threshold(targets[0])
+    task = Task(targets[0] if len(targets) == 1 else entries[0].task, kind, metric, better, at, groups, threshold)
+    for name in {metric, *(each for entry in entries for each in entry.evaluations)}:
+        sign = better if name == metric else direction(name)
+        seen = [entry.series(name)[2] for group in groups for entry in group.scored]
+        if sign and any(map(len, seen)):
+            task.worst[name] = float(sign * np.min(sign * np.concatenate(seen)))
+    for group in groups:
+        group.scores = task.scores(group, metric)
+    return task
+
+
+def _make_groups(entries: list[Entry], keys: Sequence[str], at: int | None) -> list[Group]:
+    """Groups by the options `keys`, or by the algorithm and every option that differs between its runs."""
+    groups: dict[str, Group] = {}
+    for algo in dict.fromkeys(entry.algo for entry in entries):
+        same = [entry for entry in entries if entry.algo == algo]
+        differing = [key for key, values in options(same).items() if len(values) > 1]
+        for entry in same:
+            values = {key: written(entry.config.get(key)) for key in (keys or differing)}
+            parts = [value if key == "algo" else f"{key}={value}" for key, value in values.items()]
+            label = " ".join(parts if keys else [algo, *parts])
+            groups.setdefault(label, Group(label, [])).entries.append(entry)
+    for group in groups.values():
+        group.entries.sort(key=lambda entry: (entry.seed, entry.name))
+        group.scored = [entry for entry in group.entries if entry.failed or entry.step >= (at or entry.steps)]
+    return list(groups.values())
+
+
+def _default_metric(entries: Sequence[Entry]) -> str:
+    """The first known score that every run has, failed ones aside; else an evaluation metric that they share."""
+    alive = [entry for entry in entries if not entry.failed] or list(entries)
+    shared = [name for name in alive[0].evaluations if all(name in entry.evaluations for entry in alive)]
+    ranked = [name for name in shared if direction(name)]
+    fallback = "eval/episodic_return" if alive[0].kind == "agent" else "eval/nll"
+    return next(known_metrics(alive), (ranked or shared or [fallback])[0])
+
+
+def _reward_threshold(env_id: str) -> float | None:
+    try:
+        import gymnasium
+
+        return gymnasium.spec(env_id).reward_threshold
+    except Exception:  # an environment that is not installed here has no known threshold
+        return None

@@ -1,0 +1,153 @@
+"""Which figures a comparison has: those of each task, and those over all tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rlgen.compare import figures
+from rlgen.compare.comparison import Comparison
+from rlgen.compare.figures import Figure, Line, Palette
+from rlgen.compare.groups import Group, Task
+from rlgen.compare.rules import ARROWS, usual_name
+from rlgen.metrics import returns
+
+POINTS = 100  # of a learning curve
+BAND_RESAMPLES = 2_000  # of the bootstrap at each point
+UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "losses/elbo"), " [nats per image]")
+TIMES = {"s": (1.0, 180.0), "min": (60.0, 3 * 3600.0), "h": (3600.0, math.inf)}  # unit: seconds in it, used up to
+CLOCKS = {"agent": "environment steps", "generative": "training images"}
+VALUES = {"eval/q_estimate": ("estimated", "-"), "eval/q_realised": ("obtained", "--")}  # in words, dash
+STATISTICS = {
+    "iqm": "IQM",
+    "median": "Median",
+    "mean": "Mean",
+    "optimality_gap": f"Optimality gap{ARROWS[-1]}",
+}
+
+
+def panels(comparison: Comparison) -> list[list[Figure]]:
+    """The figures of each section, in the order of `tables.sections`."""
+    palettes = {kind: _palette(comparison.tasks, kind) for kind in ("agent", "generative")}
+    found: list[list[Figure]] = [[]] if comparison["refusals"] else []
+    found += [over_tasks(described, palettes[described["kind"]]) for described in comparison["aggregates"]]
+    for task, described in zip(comparison.tasks, comparison["tasks"], strict=True):
+        found.append(of_task(task, described, palettes[task.kind]))
+    return [*found, []]  # the last section explains
+
+
+def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Figure]:
+    """The figures of a task, sample grids last.
+
+    Args:
+        task: with its runs.
+        described: what `describe` says about it.
+        palette: of the groups.
+    """
+    label = axis_label(task.metric, task.direction)
+    found = [_curves_over_steps(task, label, palette), _curves_over_time(task, label, palette)]
+    names = {name for row in described["groups"] for name in row["metrics"]}
+    for name in sorted(names, key=lambda name: (name != task.metric, name)):
+        rows = [row for row in described["groups"] if name in row["metrics"]]
+        better = rows[0]["metrics"][name]["direction"]
+        if better and (name == task.metric or task.kind == "generative"):
+            points = []
+            for row in rows:
+                of_group = row["metrics"][name]
+                interval = (of_group["iqm"], of_group["low"], of_group["high"])
+                points.append((row["group"], interval, of_group["scores"]))
+            found.append(figures.intervals(f"Final {name}", axis_label(name, better), points, palette))
+    scores = {group.label: [group.scores] for group in task.groups if len(group.scores)}
+    if task.kind == "agent" and task.direction and scores:
+        found.append(figures.profiles("Performance profiles", label, scores, task.direction, palette))
+    if any(entry.series("eval/q_estimate").size for entry in task.entries):
+        found.append(_expected_and_obtained(task, palette))
+    return found + [grid for group in task.groups if (grid := _sample_grid(group))]
+
+
+def over_tasks(described: dict[str, Any], palette: Palette) -> list[Figure]:
+    """The figures of an aggregate."""
+    groups = described["groups"]
+    if not groups:
+        return []
+    found = []
+    for name, title in STATISTICS.items():
+        points: list[Any] = [(row["group"], row[name], []) for row in groups]
+        found.append(figures.intervals(title, "normalised score", points, palette))
+    scores = {row["group"]: [np.array(task) for task in row["scores"]] for row in groups}
+    return [*found, figures.profiles("Performance profiles", "normalised score", scores, 1, palette)]
+
+
+def axis_label(metric: str, better: int) -> str:
+    """The metric, an arrow to where it is better, and its unit."""
+    return metric + ARROWS[better] + UNITS.get(usual_name(metric), "")
+
+
+def _palette(tasks: Sequence[Task], kind: str) -> Palette:
+    labels = dict.fromkeys(group.label for task in tasks if task.kind == kind for group in task.groups)
+    return {label: i for i, label in enumerate(labels)}
+
+
+def _curves_over_steps(task: Task, label: str, palette: Palette) -> Figure:
+    lines = _learning_curves(task, 0, palette)
+    return figures.curves("Learning curves", CLOCKS[task.kind], label, lines, task.threshold)
+
+
+def _curves_over_time(task: Task, label: str, palette: Palette) -> Figure:
+    lines = _learning_curves(task, 1, palette)
+    longest = max((float(line.x[-1]) for line in lines), default=0.0)
+    unit, seconds = next((unit, seconds) for unit, (seconds, up_to) in TIMES.items() if longest < up_to)
+    for line in lines:
+        line.x = line.x / seconds
+    title, xlabel = "The same against wall time", f"wall time [{unit}]"
+    return figures.curves(title, xlabel, label, lines, task.threshold, steps=False)
+
+
+def _learning_curves(task: Task, axis: int, palette: Palette) -> list[Line]:
+    """A line for each group that has one; against steps (axis 0) or seconds (axis 1)."""
+    lines = []
+    for group in task.groups:
+        band = _band([task.curve(entry) for entry in group.scored or group.entries], axis)
+        if band is not None:
+            name = group.label + ("" if group.scored else " (unfinished)")
+            lines.append(Line(name, palette[group.label], *band))
+    return lines
+
+
+def _expected_and_obtained(task: Task, palette: Palette) -> Figure:
+    """What the agent expects beside what it gets (van Hasselt et al. 2016, figure 3)."""
+    lines = []
+    for group in task.groups:
+        for metric, (words, dash) in VALUES.items():
+            band = _band([task.curve(entry, metric) for entry in group.scored or group.entries], 0)
+            if band is not None:
+                lines.append(Line(f"{group.label}, {words}", palette[group.label], *band, dash=dash))
+    title = "Expected and obtained value"
+    return figures.curves(title, CLOCKS[task.kind], "discounted return", lines, band=0.15)
+
+
+def _band(curves: list[np.ndarray], axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Grid, IQM and interval over runs, [K] each; from where every run has begun to where the median run has ended."""
+    curves = [curve for curve in curves if curve.shape[1] and np.isfinite(curve[axis]).all()]
+    if not curves:
+        return None
+    end = np.median([curve[axis, -1] for curve in curves])
+    grid = np.linspace(min(max(curve[axis, 0] for curve in curves), end), end, POINTS)
+    values = np.stack([np.interp(grid, curve[axis], curve[2]) for curve in curves], axis=-1)  # [K, runs]
+    value, low, high = map(np.asarray, returns.bootstrap([values], resamples=BAND_RESAMPLES))
+    return grid, value, low, high
+
+
+def _sample_grid(group: Group) -> Figure | None:
+    """The newest sample grid of the first seed that has one."""
+    for entry in [*group.scored, *group.entries]:
+        files = (entry.path / "samples").glob("*.png")
+        newest = max(files, key=lambda path: (path.stem.startswith("grid"), path.name), default=None)
+        if newest:
+            step = newest.stem.rpartition("_")[2]
+            when = f" at step {int(step):,}" if step.isdecimal() else ""
+            return figures.picture(f"{group.label}: samples of seed {entry.seed}{when}", newest)
+    return None

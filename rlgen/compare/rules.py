@@ -1,0 +1,85 @@
+"""The rules of a comparison: which metrics are scores, which direction is better, which options matter."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from functools import cache
+
+from rlgen.errors import UsageError
+from rlgen.metrics import returns
+from rlgen.options import algorithms
+from rlgen.runs.best import SCORES, SUBSET
+
+FEW_SEEDS = 5
+RULES = (
+    "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics); "
+    "with --steps, the evaluation nearest to that step.",
+    "A seed that diverged or failed counts: its score is the worst that any run had at any step on the same task, and "
+    "so is the rest of its learning curve.",
+    "A model is evaluated on all held-out images at its end, on the first 1,000 before: its curve may step there.",
+    "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
+    "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
+    f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
+    "P(X > Y): probability that a run of X beats a run of Y, ties one half (Mann-Whitney); averaged over tasks. No "
+    f"verdict under {FEW_SEEDS} seeds a side, where chance alone often separates two groups.",
+    "Area: mean height of the learning curve over the step budget, in units of the score.",
+    "Normalised: 0 is the worst that any run had at any step on a task, 1 the task's threshold, or the best run where "
+    "there is none or everything is beyond it.",
+)
+
+ARROWS = {1: " \N{UPWARDS ARROW}", -1: " \N{DOWNWARDS ARROW}", 0: ""}  # by direction
+DIRECTIONS = SCORES | {  # 1: higher is better, -1: lower is better, 0: neither
+    "charts/episodic_return": 1,
+    "charts/SPS": 1,
+    "losses/elbo": 1,
+    "eval/episodic_return_std": 0,
+    "eval/episodic_length": 0,
+    "eval/kl": 0,  # the two parts of the ELBO trade off against each other
+    "eval/distortion": 0,
+    "eval/d_gap": 0,  # a weak discriminator makes it small as well
+}
+LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "distance", "gap"}
+HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
+TRAINING_METRICS = {"agent": "charts/episodic_return", "generative": "losses/elbo"}  # by kind: comes after the scores
+
+# Options that do not change what is learned. Runs that differ only in them are seeds of one group.
+IGNORED = (
+    {"algo", "exp_name", "name", "seed", "env_id", "data"}
+    | {"data_dir", "runs_dir", "device", "threads", "vectorization"}
+    | {"wandb", "wandb_project", "wandb_private"}
+    | {"log_every", "eval_every", "checkpoint_every"}
+)
+SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version may be another environment under the same name
+PROTOCOL = {  # options that change what a score means: the prefix of the metrics they matter to, and in words
+    "eval_episodes": ("eval/", "evaluation episodes"),
+    "sticky_actions": ("", "sticky actions"),
+    "repeat_action_probability": ("", "sticky action probability"),
+    "frame_skip": ("", "frame skip"),
+    "max_episode_steps": ("", "episode length limit"),
+}
+BEHIND = re.compile(r"(.+) behind eval/(\w+)")  # how the comment of an algorithm's option says that it belongs here
+
+
+@cache
+def protocol() -> dict[str, tuple[str, str]]:
+    """`PROTOCOL`, and the options of our algorithms whose comments say what metric they are behind."""
+    found = {}
+    for name in algorithms.own_modules():
+        with contextlib.suppress(UsageError):  # a file that cannot be read is no reason not to compare
+            for option in algorithms.find(name).options:
+                if match := BEHIND.match(option.help):
+                    found[option.name] = (f"eval/{match[2]}", f"{match[1]} behind the {match[2].upper()}")
+    return found | PROTOCOL
+
+
+def usual_name(metric: str) -> str:
+    """The metric's name without the part that says that it is of the first 1,000 images alone."""
+    return metric.replace(SUBSET, "eval/", 1)
+
+
+def direction(metric: str) -> int:
+    """1 if higher is better, -1 if lower is, 0 if neither is known. Decided by name, else by the words in it."""
+    name = usual_name(metric)
+    words = set(re.split(r"[/_.\-]", name.lower()))
+    return DIRECTIONS.get(name, -1 if words & LOWER else 1 if words & HIGHER else 0)

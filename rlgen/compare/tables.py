@@ -1,0 +1,168 @@
+"""The tables of a comparison. They are made once, for every format."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlgen.compare.cells import Cell, count_cell, duration, number_cell, range_cell, whole
+from rlgen.compare.comparison import Comparison
+from rlgen.compare.rules import ARROWS, FEW_SEEDS
+from rlgen.text import table
+
+AGGREGATES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": f"optimality gap{ARROWS[-1]}"}
+
+
+@dataclass
+class Table:
+    """Rows of cells; a cell is text, or text and what it sorts by."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]]
+    detail: bool = False  # folded away in HTML, left out of a terminal
+
+    def texts(self) -> list[list[str]]:
+        """The cells without what they sort by."""
+        return [[cell[0] if isinstance(cell, tuple) else cell for cell in row] for row in self.rows]
+
+
+@dataclass
+class Section:
+    """What there is to say about one task, or about all together."""
+
+    title: str
+    refusals: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+def text(comparison: Comparison) -> str:
+    """The comparison for a terminal: verdicts and tables, without the details."""
+    lines: list[str] = []
+    for section in sections(comparison)[:-1]:
+        lines += [section.title, *(f"  not ranked: {reason}" for reason in section.refusals)]
+        for each in section.tables:
+            if not each.detail:
+                lines += ["", *(["  " + each.title] if each.title else [])]
+                lines.append(textwrap.indent(table(each.columns, each.texts()), "  "))
+        lines += ["", *(f"  warning: {warning}" for warning in section.warnings), ""]
+    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip()
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """Everything that is shown, in order: what is refused, all tasks together, each task, how to read it."""
+    found = [Section("Comparison", comparison["refusals"])] if comparison["refusals"] else []
+    found += [_over_tasks(described) for described in comparison["aggregates"]]
+    for task in comparison["tasks"]:
+        title = f"{task['task']}: {task['metric']}{ARROWS[task['direction']]} after {task['steps']:,} steps"
+        found.append(Section(title, task["refusals"], task["warnings"], _task_tables(task)))
+    return [*found, _explanation(comparison)]
+
+
+def _task_tables(task: dict[str, Any]) -> list[Table]:
+    tables = [_score_table(task)]
+    if task["pairs"]:
+        tables.append(_pair_table(task["pairs"]))
+    if len({name for row in task["groups"] for name in row["metrics"]}) > 1:
+        tables.append(_metric_table(task))
+    if task["differences"]:
+        groups = [row["group"] for row in task["groups"]]
+        rows: list[Any] = [[key, *(", ".join(by[name]) for name in groups)] for key, by in task["differences"].items()]
+        tables.append(Table("Options that differ", ["option", *groups], rows, detail=True))
+    return [*tables, _run_table(task)]
+
+
+def _score_table(task: dict[str, Any]) -> Table:
+    """A row for each group: statistics of its scores, steps and time to the threshold, speed."""
+    reaching = task["threshold"] is not None and any("reached" in row for row in task["groups"])
+    unfinished = any(row["unfinished"] for row in task["groups"])
+    columns = ["", "seeds", "failed", "IQM [95 % CI]", "mean", "median", "worst", "area"]
+    if reaching:
+        columns += [f"steps to {task['threshold']:g}", f"time to {task['threshold']:g}", "reached"]
+    columns += ["steps/s", "wall time", *["unfinished"] * unfinished]
+    rows = []
+    for row in task["groups"]:
+        cells: list[Cell] = [row["group"], count_cell(row["seeds"]), count_cell(row["failed"])]
+        cells.append(range_cell(row["iqm"], row["low"], row["high"]))
+        cells += [number_cell(row[name]) for name in ("mean", "median", "worst", "area")]
+        if reaching:
+            reached = row.get("reached", 0)
+            cells.append(number_cell(row.get("steps_to_threshold"), whole))
+            cells.append(number_cell(row.get("seconds_to_threshold"), duration))
+            cells.append((f"{reached} of {row['seeds']}", reached))
+        cells += [number_cell(row["steps_per_second"], whole), number_cell(row["seconds"], duration)]
+        if unfinished:
+            running = f" ({row['running']} running)" if row["running"] else ""
+            cells.append((f"{row['unfinished']}{running}", row["unfinished"]))
+        rows.append(cells)
+    return Table("", columns, rows)
+
+
+def _pair_table(pairs: list[dict[str, Any]]) -> Table:
+    rows: list[list[Cell]] = []
+    for pair in pairs:
+        x, y, low, high = pair["x"], pair["y"], pair["low"], pair["high"]
+        if pair["seeds"] < FEW_SEEDS:
+            verdict = "too few seeds to tell"  # all of 3 above all of 3 happens by chance in one of ten
+        else:
+            verdict = f"{x} is better" if low > 0.5 else f"{y} is better" if high < 0.5 else "not settled"
+        rows.append([x, y, range_cell(pair["probability"], low, high, "{:.2f}".format), verdict])
+    return Table("Probability of improvement", ["X", "Y", "P(X > Y) [95 % CI]", "at 95 %"], rows)
+
+
+def _metric_table(task: dict[str, Any]) -> Table:
+    """A row for each metric of the evaluations; first the one that is ranked, then those of known direction."""
+    directions = {name: of["direction"] for row in task["groups"] for name, of in row["metrics"].items()}
+    rows: list[list[Cell]] = []
+    for name in sorted(directions, key=lambda name: (name != task["metric"], not directions[name], name)):
+        statistics = [row["metrics"].get(name, {}) for row in task["groups"]]
+        cells = [range_cell(of.get("iqm"), of.get("low"), of.get("high")) for of in statistics]
+        rows.append([name + ARROWS[directions[name]], *cells])
+    columns = ["metric", *(row["group"] for row in task["groups"])]
+    return Table("Every evaluation figure, IQM [95 % CI]", columns, rows, detail=task["kind"] == "agent")
+
+
+def _run_table(task: dict[str, Any]) -> Table:
+    rows: list[list[Cell]] = [
+        [
+            run["run"],
+            run["group"],
+            count_cell(run["seed"]),
+            run["status"],
+            number_cell(run["step"], whole),
+            number_cell(run["seconds"], duration),
+            number_cell(run["last"]),
+            number_cell(run["score"]),
+        ]
+        for run in task["runs"]
+    ]
+    columns = ["run", "group", "seed", "state", "step", "wall time", "last value", "counts as"]
+    return Table("Runs", columns, rows, detail=True)
+
+
+def _over_tasks(described: dict[str, Any]) -> Section:
+    section = Section(f"All {len(described['tasks'])} tasks together, normalised scores", described["refusals"])
+    if described["left_out"]:
+        section.warnings = [f"left out, as they have no score on every task: {', '.join(described['left_out'])}"]
+    if described["groups"]:
+        columns = ["", "runs", *(f"{words} [95 % CI]" for words in AGGREGATES.values())]
+        rows: list[list[Cell]] = [
+            [row["group"], count_cell(row["runs"]), *(range_cell(*row[name]) for name in AGGREGATES)]
+            for row in described["groups"]
+        ]
+        section.tables = [Table("", columns, rows), _pair_table(described["pairs"])]
+        columns = ["task", "0: worst", "1: threshold or best"]
+        rows = [[name, *map(number_cell, ends)] for name, ends in described["range"].items()]
+        section.tables.append(Table("What is 0 and what is 1", columns, rows, detail=True))
+    return section
+
+
+def _explanation(comparison: Comparison) -> Section:
+    versions: list[list[Cell]] = [[name, ", ".join(found)] for name, found in comparison["versions"].items()]
+    machines: list[list[Cell]] = [["machine", machine] for machine in comparison["machines"]]
+    rules = Table("Conventions", ["rule"], [[rule] for rule in comparison["rules"]], detail=True)
+    commands = Table("Commands", ["command"], [[command] for command in comparison["commands"]], detail=True)
+    origins = Table("Versions", ["what", "version"], [*versions, *machines], detail=True)
+    return Section("How to read this, and how to make it again", tables=[rules, commands, origins])

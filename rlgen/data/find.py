@@ -1,0 +1,73 @@
+"""Read a known data set: found on this machine, else downloaded into the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from rlgen.data.download import cache, download
+from rlgen.data.files import File, digests, find_files, read_archive
+from rlgen.data.images import ImageData
+from rlgen.data.known import KNOWN, KnownSet
+from rlgen.data.readers import from_cifar, from_idx
+from rlgen.data.splits import fifth_of_every_class, split
+from rlgen.errors import UsageError
+
+
+def load_digits() -> ImageData:
+    """The digits of scikit-learn."""
+    import sklearn  # slow to import, and only this data set needs it
+    from sklearn import datasets
+
+    image, label = datasets.load_digits(return_X_y=True)
+    image = np.rint(image * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)  # [N, C, H, W]   0..16 -> 0..255
+    sha256 = {"images": hashlib.sha256(image.tobytes()).hexdigest()}
+    return split("digits", f"scikit-learn {sklearn.__version__}", sha256, image, label, fifth_of_every_class(label))
+
+
+def load_known(name: str, data_dir: str | None) -> ImageData:
+    """A data set of files; where it is looked for is said in `rlgen.data.load`.
+
+    Raises:
+        UsageError: no such directory, files that lack or are another data set's, or no mirror to download from.
+        DiskError: the cache cannot be written.
+    """
+    entry = KNOWN[name]
+    given = data_dir or os.environ.get("RLGEN_DATA")
+    if given and not Path(given).expanduser().is_dir():
+        option = "--data-dir" if data_dir else "$RLGEN_DATA"
+        raise UsageError(f"{option} {given!r} is not a directory: name the one that holds {name}/, or leave it out")
+    roots = ([Path(given).expanduser()] if given else []) + [cache()]
+    places = [place for root in roots for place in (root / name, root)]
+    for place in places:
+        files = files_in(place, entry)
+        lacking = [file for file in entry.sha256 if file not in files]
+        if not lacking:
+            break
+        if files and place.parent != cache():  # in the cache a download was cut off: it goes on
+            raise UsageError(f"{place} holds {next(iter(files))} but not {', '.join(lacking)}: add what is missing")
+    else:
+        place = cache() / name
+        download(name, place, places)
+        files = files_in(place, entry)
+
+    found = digests(files)
+    for file, digest in found.items():  # MNIST and its relatives share their file names
+        for other in KNOWN.keys() - {name}:
+            if digest in KNOWN[other].sha256.values():
+                raise UsageError(
+                    f"{files[file].path} is of {other}, not {name}: use --data {other} or another --data-dir"
+                )
+    source = str(place) if found == entry.sha256 else f"{place} (not the published bytes)"
+    return (from_cifar if entry.archive else from_idx)(name, source, files, found)
+
+
+def files_in(folder: Path, entry: KnownSet) -> dict[str, File]:
+    """What a folder holds of a known data set, as files or in its archive."""
+    files = find_files(folder, entry.sha256)
+    if files or entry.archive is None or not os.path.isfile(folder / entry.archive):
+        return files
+    return read_archive(folder / entry.archive, entry.sha256)

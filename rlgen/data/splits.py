@@ -1,0 +1,97 @@
+"""Which images are held out, and whether the parts of a data set fit together.
+
+A split is a property of the data, never of a run's seed, so that runs can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlgen.data.images import ImageData
+from rlgen.errors import UsageError
+
+
+def fifth_of_every_class(label: NDArray[Any]) -> NDArray[np.bool_]:
+    """A fixed random fifth of every class is held out: labels [N] -> mask [N]."""
+    held_out = np.zeros(len(label), bool)
+    random = np.random.RandomState(0)  # its stream never changes between NumPy versions; default_rng's may
+    for one in np.unique(label):
+        index = random.permutation(np.flatnonzero(label == one))
+        held_out[index[: round(len(index) / 5)]] = True
+    return held_out
+
+
+def tenth_at_random(num: int) -> NDArray[np.bool_]:
+    """A fixed random tenth of `num` images is held out, at least one: mask [num]."""
+    held_out = np.zeros(num, bool)
+    held_out[np.random.RandomState(0).permutation(num)[: max(1, num // 10)]] = True
+    return held_out
+
+
+def tenth_by_name(names: Sequence[str]) -> NDArray[np.bool_]:
+    """About a tenth is held out, at least one, chosen by the file's name: mask [N].
+
+    More files move none from one side to the other.
+    """
+    score = np.array([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
+    return score <= max(0.1, score.min())
+
+
+def split(
+    name: str,
+    source: str,
+    sha256: dict[str, str],
+    image: NDArray[Any],
+    label: NDArray[Any] | None,
+    held_out: NDArray[np.bool_],
+) -> ImageData:
+    """A data set of images [N, C, H, W] and labels [N], with those in the mask `held_out` [N] held out."""
+    train_label, test_label = (None, None) if label is None else (label[~held_out], label[held_out])
+    return join(name, source, sha256, image[~held_out], image[held_out], train_label, test_label)
+
+
+def join(
+    name: str,
+    source: str,
+    sha256: dict[str, str],
+    train: NDArray[Any],
+    test: NDArray[Any] | None,
+    train_label: NDArray[Any] | None,
+    test_label: NDArray[Any] | None,
+) -> ImageData:
+    """A data set of its parts; without test images, a fixed random tenth of the others is held out.
+
+    Args:
+        name: of the data set.
+        source: where it came from; errors begin with it.
+        sha256: by file.
+        train: [N, C, H, W] uint8.
+        test: [M, C, H, W] uint8, or None.
+        train_label: [N] integers, or None.
+        test_label: [M] integers, or None.
+
+    Raises:
+        UsageError: the parts do not fit together, or one of them is empty.
+    """
+    for part, images, labels in (("training", train, train_label), ("test", test, test_label)):
+        if labels is not None and images is not None and len(labels) != len(images):
+            raise UsageError(f"{source}: {len(images)} {part} images but {len(labels)} labels: they must pair up")
+        if labels is not None and len(labels) and labels.min() < 0:
+            raise UsageError(f"{source}: {part} label {labels.min()} is negative: labels count from 0")
+    if test is None:
+        if len(train) >= 2:
+            return split(name, source, sha256, train, train_label, tenth_at_random(len(train)))
+        test = train[:0]
+    if not len(train) or not len(test):
+        raise UsageError(f"{source}: {len(train)} training and {len(test)} test images: at least one of each is needed")
+    if train.shape[1:] != test.shape[1:]:
+        raise UsageError(f"{source}: training images are {train.shape[1:]}, test images {test.shape[1:]} [C, H, W]")
+    train_label, test_label = (None if one is None else one.astype(np.int64) for one in (train_label, test_label))
+    parts = [part for part in (train_label, test_label) if part is not None]
+    num_classes = 1 + int(max(part.max() for part in parts)) if parts else None
+    return ImageData(name, train, test, train_label, test_label, num_classes, source, sha256)

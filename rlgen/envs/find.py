@@ -1,0 +1,74 @@
+"""An environment id is looked up in Gymnasium's registry; what is not there gets a suggestion."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from importlib.util import find_spec
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec as GymSpec
+
+from rlgen.errors import MissingExtraError, UsageError
+
+# Ids that exist only once a package is imported: pattern, package, what to install.
+_REGISTERED_BY = (
+    (r"ALE/|\w+(NoFrameskip|Deterministic|-ram)", "ale_py", "rlgen[atari]"),
+    (r"MiniGrid-|BabyAI-", "minigrid", "rlgen[minigrid]"),
+)
+# Ids that are registered but need a package: where they are defined, package, what to install.
+_NEEDED_BY = (
+    ("gymnasium.envs.box2d", "Box2D", "rlgen[box2d]"),
+    ("gymnasium.envs.mujoco", "mujoco", "rlgen[mujoco]"),
+    ("gymnasium.envs.phys2d", "jax", "gymnasium[jax]"),
+    ("gymnasium.envs.tabular", "jax", "gymnasium[jax]"),
+)
+
+
+def check_env_id(env_id: str) -> GymSpec:
+    """Find `Env-v0`, `namespace/Env-v0` or `module:Env-v0` in Gymnasium's registry, without making the environment.
+
+    Raises:
+        UsageError: no such environment or module; names the nearest one, or a retired one's successor.
+        MissingExtraError: the package that defines or runs it is not installed.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise UsageError(
+                f"environment {env_id!r}: importing the module {module!r} failed ({type(error).__name__}: "
+                f"{one_line(error)}); install it, or put its folder on PYTHONPATH"
+            ) from error
+    for pattern, package, extra in _REGISTERED_BY:
+        if name not in gym.registry and re.match(pattern, name):
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise MissingExtraError(f'environment {env_id!r} needs {package}: pip install "{extra}"') from error
+    spec = gym.registry.get(name)
+    if spec is None:
+        raise UsageError(f"environment {env_id!r} does not exist: {suggest(name)}")
+    for prefix, package, extra in _NEEDED_BY:
+        if str(spec.entry_point or spec.vector_entry_point).startswith(prefix) and find_spec(package) is None:
+            raise MissingExtraError(f'environment {env_id!r} needs {package}: pip install "{extra}"')
+    return spec
+
+
+def suggest(name: str) -> str:
+    """What to type instead of an id that is not registered."""
+    base, _, version = name.rpartition("-v")
+    versions = [int(key[len(base) + 2 :]) for key in gym.registry if re.fullmatch(re.escape(base) + r"-v\d+", key)]
+    if versions and version.isdigit():
+        newest = f"{base}-v{max(versions)}"
+        return f"it is retired, use {newest}" if int(version) < max(versions) else f"its newest version is {newest}"
+    ids = {key.lower(): key for key in gym.registry}
+    close = difflib.get_close_matches(name.lower(), ids, n=1)
+    return f"did you mean {ids[close[0]]}?" if close else "`rlgen list envs` shows those that do"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,141 @@
+"""Environments of one kind are made: in this process, in workers, or by their own vector class."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec as GymSpec
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.stream import EnvStream
+from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
+from rlgen.errors import MissingExtraError, RlgenError, UsageError
+
+NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
+_NUMERIC = tuple(
+    getattr(gym.spaces, name) for name in ("Box", "Dict", "Discrete", "MultiBinary", "MultiDiscrete", "Tuple")
+)
+
+
+def make_envs(
+    env_id: str,
+    num_envs: int,
+    vectorization: str = "auto",
+    seed: int = 0,
+    autoreset_mode: AutoresetMode | None = None,
+    render_mode: str | None = None,
+    frame_stack: int = 1,
+) -> EnvStream:
+    """Make N environments of one kind, reset and ready to step.
+
+    Args:
+        env_id: as `check_env_id` takes it.
+        num_envs: N.
+        vectorization: "sync" in this process, "async" a process each, "native" the environment's own vector class,
+            "auto" native where that is the same task and faster, else sync.
+        seed: of all episodes.
+        autoreset_mode: None is DISABLED, or the best that a native class offers.
+        render_mode: Gymnasium's, for `vector_env.render()`.
+        frame_stack: k > 1 makes observations [k, H, W] of the last k grey frames [H, W]; the newest is last. 1 leaves
+            observations as they are: ALE's native class stacks 4 frames itself.
+
+    Raises:
+        UsageError: no such environment, or one whose spaces, vectorization or frames are not supported.
+        MissingExtraError: a package it needs is not installed.
+    """
+    spec = check_env_id(env_id)
+    if num_envs < 1:
+        raise UsageError(f"num_envs is {num_envs}: it must be at least 1")
+    if frame_stack < 1:
+        raise UsageError(f"frame_stack is {frame_stack}: it must be at least 1")
+    if vectorization == "auto":
+        # ALE's native class is another task than its single one (84x84 stacks, clipped rewards): only when asked for.
+        native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and spec.namespace != "ALE"
+        vectorization = "native" if (native and frame_stack == 1) or not spec.entry_point else "sync"
+    kwargs = {} if render_mode is None else {"render_mode": render_mode}
+    vector_env: VectorEnv
+    try:
+        if vectorization == "native":
+            vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
+        elif vectorization in ("sync", "async"):
+            thunks = [partial(_make_single, spec, kwargs, frame_stack, os.getpid())] * num_envs
+            mode = autoreset_mode or AutoresetMode.DISABLED
+            in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
+            vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
+            vector_env = vector_class(thunks, copy=False, autoreset_mode=mode)  # `EnvStream` copies what it hands out
+            vector_env.spec = spec
+        else:
+            raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        raise MissingExtraError(f"environment {env_id!r} lacks a package: {one_line(error)}") from error
+    except gym.error.Error as error:
+        raise UsageError(f"environment {env_id!r} cannot be made: {one_line(error)}") from error
+    except (EOFError, ConnectionError) as error:
+        raise RlgenError(
+            f"a worker of {env_id!r} died at its start; --vectorization sync shows the environment's own error"
+        ) from error
+    try:
+        return EnvStream(vector_env, seed, env_id, frame_stack)
+    except BaseException:
+        vector_env.close()
+        raise
+
+
+def _make_native(
+    env_id: str, spec: GymSpec, num_envs: int, mode: AutoresetMode | None, kwargs: dict[str, Any], frame_stack: int
+) -> VectorEnv:
+    if spec.vector_entry_point is None:
+        raise UsageError(f"environment {env_id!r} has no native vector class: use --vectorization sync or async")
+    creator: Any = spec.vector_entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    parameters = inspect.signature(creator).parameters
+    if frame_stack > 1:
+        if "stack_num" not in parameters:
+            raise UsageError(f"the native {env_id!r} stacks no frames: use --vectorization sync or async")
+        kwargs = {**kwargs, "stack_num": frame_stack}
+    if "autoreset_mode" in parameters:
+        kwargs = {**kwargs, "autoreset_mode": mode or AutoresetMode.SAME_STEP}  # ALE's has no DISABLED
+    elif mode not in (None, AutoresetMode.NEXT_STEP):
+        raise UsageError(f"the native {env_id!r} has no autoreset mode {mode}: it knows NEXT_STEP alone")
+    return gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **kwargs)
+
+
+def _make_single(spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_pid: int) -> gym.Env:
+    """One environment, its observation a Box of at least one dimension; called in the main process or in a worker."""
+    if os.getpid() != main_pid:
+        prepare_worker()
+    env = _observe_arrays(gym.make(spec, **kwargs), spec.id)
+    return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
+
+
+def _observe_arrays(env: gym.Env, env_id: str) -> gym.Env:
+    space = env.observation_space
+    if isinstance(space, gym.spaces.Box) and space.shape:
+        return env
+    if isinstance(space, gym.spaces.Dict):  # without what is no number: MiniGrid's mission is a sentence
+        env = gym.wrappers.FilterObservation(env, [key for key, part in space.items() if isinstance(part, _NUMERIC)])
+    try:
+        return gym.wrappers.FlattenObservation(env)
+    except NotImplementedError as error:
+        raise UsageError(f"environment {env_id!r}: observations of {space} cannot be made a vector") from error
+
+
+def _stack_frames(env: gym.Env, env_id: str, frame_stack: int) -> gym.Env:
+    shape = env.observation_space.shape or ()
+    if len(shape) < 2:
+        raise UsageError(
+            f"environment {env_id!r}: frame_stack is {frame_stack}, but observations of shape {shape} are no images; "
+            "use frame_stack 1"
+        )
+    if len(shape) > 2:
+        raise UsageError(
+            f"environment {env_id!r}: frame_stack is {frame_stack}, but frames of shape {shape} are not grey [H, W]; "
+            "make them grey with gymnasium.wrappers.GrayscaleObservation"
+        )
+    return gym.wrappers.FrameStackObservation(env, frame_stack, padding_type="reset")

@@ -1,0 +1,98 @@
+"""Options are the fields of a dataclass, read from its text: name, type, default, and what its comments say.
+
+    # fixed: the checkpoint holds a buffer of other windows
+    # at most buffer_size: a batch cannot be larger than the buffer
+    batch_size: int = 128  # transitions in an update; in [1, 10**6]
+
+The comment at the end of the line is the help page's, and `in [1, 10**6]` in it is the bound that values are checked
+against. Rules stand above the field, each on a line of its own: `fixed: WHY`, a fork takes the value from its parent;
+`at most OPTION: WHY` and `below OPTION: WHY`, two options that have to fit together.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rlgen.errors import UsageError
+from rlgen.options.parsed_module import ParsedModule, find_module
+
+REQUIRED = object()  # the default of an option that has none
+TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "Literal": typing.Literal}
+FIXED = re.compile(r"fixed: (.+)")
+LIMIT = re.compile(r"(at most|below) (\w+): (.+)")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An option may not be larger than another."""
+
+    other: str
+    below: bool  # nor equal to it
+    why: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field: its name, type and default, the comment at the end of its line, and the rules above it."""
+
+    name: str
+    type: Any
+    default: Any  # REQUIRED where the field has none
+    help: str
+    fixed: str = ""  # why a fork cannot change it; "" where it can
+    limits: tuple[Limit, ...] = ()
+
+
+@cache
+def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[str, Option], tuple[Path, ...]]:
+    """The fields of a config class, inherited ones first, and the files they were inherited from; read once a process.
+
+    Raises:
+        UsageError: a field has no literal default or an annotation beyond the built-in types, Literal and tuple.
+    """
+    options, extends = inherited(parsed, name)
+    for field in parsed.classes[name].fields if name in parsed.classes else ():
+        if "ClassVar" in field.annotation:
+            continue
+        try:
+            kind = eval(field.annotation, {"__builtins__": {}} | TYPES)
+            default = REQUIRED if field.default is None else eval(field.default, {"__builtins__": {}} | TYPES)
+        except Exception:
+            where = f"{parsed.path} line {field.line}: {name}.{field.name}"
+            raise UsageError(f"{where} needs a built-in type, Literal or tuple, and a literal default") from None
+        base = options.get(field.name, Option(field.name, kind, default, ""))
+        fixed = [match[1] for line in field.above if (match := FIXED.fullmatch(line))]
+        limits = [Limit(m[2], m[1] == "below", m[3]) for line in field.above if (m := LIMIT.fullmatch(line))]
+        options[field.name] = Option(
+            name=field.name,
+            type=kind,
+            default=default,
+            help=base.help if field.comment is None else field.comment,
+            fixed=fixed[0] if fixed else base.fixed,
+            limits=tuple(limits) or base.limits,
+        )
+    return options, extends
+
+
+def inherited(parsed: ParsedModule, name: str) -> tuple[dict[str, Option], tuple[Path, ...]]:
+    """The fields that a config class has from its bases, and the files of those, nearest first."""
+    options: dict[str, Option] = {}
+    extends: list[Path] = []
+    if name in parsed.classes:
+        bases = parsed.classes[name].bases
+    else:  # no Config of its own: that of the learner it extends
+        bases = tuple((module, name) for cls in parsed.classes.values() for module, _ in cls.bases)
+    for module, cls in bases:
+        base = parsed if module == parsed.module else find_module(module)
+        if base and (cls in base.classes or name not in parsed.classes):
+            found, further = read_options(base, cls)
+            options |= found
+            if found and base is not parsed:
+                extends += [base.path, *further]
+    return options, tuple(dict.fromkeys(extends))

@@ -1,0 +1,47 @@
+"""Options that stand in files: tuned values beside an algorithm, its presets, and a file given with --config."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rlgen.errors import UsageError
+from rlgen.options.algorithms import Algorithm
+
+
+def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Tuned values by env id or data name, each with where it is from; an own table replaces an inherited one."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for path in (*reversed(algorithm.extends), algorithm.path):
+        file = path.with_suffix(".toml")
+        for key, values in (read_file(file) if file.is_file() else {}).items():
+            found[key] = (f"{file.parent.name}/{file.name} [{key}]", values)
+    return found
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The table of a TOML or YAML file.
+
+    Raises:
+        UsageError: no such file, not TOML or YAML, or not a table.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix not in (".yaml", ".yml", ".json"):
+            raise UsageError(f"{path}: the name of a configuration file must end in .toml, .yaml or .yml")
+        import yaml  # 0.1 s, and only for a YAML file
+
+        table = yaml.safe_load(text) or {}
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # TOMLDecodeError, UnicodeDecodeError, YAMLError
+        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(table, dict):
+        raise UsageError(f"{path} must be a table of options, such as `lr: 0.001`")
+    return table

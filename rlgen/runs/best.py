@@ -1,0 +1,29 @@
+"""The best evaluation of a run: one metric, compared on the same images every time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+SCORES = {"eval/episodic_return": 1, "eval/nll": -1, "eval/elbo": 1, "eval/fd": -1}  # 1: higher is better
+SUBSET = "eval/first_1000/"  # the last evaluation is of all held-out images; those of before are of the first 1,000
+
+
+def compared(metrics: dict[str, Any], metric: str) -> Any:
+    """The value of a metric that can be compared with those of other evaluations; None without one."""
+    return metrics.get(SUBSET + metric.removeprefix("eval/"), metrics.get(metric))
+
+
+def better(metrics: dict[str, Any], best: dict[str, Any] | None, step: int) -> dict[str, Any] | None:
+    """The evaluation `metrics` at `step` as metric, value and step, if it is better than `best`; else None.
+
+    The metric is the first of `SCORES` found, and stays the one that was compared first.
+    """
+    metric = best["metric"] if best else next((name for name in SCORES if name in metrics), None)
+    found = compared(metrics, metric) if metric else None
+    if metric is None or found is None or not math.isfinite(found):
+        return None
+    value = float(found)
+    if best and SCORES[metric] * (value - best["value"]) <= 0:
+        return None
+    return {"metric": metric, "value": value, "step": step}

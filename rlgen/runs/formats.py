@@ -1,0 +1,54 @@
+"""Formats of config.json: what an older rlgen wrote is read as what reproduces its behaviour.
+
+Format 1 has no entry `format`. An option that a run does not have gets its default of today. So the default of a new
+option has to mean what runs did before there was this option. Where it cannot, raise FORMAT and say here what they did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlgen.errors import UsageError
+from rlgen.options.algorithms import find
+from rlgen.options.config import PERIODS, options
+from rlgen.options.fields import REQUIRED
+
+FORMAT = 2
+BEFORE_FORMAT_2 = {"precision": "float32"}  # what runs of format 1 without these options did, where it is no default
+ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
+
+
+def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
+    """A run's config.json in today's format, with every option that its algorithm has today.
+
+    Args:
+        info: config.json, whole; it is not changed.
+        name: of the run.
+
+    Raises:
+        UsageError: a newer rlgen wrote it.
+    """
+    found = info.get("format", 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise UsageError(
+            f"run {name}: its config.json has format {found}, written by rlgen {info.get('rlgen_version')}; "
+            f"this version of rlgen reads formats up to {FORMAT}: use that version, or a newer one"
+        )
+    values = _defaults(info["config"]["algo"])
+    if found < 2:
+        values |= {name: value for name, value in BEFORE_FORMAT_2.items() if name in values}
+    missing = {name: value for name, value in values.items() if name not in info["config"]}
+    return {"format": FORMAT} | info | {"format": FORMAT, "config": info["config"] | missing}
+
+
+def _defaults(algo: str) -> dict[str, Any]:
+    """Today's defaults of the run's and the algorithm's options, as JSON holds them."""
+    try:
+        known = options(find(algo))
+    except UsageError:  # an algorithm that is not installed here: its runs can be looked at all the same
+        return {}
+    return {
+        name: list(option.default) if isinstance(option.default, tuple) else option.default
+        for name, option in known.items()
+        if name not in ALWAYS_GIVEN and option.default is not REQUIRED
+    }

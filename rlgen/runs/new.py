@@ -1,0 +1,74 @@
+"""What a new run begins with: a name, a directory of that name, and of a fork its parent's state."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rlgen.errors import DiskError, UsageError
+from rlgen.options.config import NAME
+from rlgen.runs import checkpoint
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a run cannot have.
+
+    Raises:
+        UsageError: what a name may be.
+    """
+    if not NAME.fullmatch(name) or name == "last":
+        raise UsageError(
+            f"run name {name!r} is not valid: 1 to 80 of A-Z a-z 0-9 . _ -, "
+            "not starting with . or -, and not 'last'; give another --name"
+        )
+
+
+def default_name(runs_dir: Path, config: dict[str, Any]) -> str:
+    """A free name in `runs_dir`: `{env or data}__{algo}__{seed}__{time}`, with a number at its end if need be."""
+    what = config.get("env_id") or Path(config["data"]).name  # data may be a path
+    parts = (what, config["algo"], config["seed"], time.strftime("%Y%m%d-%H%M%S"))
+    clean = [re.sub(r"[^A-Za-z0-9._-]+", "-", str(part)).strip(".-")[:40] for part in parts]
+    name = unique = "__".join(clean)[:76]
+    number = 2
+    while (runs_dir / unique).exists():
+        unique, number = f"{name}-{number}", number + 1
+    return unique
+
+
+def make_directory(runs_dir: Path, name: str) -> Path:
+    """Make the directory of a run, and `runs_dir` if it is missing.
+
+    Raises:
+        UsageError: the name is taken, or nothing can be written there.
+    """
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {runs_dir}: {error.strerror}; give another --runs-dir") from error
+    path = runs_dir / name
+    try:
+        path.mkdir()
+    except FileExistsError as error:
+        raise UsageError(f"run {name} exists in {runs_dir}; give another --name, or rlgen resume {name}") from error
+    except OSError as error:
+        raise UsageError(f"cannot write in {runs_dir}: {error.strerror}; give another --runs-dir") from error
+    return path
+
+
+def copy_state(parent: Path, step: int, path: Path) -> None:
+    """Copy the rows and the checkpoint of `step` from a run's directory to that of its fork.
+
+    Raises:
+        DiskError: it could not be written; the fork's directory is gone.
+    """
+    saved = checkpoint.directory(parent / "checkpoints", step)
+    try:
+        shutil.copytree(saved, path / "checkpoints" / saved.name)
+        if (parent / "metrics.jsonl").exists():
+            shutil.copyfile(parent / "metrics.jsonl", path / "metrics.jsonl")
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise DiskError(f"cannot copy the state of {parent.name} to {path}: {error.strerror or error}") from error

@@ -1,0 +1,84 @@
+"""Means of metrics between two rows, summed on their device, so that no update waits for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Sums:
+    """Sums of metrics on their device, folded in chunks of one size, so that a save in between changes no bit."""
+
+    CHUNK = 256  # updates kept before they are folded into a sum
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, ...], _Group] = {}  # an update may not always return the same names
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Count one update's metrics in: 0-d tensors."""
+        if not metrics:
+            return
+        names = tuple(metrics)
+        group = self._groups.get(names)
+        if group is None:
+            group = self._groups[names] = _Group()
+        row = torch.stack(tuple(metrics.values()))  # [K]  a copy: a captured graph writes its outputs again
+        group.rows.append(row)
+        group.count += 1
+        if len(group.rows) == self.CHUNK:
+            group.total, group.rows = group.sum(), []
+
+    def means(self) -> dict[str, float]:
+        """Mean of every name, in one transfer to the host."""
+        if not self._groups:
+            return {}
+        sums = [group.sum() for group in self._groups.values()]
+        values = iter(torch.cat([value.to(sums[-1].device) for value in sums]).tolist())
+        totals: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        for names, group in self._groups.items():
+            for name in names:
+                totals[name] = totals.get(name, 0.0) + next(values)
+                counts[name] = counts.get(name, 0) + group.count
+        return {name: total / counts[name] for name, total in totals.items()}
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The sums, and the updates that are not folded yet."""
+        return [
+            {
+                "names": list(names),
+                "count": group.count,
+                "total": group.total,
+                "rows": torch.stack(group.rows) if group.rows else None,
+            }
+            for names, group in self._groups.items()
+        ]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Put back what `state_dict` returned."""
+        self._groups = {}
+        for item in state:
+            group = self._groups[tuple(item["names"])] = _Group()
+            group.count, group.total = item["count"], item["total"]
+            group.rows = list(item["rows"].unbind()) if item["rows"] is not None else []
+
+
+class _Group:
+    """Rows that hold the same names, and the sum of those already folded."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | None = None  # [K] float64
+        self.rows: list[Tensor] = []  # each [K]
+
+    def sum(self) -> Tensor:
+        if not self.rows:
+            assert self.total is not None
+            return self.total
+        device = self.rows[-1].device  # rows from a checkpoint are on the CPU
+        if self.rows[0].device != device:
+            self.rows = [row.to(device) for row in self.rows]
+        total = torch.stack(self.rows).double().sum(0)  # [K]
+        return total if self.total is None else total + self.total.to(device)

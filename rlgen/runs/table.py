@@ -1,0 +1,59 @@
+"""Runs as rows of a table. No torch here: listing answers at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rlgen.runs.find import list_runs
+from rlgen.text import Bytes, Seconds
+
+COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "state", "age", "size")
+SEARCHED = ("name", "algo", "env/data", "seed", "state")  # columns that a word is looked for in
+
+
+def rows(runs_dir: str) -> list[dict[str, Any]]:
+    """A row for every run, oldest first: that of `list_runs`, and the `COLUMNS`."""
+    return [row | columns(row) for row in list_runs(runs_dir)]
+
+
+def columns(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row of `list_runs` lacks: `env/data`, `score` (the best one), `state`, `age` in s, `size` in bytes."""
+    try:
+        age = Seconds(max(0.0, time.time() - datetime.fromisoformat(row["created"]).timestamp()))
+    except (TypeError, ValueError):  # a damaged config.json
+        age = None
+    return {
+        "env/data": row["env_id"] or row["data"],
+        "score": (row["best"] or {}).get("value"),
+        "state": row["status"],
+        "age": age,
+        "size": size(Path(row["path"])),
+    }
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as people read it: a score says of what, a run that has not ended says how far it was to go."""
+    metric = str((row["best"] or {}).get("metric")).rpartition("/")[2].removeprefix("episodic_")
+    score = None if row["score"] is None else f"{row['score']:.5g} {metric}"
+    step = f"{row['step']:,}" + (f" of {row['steps']:,}" if row["step"] < (row["steps"] or 0) else "")
+    return {column: row[column] for column in COLUMNS} | {"score": score, "step": step}
+
+
+def size(path: Path) -> Bytes:
+    """Bytes of all files below a directory; one that goes away meanwhile counts nothing."""
+    total, folders = 0, [path]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return Bytes(total)

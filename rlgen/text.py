@@ -1,0 +1,113 @@
+"""How results are written: tables, pages, cells, spans of time and sizes for people, JSON for programs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+NAME_WIDTH = 30  # columns that the names on a page take, with the gap behind them
+MANY = 20  # values; a list of more is counted, not written
+
+
+class Seconds(int):
+    """A span of time: a number in JSON, `3 h` for people."""
+
+    def __str__(self) -> str:
+        for unit, length in {"d": 86400, "h": 3600, "min": 60}.items():
+            if self >= length:
+                return f"{self / length:.0f} {unit}"
+        return f"{self:d} s"
+
+
+class Bytes(int):
+    """A size: a number in JSON, `1.2 MiB` for people."""
+
+    def __str__(self) -> str:
+        power = min(3, max(0, self.bit_length() - 1) // 10)
+        return f"{self / 1024**power:.{1 if power else 0}f} {('B', 'KiB', 'MiB', 'GiB')[power]}"
+
+
+class Rows(list[dict[str, Any]]):
+    """Rows with raw values, for JSON; `shown` holds the same rows as people read them."""
+
+    shown: list[dict[str, Any]]
+
+
+def readable(result: Any) -> str:
+    """What a command found, for people: text, a table of rows, or a page of names and values."""
+    if isinstance(result, str):
+        return result
+    if isinstance(result, list):
+        rows = getattr(result, "shown", result)
+        columns = [key for key in rows[0] if key != "path"] if rows else []
+        return table(columns, [[cell(row[key]) for key in columns] for row in rows]) if rows else "none"
+    return page(result)
+
+
+def document(value: Any) -> str:
+    """One JSON document that every parser reads."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """The value without NumPy, tuples, NaN and infinities, as strict JSON holds it."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return plain(value.tolist()) if hasattr(value, "tolist") else strict(value)
+
+
+def strict(value: Any) -> Any:
+    """A value that JSON can hold: NaN and infinities become strings, which `float` and JavaScript's `Number` read."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def page(values: dict[str, Any]) -> str:
+    """A name and its value on each line; a dictionary's names are indented below its own."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines.append(key)
+            for name, item in value.items():
+                written = cell(item).replace("\n", "\n" + " " * (NAME_WIDTH + 1))
+                lines.append(f"  {name:{NAME_WIDTH - 2}} {written}")
+        elif key in ("commands", "problems"):  # one a line, so that they can be copied
+            first, *others = value or ["none"]
+            lines += [f"{key:{NAME_WIDTH}} {first}", *(f"{'':{NAME_WIDTH}} {other}" for other in others)]
+        else:
+            lines.append(f"{key:{NAME_WIDTH}} {cell(value)}")
+    return "\n".join(lines)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of cells under the names of their columns, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (columns, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def cell(value: Any) -> str:
+    """A value in a few characters: `-` for None, six digits of a number, the items of a list or a dictionary."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return (" ".join(map(cell, value)) or "-") if len(value) <= MANY else f"{len(value)} values, see --json"
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as in 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """' Did you mean X?', or nothing where no word is near."""
+    match = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]}?" if match else ""

@@ -1,0 +1,200 @@
+"""The command line from outside: what is printed where, exit codes, and the whole way of an agent and of a model."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_runs import DQN, TINY
+
+from rlgen import __version__, commands
+from rlgen.options import algorithms
+
+
+def python(code: str) -> list[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_help_and_listing_do_not_import_torch():
+    commands = [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "dqn", "--help"],
+        ["train", "vae", "--help"],
+        ["eval", "--help"],
+        *(["list", what] for what in ("algos", "presets", "envs", "data", "runs")),
+        ["train", "dqn", "--lr", "-1"],
+        ["train", "dqn", "--env", "CartPol-v1"],
+    ]
+    code = f"""
+import sys
+from rlgen.commands import main
+for argv in {commands!r}:
+    try:
+        main(argv)
+    except SystemExit:
+        pass
+    assert not {{"torch", "wandb"}} & set(sys.modules), argv
+print("light")
+"""
+    assert python(code)[-1] == "light"
+
+
+def test_the_package_is_lazy_and_offers_train_and_load():
+    code = """
+import sys, rlgen
+print("torch" in sys.modules, rlgen.__version__)
+print(rlgen.train.__module__, rlgen.load.__module__)
+try:
+    rlgen.nothing
+except AttributeError as error:
+    print(error)
+"""
+    first, second, third = python(code)
+    assert first.startswith("False ") and second == "rlgen.experiment rlgen.experiment" and "'nothing'" in third
+
+
+def test_help_names_every_flag_with_its_comment(rlgen):
+    code, out, _ = rlgen("train", "dqn", "--help")
+    assert code == 0
+    for option in algorithms.find("dqn").options:
+        assert "--" + option.name.replace("_", "-") in out
+    assert "--env" in out and "--seed" in out and "--dry-run" in out and "--data" not in out
+    assert all(command in rlgen("--help")[1] for command in commands.listed())
+    assert rlgen("--version")[1].strip() == __version__
+
+
+def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands/greet.py").write_text(
+        "from dataclasses import dataclass\n\n\n"
+        "@dataclass(frozen=True)\nclass Options:\n"
+        '    """Greet somebody."""\n\n'
+        "    word: str  # who\n"
+        "    times: int = 1  # how often; in [1, 3]\n"
+        "    json: bool = False  # one JSON document on stdout\n\n\n"
+        'def run(options):\n    print("asked")\n'
+        '    return {"greeting": " ".join([f"hello {options.word}"] * options.times), "nan": float("nan")}\n'
+    )
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path / "commands")])
+    monkeypatch.delitem(sys.modules, "rlgen.commands.greet", raising=False)
+    assert "  greet      Greet somebody." in rlgen("--help")[1].splitlines()
+    assert "how often; in [1, 3]" in rlgen("greet", "--help")[1]
+    code, out, _ = rlgen("greet", "you", "--times", "2")
+    assert code == 0 and out.splitlines()[1].split(maxsplit=1) == ["greeting", "hello you hello you"]
+    code, out, err = rlgen("greet", "you", "--json")
+    assert code == 0 and json.loads(out) == {"greeting": "hello you", "nan": "NaN"} and err == "asked\n"
+    assert rlgen("greet", "you", "--times", "4")[2] == "error: --times 4: must be in [1, 3]\n"
+    assert rlgen("gret")[2] == "error: unknown command 'gret'. Did you mean greet? See `rlgen --help`\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "which command?"),
+        (["evla", "x"], "unknown command 'evla'. Did you mean eval?"),
+        (["train"], "which algorithm?"),
+        (["train", "dqnn"], "unknown algorithm 'dqnn'. Did you mean dqn?"),
+        (["train", "--steps", "1"], "the algorithm comes before --steps"),
+        (
+            ["train", "dqn", "--lerning-starts", "1"],
+            "--lerning-starts: there is no such option. Did you mean --learning-starts?",
+        ),
+        (["train", "dqn", "-lr", "1"], "Did you mean --lr?"),
+        (["train", "dqn", "--lr"], "Missing value for argument '--lr'"),
+        (["train", "dqn", "--lr", "much"], "--lr 'much': must be a number"),
+        (["train", "dqn", "--lr", "-1"], "--lr -1.0: must be in (0, inf)"),
+        (["train", "dqn", "--hidden", "64", "-5"], "--hidden -5: must be in [1, 65536]"),
+        (["train", "dqn", "--n-step", "100000"], "--n-step 100000: must be in [1, 1000]"),
+        (["train", "vae", "--batch-size", "1000000000"], "--batch-size 1000000000: must be in [1, 10**6]"),
+        (["train", "dqn", "--device", "tpu"], "--device 'tpu': must be one of auto, cpu, cuda"),
+        (["train", "dqn", "stray"], "stray"),
+        (["train", "dqn", "--steps", "100"], "nothing would be learned"),
+        (["train", "dqn", "--name", "../x"], "--name '../x': must be"),
+        (["train", "dqn", "--data", "digits"], "dqn is an agent"),
+        (["train", "vae", "--env", "CartPole-v1"], "vae is generative"),
+        (["train", "dqn", "--config", "gone.yaml"], "gone.yaml: No such file"),
+        (["train", "dqn", "--env", "CartPol-v1"], "CartPole-v1"),
+        (["train", "dqn", "--env", "Pendulum-v1"], "continuous actions"),
+        (["train", "vae", "--data", "gone.npz"], "gone.npz"),
+        (["train", "dqn", "--runs-dir", "file/runs", *DQN, *TINY], "file/runs"),
+        (["eval"], "RUN"),
+        (["eval", "x", "--episodes", "0"], "--episodes 0: must be in [1, 100000]"),
+        (["eval", "x", "--episode", "1"], "Did you mean --episodes?"),
+        (["show", "nothing"], "'nothing'"),
+        (["list", "nothing"], "what 'nothing': must be one of algos, envs, data, presets, runs"),
+        (["sample", "x", "--out", "x.gif"], "--out x.gif: must end in .png"),
+        (["sample", "x", "--out", "gone/x.png"], "in a directory that exists"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(rlgen, tmp_path, argv, message):
+    (tmp_path / "file").write_text("")
+    code, out, err = rlgen(*argv)
+    assert code == 2, (out, err)
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
+    assert not (tmp_path / "runs").exists(), "a refused run leaves nothing behind"
+
+
+@pytest.mark.skipif(find_spec("ale_py") is not None, reason="the extra is installed")
+def test_a_missing_extra_is_exit_code_3_and_the_install_command(rlgen):
+    code, _, err = rlgen("train", "dqn", "--env", "ALE/Pong-v5")
+    assert code == 3 and 'pip install "rlgen[atari]"' in err and err.count("\n") == 1
+
+
+def test_an_unexpected_error_keeps_its_traceback(rlgen, monkeypatch):
+    from rlgen.commands import show
+
+    monkeypatch.setattr(show, "run", lambda options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rlgen("show", "x")
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m rlgen list envs | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert result.stderr == "" and result.stdout.startswith("env")
+
+
+def test_an_agent_all_the_way(rlgen, trained):
+    where = ["--runs-dir", trained]
+    code, out, _ = rlgen("eval", "agent", "--episodes", "2", "--json", *where)
+    result = json.loads(out)["episodic_return"]
+    assert code == 0 and len(result["values"]) == 2 and result["mean"] == pytest.approx(np.mean(result["values"]))
+    again = json.loads(rlgen("eval", "agent", "--episodes", "2", "--json", *where)[1])["episodic_return"]
+    assert again == result, "the same episodes for the same seed"
+
+    code, out, _ = rlgen("show", "agent", "--json", *where)
+    shown = json.loads(out)
+    assert code == 0 and shown["steps"] == 300 <= shown["step"] == shown["checkpoints"][-1] < 310
+    assert shown["config"]["env_id"] == "CartPole-v1" and shown["command"].startswith("rlgen train dqn ")
+    assert "charts/episodic_return" in shown["metrics"] and any("rlgen eval" in line for line in shown["commands"])
+    assert "rlgen eval" in rlgen("show", "agent", *where)[1]
+
+    code, _, err = rlgen("sample", "agent", "--num", "2", *where)
+    assert code == 2 and "agent" in err and err.count("\n") == 1
+    code, _, err = rlgen("eval", "agent", "--checkpoint", "77", *where)
+    assert code == 4 and err.startswith("error: ") and err.count("\n") == 1
+
+    assert rlgen("resume", "agent", "--steps", "400", *where)[0] == 0
+    assert json.loads(rlgen("show", "agent", "--json", *where)[1])["step"] in range(400, 410)
+
+
+def test_a_generative_model_all_the_way(rlgen, trained, tmp_path):
+    where = ["--runs-dir", trained]
+    code, out, _ = rlgen("eval", "model", "--json", *where)
+    result = json.loads(out)
+    assert code == 0 and any(name in result for name in ("nll", "elbo"))
+
+    code, out, _ = rlgen("sample", "model", "--num", "5", "--out", "x.npz", "--seed", "3", *where)
+    assert code == 0 and "5 images in x.npz" in out
+    images = np.load(tmp_path / "x.npz")["images"]
+    assert images.shape == (5, 8, 8, 1) and images.dtype == np.uint8
+    assert rlgen("sample", "model", "--num", "5", "--out", "y.npz", "--seed", "3", *where)[0] == 0
+    np.testing.assert_array_equal(images, np.load(tmp_path / "y.npz")["images"])
+
+    assert rlgen("sample", "model", "--num", "4", "--out", "x.png", *where)[0] == 0
+    assert Image.open(tmp_path / "x.png").size[0] > 16
+    assert any("rlgen sample" in line for line in json.loads(rlgen("show", "model", "--json", *where)[1])["commands"])

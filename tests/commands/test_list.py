@@ -1,0 +1,97 @@
+"""`rlgen list`: everything there is, filtered and sorted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from synthetic import change
+
+from rlgen.runs.table import COLUMNS
+
+
+@pytest.mark.parametrize("what", ["algos", "envs", "data", "presets", "runs"])
+def test_listing_as_json_is_one_document(rlgen, what):
+    code, out, _ = rlgen("list", what, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert rows or what in ("presets", "runs")
+    assert rlgen("list", what)[0] == 0
+
+
+def test_listing_takes_a_word_and_shows_the_newest_environments(rlgen):
+    rows = json.loads(rlgen("list", "envs", "cart", "--json")[1])
+    assert {"env": "CartPole-v1", "group": "classic_control", "actions": "discrete", "needs": ""} in rows
+    assert all("cart" in row["env"].lower() for row in rows) and "CartPole-v0" not in [row["env"] for row in rows]
+    every = {row["env"]: row for row in json.loads(rlgen("list", "envs", "--json")[1])}
+    assert every["Pendulum-v1"]["actions"] == "continuous"
+    assert rlgen("list", "envs", "nothing-is-called-this")[1].strip() == "none"
+
+
+def test_runs_are_listed(rlgen, trained):
+    rows = json.loads(rlgen("list", "runs", "--json", "--runs-dir", trained)[1])
+    assert {(row["name"], row["algo"]) for row in rows} == {("agent", "dqn"), ("model", "vae")}
+
+
+def test_the_table_has_the_columns_and_reads_well(four_runs):
+    code, out, _ = four_runs("list", "runs")
+    lines = out.splitlines()
+    assert code == 0 and lines[0].split() == list(COLUMNS) and len(lines) == 5
+    assert "301.5 return" in lines[1] and "3.0 MiB" in lines[1] and "finished" in lines[1] and " d " in lines[1]
+    assert "20,000 of 50,000" in lines[3] and "stopped" in lines[3] and "90.25 nll" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("flags", "order"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["--reverse"], [3, 2, 1, 0]),
+        (["--sort", "score"], [1, 3, 0, 2]),
+        (["--sort", "score", "--reverse"], [0, 3, 1, 2]),  # the run without a score stays last
+        (["--sort", "seed", "--reverse"], [3, 2, 1, 0]),
+        (["--sort", "algo"], [0, 1, 2, 3]),
+        (["--sort", "env/data", "--reverse"], [3, 0, 1, 2]),
+        (["--sort", "step"], [2, 0, 1, 3]),
+        (["--sort", "size", "--reverse", "dqn"], [0, 1]),
+        (["DQN cartpole"], [0, 1]),
+        (["stopped"], [2]),
+        (["runs"], []),  # the path is no column
+    ],
+)
+def test_the_table_is_sorted_and_filtered(four_runs, flags, order):
+    code, out, _ = four_runs("list", "runs", "--json", *flags)
+    rows = json.loads(out)
+    assert code == 0 and [row["seed"] for row in rows] == order
+    for row in rows:
+        assert isinstance(row["size"], int) and isinstance(row["age"], int) and row["status"] == row["state"]
+    assert len(four_runs("list", "runs", *flags)[1].splitlines()) == (len(order) + 1 if order else 1)
+
+
+def test_every_list_is_sorted_by_its_own_columns(four_runs):
+    rows = json.loads(four_runs("list", "algos", "--sort", "kind", "--reverse", "--json")[1])
+    assert [row["kind"] for row in rows] == sorted((row["kind"] for row in rows), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["list", "runs", "--sort", "scor"], "--sort scor: must be one of name, algo, env/data"),
+        (["list", "algos", "--sort", "seed"], "--sort seed: must be one of algo, kind"),
+        (["diff"], "0 runs given, two are compared: rlgen diff RUN RUN"),
+        (["diff", "vae"], "1 runs given"),
+        (["diff", "CartPole-v1__dqn__0", "CartPole-v1__dqn__0"], "are the same run"),
+        (["diff", "CartPole-v1__dqn__0", "nothing"], "no run 'nothing'"),
+        (["completion", "tcsh"], "shell 'tcsh': must be one of bash, zsh, fish"),
+    ],
+)
+def test_a_mistake_is_one_line(four_runs, argv, message):
+    code, _, err = four_runs(*argv)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_damaged_run_is_listed(four_runs):
+    change(Path("runs/CartPole-v1__dqn__0"), created="yesterday")
+    Path("runs/broken").mkdir()
+    Path("runs/broken/config.json").write_text("{")
+    for flags in ([], ["--sort", "age"], ["--sort", "seed"]):
+        code, out, _ = four_runs("list", "runs", *flags)
+        assert code == 0 and "damaged" in out

@@ -1,0 +1,48 @@
+"""`rlgen train`: the layers are told, and a dry run makes nothing."""
+
+from tiny_runs import DQN, TINY
+
+from rlgen import experiment
+from rlgen.options import algorithms, config, fields, parsed_module
+
+
+def test_dry_run_prints_every_value_its_origin_and_the_cost_and_makes_nothing(rlgen, tmp_path):
+    (tmp_path / "my.toml").write_text("gamma = 0.9\n")
+    code, out, _ = rlgen(
+        "train", "dqn", "--dry-run", "--no-preset", "--config", "my.toml", "--steps", "300", *TINY, *DQN
+    )
+    assert code == 0
+    origin = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line}
+    assert (origin["env"], origin["gamma"], origin["steps"]) == ("default", "file", "flag")
+    assert "parameters" in out and "steps/s" in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_preset_is_printed_with_its_values(rlgen, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(experiment, "start", lambda config, command: started.append((config, command)))
+    monkeypatch.setattr(config, "presets", lambda algorithm: {"CartPole-v1": ("file [CartPole-v1]", {"lr": 0.25})})
+    code, out, _ = rlgen("train", "dqn", "--steps", "2_000")
+    assert code == 0 and out.startswith("preset file [CartPole-v1]: lr 0.25 ")
+    values, command = started[0]
+    assert (values["lr"], values["steps"]) == (0.25, 2_000)
+    assert command == ["rlgen", "train", "dqn", "--steps", "2_000"]
+
+
+def test_a_flag_goes_straight_to_the_configuration(rlgen, monkeypatch):
+    """Every file is parsed once, and the layers are put together once, until the learner has its Config."""
+    parsed, resolved, reached = [], [], []
+    for cached in (parsed_module._parse, fields.read_options, config.run_options):
+        cached.cache_clear()
+    parse, resolve = parsed_module.ParsedModule, config.resolve
+
+    def start(values, command):
+        learner = algorithms.load(values["algo"])
+        reached.append(config.algorithm_config(learner, values))
+
+    monkeypatch.setattr(parsed_module, "ParsedModule", lambda *args: parsed.append(args[0]) or parse(*args))
+    monkeypatch.setattr(config, "resolve", lambda *args: resolved.append(args) or resolve(*args))
+    monkeypatch.setattr(experiment, "start", start)
+    assert rlgen("train", "double_dqn", "--lr", "0.25")[0] == 0
+    assert sorted(parsed) == ["agents.double_dqn", "agents.dqn", "rlgen.commands.train", "rlgen.options.config"]
+    assert len(resolved) == 1 and reached[0].lr == 0.25

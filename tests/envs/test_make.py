@@ -1,0 +1,130 @@
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from env_streams import UNIT, random_actions, same, shapes_id
+from frames import check_stacks
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Sequence, Text, Tuple
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from rlgen.envs.make import make_envs
+from rlgen.errors import UsageError
+
+
+def test_vectorization_auto(make):
+    assert isinstance(make("CartPole-v1", 1).vector_env, SyncVectorEnv)
+    assert isinstance(make("Pendulum-v1", 8).vector_env, SyncVectorEnv)
+    assert type(make("CartPole-v1", 8).vector_env).__name__ == "CartPoleVectorEnv"
+
+
+OBS_SPACES = [
+    (Discrete(4, start=3), (4,), "float32"),
+    (MultiBinary(3), (3,), "float32"),
+    (Tuple((Discrete(2), UNIT)), (4,), "float32"),
+    (Dict({"place": UNIT, "image": Box(0, 255, (2, 2), np.uint8)}), (6,), "float32"),
+    (Dict({"mission": Text(9), "place": UNIT}), (2,), "float32"),
+    (Box(0, 255, (4, 4, 3), np.uint8), (4, 4, 3), "uint8"),
+    (Box(0, 1, (), np.float32), (1,), "float32"),
+    (Box(-1, 1, (3, 2), np.float64), (3, 2), "float32"),
+]
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(("space", "shape", "dtype"), OBS_SPACES)
+def test_observations_of_any_space_are_arrays(make, monkeypatch, space, shape, dtype, vectorization):
+    envs = make(shapes_id(monkeypatch, space, Discrete(2)), 2, vectorization)
+    assert (envs.spec.obs_shape, envs.spec.obs_dtype) == (shape, dtype)
+    next_obs = envs.step(np.zeros(2, int)).next_obs
+    assert envs.obs.shape == next_obs.shape == (2, *shape)
+    assert envs.obs.dtype == next_obs.dtype == dtype
+
+
+def test_observations_that_are_no_vector_are_refused(monkeypatch):
+    with pytest.raises(UsageError, match="cannot be made a vector"):
+        make_envs(shapes_id(monkeypatch, Sequence(UNIT), Discrete(2)), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("CartPole-v1", 0), "num_envs is 0"),
+        (("CartPole-v1", 1, "fast"), "vectorization is 'fast'"),
+        (("Pendulum-v1", 1, "native"), "no native vector class"),
+        (("CartPole-v1", 1, "native", 0, AutoresetMode.DISABLED), "NEXT_STEP alone"),
+        (("counting:Frames-v0", 1, "sync", 0, None, None, 0), "frame_stack is 0"),
+    ],
+)
+def test_bad_arguments_get_one_line(arguments, hint):
+    with pytest.raises(UsageError, match=hint):
+        make_envs(*arguments)
+
+
+needs_ale = pytest.mark.skipif(importlib.util.find_spec("ale_py") is None, reason="needs ale_py")
+
+STACKED = [
+    ("sync", None),
+    ("async", None),
+    ("sync", AutoresetMode.SAME_STEP),
+    ("sync", AutoresetMode.NEXT_STEP),
+    ("async", AutoresetMode.SAME_STEP),
+    ("async", AutoresetMode.NEXT_STEP),
+]
+
+
+@pytest.mark.parametrize(("vectorization", "mode"), STACKED)
+def test_frames_are_stacked_and_padded_as_the_spec_says(make, vectorization, mode):
+    envs = make("counting:Frames-v0", 3, vectorization, autoreset_mode=mode, frame_stack=4)
+    assert (envs.spec.obs_shape, envs.spec.obs_dtype) == ((4, 3, 5), "uint8")
+    assert (envs.spec.frame_stack, envs.spec.frame_padding) == (4, "reset")
+    assert all((envs.obs[:, i] == envs.obs[:, -1]).all() for i in range(4))
+    assert min(check_stacks(envs, 200)) > 10
+
+
+def test_the_newest_frames_are_those_without_a_stack(make):
+    plain, stacked = make("counting:Frames-v0", 2, seed=3), make("counting:Frames-v0", 2, seed=3, frame_stack=3)
+    assert (plain.spec.obs_shape, plain.spec.frame_stack) == ((3, 5), 1)
+    for action in random_actions(plain.spec, 40):
+        expected, step = plain.step(action), stacked.step(action)
+        assert same(step[1:], expected[1:])
+        assert np.array_equal(step.next_obs[:, -1], expected.next_obs)
+        assert np.array_equal(stacked.obs[:, -1], plain.obs)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_envs", "vectorization", "hint"),
+    [
+        ("CartPole-v1", 2, "sync", r"observations of shape \(4,\) are no images"),
+        ("CartPole-v1", 2, "async", r"observations of shape \(4,\) are no images"),
+        ("CartPole-v1", 8, "auto", r"observations of shape \(4,\) are no images"),
+        ("CartPole-v1", 8, "native", "the native 'CartPole-v1' stacks no frames"),
+        ("dict", 1, "sync", r"observations of shape \(6,\) are no images"),
+        ("colour", 1, "sync", r"frames of shape \(8, 8, 3\) are not grey .* make them grey"),
+        ("colour", 1, "async", r"frames of shape \(8, 8, 3\) are not grey .* make them grey"),
+        pytest.param("ALE/Pong-v5", 1, "sync", r"\(210, 160, 3\) are not grey", marks=needs_ale),
+    ],
+)
+def test_what_has_no_grey_frames_is_not_stacked(monkeypatch, env_id, num_envs, vectorization, hint):
+    image = Box(0, 255, (2, 2), np.uint8)
+    spaces = {"dict": Dict({"place": UNIT, "image": image}), "colour": Box(0, 255, (8, 8, 3), np.uint8)}
+    if env_id in spaces:
+        env_id = shapes_id(monkeypatch, spaces[env_id], Discrete(2))
+    with pytest.raises(UsageError, match=hint) as error:
+        make_envs(env_id, num_envs, vectorization, frame_stack=4)
+    assert repr(env_id) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@needs_ale
+@pytest.mark.parametrize(("frame_stack", "expected"), [(1, 4), (2, 2), (4, 4)])
+def test_native_atari_stacks_as_many_frames_as_asked_for(make, frame_stack, expected):
+    envs = make("ALE/Pong-v5", 2, "native", frame_stack=frame_stack)
+    assert envs.spec.obs_shape == (expected, 84, 84)
+    assert (envs.spec.frame_stack, envs.spec.frame_padding) == (expected, "zero")
+    assert envs.obs[:, -1].any() and not envs.obs[:, :-1].any()
+
+
+def test_no_torch_at_import():
+    code = "import sys, rlgen.envs.make; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

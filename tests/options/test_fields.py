@@ -1,0 +1,96 @@
+"""What the comments of a field say: help, bound, and the rules above it."""
+
+import pytest
+
+from rlgen.errors import UsageError
+from rlgen.options import algorithms, config, parsed_module
+from rlgen.options.fields import Limit, read_options
+
+RULES = '''"""R."""
+class Config:
+    # a remark that is no rule
+    # fixed: the checkpoint holds windows of it
+    # at most size: it would not fit
+    window: int = 1  # rows; in [1, 1000]
+
+    # below size: one row more is needed
+
+    size: int = 10
+'''
+CHILD = (
+    '"""C."""\nfrom agents import rules\nclass Config(rules.Config):\n    window: int = 2\n'
+    "    # fixed: for another reason\n    size: int = 3  # own\n"
+)
+
+
+def test_rules_stand_directly_above_a_field(write):
+    window, size = algorithms.find(write("rules", RULES).stem).options
+    assert (window.help, window.fixed) == ("rows; in [1, 1000]", "the checkpoint holds windows of it")
+    assert window.limits == (Limit("size", False, "it would not fit"),)
+    assert (size.help, size.fixed, size.limits) == ("", "", ())
+
+
+def test_rules_are_inherited_and_replaced_one_by_one(write):
+    write("rules", RULES)
+    window, size = algorithms.find(write("child", CHILD).stem).options
+    assert (window.default, window.help, window.fixed) == (
+        2,
+        "rows; in [1, 1000]",
+        "the checkpoint holds windows of it",
+    )
+    assert window.limits == (Limit("size", False, "it would not fit"),)
+    assert (size.help, size.fixed) == ("own", "for another reason")
+
+
+def test_two_options_have_to_fit_together(lab):
+    with pytest.raises(UsageError) as caught:
+        config.resolve("alpha", {"batch_size": 2_000})
+    assert str(caught.value) == (
+        "--batch-size 2000 with --buffer-size 1000: a batch cannot be larger than the buffer; "
+        "lower the first or raise the second"
+    )
+    config.resolve("alpha", {"batch_size": 1_000})
+    with pytest.raises(UsageError, match="--learning-starts 100 with --steps 100: nothing would be learned"):
+        config.resolve("alpha", {"steps": 100})
+    config.resolve("alpha", {"steps": 101})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"buffer_size": "7"}, "buffer_size cannot change: the checkpoint holds a buffer of another size; train a new"),
+        ({"seed": 7}, "seed cannot change: the checkpoint holds its random numbers; train a new run instead"),
+        ({"env": "x"}, "env cannot change: the checkpoint holds its episodes; train a new run instead"),
+        ({"batch_size": 7_000}, "--batch-size 7000 with --buffer-size 1000: a batch cannot be larger"),
+        ({"lr": "fast"}, "--lr 'fast': must be a number"),
+        ({"speed": 1}, "--speed: there is no such option"),
+        ({"data": "digits"}, "--data: alpha is an agent"),
+    ],
+)
+def test_a_fork_refuses_what_the_checkpoint_holds(lab, changes, message):
+    parent = config.resolve("alpha", {}).config
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        config.changed(parent, changes)
+    assert config.changed(parent, {"lr": "0.5"}) == parent | {"lr": 0.5}
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_every_rule_names_an_option(name):
+    options = config.options(algorithms.find(name))
+    for option in options.values():
+        assert all(limit.other in options for limit in option.limits), option.name
+
+
+def test_a_file_that_has_changed_is_read_again(write):
+    path = write("alpha", '"""A."""\nclass Config:\n    lr: float = 1.0\n')
+    (lr,) = algorithms.find("alpha").options
+    path.write_text('"""A."""\nclass Config:\n    lr: float = 2.0  # more\n')
+    (changed,) = algorithms.find("alpha").options
+    assert (lr.default, changed.default, changed.help) == (1.0, 2.0, "more")
+
+
+def test_a_file_is_read_once(write):
+    write("alpha", '"""A."""\nclass Config:\n    lr: float = 1.0\n')
+    parsed = parsed_module.find_module("agents.alpha")
+    assert parsed is parsed_module.find_module("agents.alpha")
+    assert read_options(parsed) is read_options(parsed)

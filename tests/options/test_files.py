@@ -1,0 +1,43 @@
+"""Presets beside the algorithms, and files given with --config."""
+
+import pytest
+
+from rlgen.errors import UsageError
+from rlgen.options import config
+
+
+def test_presets_are_inherited_and_replaced_table_by_table(lab):
+    assert config.resolve("child", {}).preset == "agents/alpha.toml [CartPole-v1]"
+    (lab / "agents" / "child.toml").write_text('["CartPole-v1"]\nlr = 9.0\n')
+    child = config.resolve("child", {})
+    assert (child.preset, child.values["lr"]) == ("agents/child.toml [CartPole-v1]", 9.0)
+    assert child.values["steps"] == 100_000, "the own table replaces the inherited one, whole"
+    assert config.resolve("child", {"env": "Acrobot-v1"}).values["lr"] == 3e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("my.yaml", "lrr: 1\n", r"my\.yaml: lrr: there is no such option\. Did you mean lr\?"),
+        ("my.yaml", "lr: -1\n", r"my\.yaml: lr -1\.0: must be in \(0, inf\)"),
+        ("my.yaml", "- 1\n", r"my\.yaml must be a table"),
+        ("my.yaml", "a: [\n", r"my\.yaml cannot be read"),
+        ("my.toml", "lr = \n", r"my\.toml cannot be read"),
+        ("my.toml", "batch_size = 2000\n", r"my\.toml: batch_size 2000 with --buffer-size 1000"),
+        ("my.toml", "[dqn]\nlr = 1\n", r"my\.toml: dqn: there is no such option"),
+        ("my.txt", "lr = 1\n", r"must end in \.toml, \.yaml or \.yml"),
+        ("my.toml", None, "No such file"),
+    ],
+)
+def test_bad_files_get_one_line(lab, name, text, message):
+    if text is not None:
+        (lab / name).write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        config.resolve("alpha", {"config": str(lab / name)})
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_reads_exponents_as_numbers(lab):
+    (lab / "my.yaml").write_text("lr: 1e-4\nsteps: 1e6\nhidden: [8, 8]\nalgo: alpha\n")
+    values = config.resolve("alpha", {"config": str(lab / "my.yaml")}).values
+    assert (values["lr"], values["steps"], values["hidden"]) == (1e-4, 1_000_000, (8, 8))

@@ -1,0 +1,19 @@
+import os
+
+import pytest
+from toy_runs import make_run
+
+from rlgen.errors import UsageError
+from rlgen.runs.find import list_runs
+from rlgen.runs.run import Run
+
+
+def test_a_second_process_on_a_run_is_refused_and_told_the_first(tmp_path):
+    run = make_run(tmp_path, "mine")
+    with run.running():
+        assert list_runs(tmp_path / "runs")[0]["status"] == "running"
+        with pytest.raises(UsageError, match=f"in use by process {os.getpid()} on"), Run.open(run.path).running():
+            pass
+    assert list_runs(tmp_path / "runs")[0]["status"] == "stopped"
+    with run.running():
+        pass

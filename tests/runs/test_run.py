@@ -1,0 +1,161 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from toy_runs import CONFIG, Regression, make_run, parts, rows_of, save_at
+
+from rlgen.core.loop import train
+from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
+from rlgen.options.config import NAME
+from rlgen.runs import checkpoint
+from rlgen.runs.find import list_runs
+from rlgen.runs.log import RunLog
+from rlgen.runs.run import Run
+
+
+def test_create_writes_everything_needed_to_run_it_again(tmp_path):
+    run = Run.create(tmp_path / "runs", None, CONFIG | {"log_every": 7, "eval_every": None}, ["rlgen", "train", "a b"])
+    assert NAME.fullmatch(run.name) and run.name.startswith("ALE-Pong-v5__dqn__3__")
+    info = json.loads((run.path / "config.json").read_text())
+    assert info["config"] == CONFIG | {"log_every": 7, "eval_every": 100, "checkpoint_every": 100}
+    assert info["command"] == "rlgen train 'a b'"
+    assert torch.__version__.startswith(info["versions"]["torch"]) and info["hardware"]["cpu_cores"] >= 1
+    assert {"created", "git_commit", "rlgen_version", "wandb_id"} <= info.keys()
+    assert (run.step, run.steps, run.seed, run.interrupted) == (0, 1000, 3, False)
+    again = Run.create(tmp_path / "runs", None, CONFIG)  # the same second
+    assert again.name != run.name
+    data = Run.create(tmp_path, None, {"algo": "vae", "data": "/my files/a set/", "seed": 1, "steps": 10})
+    assert data.name.startswith("a-set__vae__1__") and data.config["log_every"] == 1
+
+
+def test_due_sees_every_multiple_however_far_a_step_goes(tmp_path):
+    run = make_run(tmp_path, log_every=10)
+    last_step, due = 0, []
+    for run.step in (3, 9, 10, 11, 29, 30, 55):
+        if run.due("log", last_step):
+            due.append(run.step)
+        last_step = run.step
+    assert due == [10, 29, 30, 55]
+
+
+def test_open_refuses_what_is_not_a_run_and_extends_one_for_good(tmp_path):
+    run = make_run(tmp_path, "mine")
+    with pytest.raises(UsageError, match="not a run"):
+        Run.open(tmp_path)
+    checkpoint.save(run.checkpoints, 1000, {"step": 1000})
+    with pytest.raises(UsageError, match="not beyond step 1000"):
+        Run.open(run.path, steps=1000)
+    with Run.open(run.path, steps=5000).running():
+        pass
+    longer = Run.open(run.path)
+    assert (longer.step, longer.steps, longer.config["log_every"]) == (1000, 5000, run.config["log_every"])
+    (run.path / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="damaged"):
+        Run.open(run.path)
+
+
+def test_temporary_files_of_a_killed_process_go_when_the_run_goes_on(tmp_path):
+    run = make_run(tmp_path, "mine")
+    (run.checkpoints / ".tmp-step_000000010-77").mkdir(parents=True)
+    (run.path / ".tmp-metrics.jsonl-77").write_text("half")
+    with run.running():
+        assert not list(run.path.rglob(".tmp-*"))
+
+
+def test_resume_is_as_if_never_stopped(tmp_path):
+    config = {"steps": 400, "log_every": 30, "eval_every": 100, "checkpoint_every": 100}
+    whole = make_run(tmp_path, "whole", **config)
+    learner, source, buffer = parts()
+    with whole.running():
+        train(learner, source, buffer, whole, log := RunLog(whole, "disabled", quiet=True))
+        log.close()
+
+    part = make_run(tmp_path, "part", **config)
+    stopped = parts()
+    with pytest.raises(InterruptedRunError), part.running():
+        fill, stopped[1].fill = stopped[1].fill, None
+        stopped[1].fill = lambda *args: (part.step == 216 and os.kill(os.getpid(), signal.SIGINT), fill(*args))[1]
+        log = RunLog(part, "disabled", quiet=True)
+        train(*stopped, part, log)
+    log.write(250, {"charts/lost": 1.0})  # past the checkpoint: a resume takes it back
+    torn = part.path / "metrics.jsonl"
+    torn.write_bytes(torn.read_bytes() + b'{"step": 2')
+
+    resumed, fresh = Run.open(part.path), parts(seed=99)
+    with resumed.running():
+        log = RunLog(resumed, "disabled", quiet=True)
+        resumed.restore(*fresh, log)
+        assert resumed.step == 218
+        train(*fresh, resumed, log)
+        log.close()
+    for name, value in learner.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, fresh[0].state_dict()[name]), name
+    assert fresh[0].num_updates == learner.num_updates
+    assert (fresh[1].count, fresh[2].rows) == (source.count, buffer.rows)
+    assert rows_of(resumed) == rows_of(whole)
+    assert json.loads((resumed.path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_best_checkpoint_is_marked_kept_and_found(tmp_path, capsys):
+    run, trained = make_run(tmp_path, "mine"), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    with pytest.raises(CheckpointError, match="not evaluated"):
+        run.load("best")
+    assert [
+        save_at(run, trained, log, step, score) for step, score in ((10, 1.0), (20, 5.0), (30, 5.0), (40, None))
+    ] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not run.improved({"eval/episodic_return": float("nan")}) and not run.improved({"eval/nll": 1.0})
+    save_at(run, trained, log, 50)
+    assert checkpoint.steps(run.checkpoints) == [20, 40, 50]
+    opened = Run.open(run.path)
+    assert [opened.load(which)["step"] for which in ("best", "last", 40, "40")] == [20, 50, 40, 40]
+    assert list_runs(tmp_path / "runs")[0]["best"] == {"metric": "eval/episodic_return", "value": 5.0, "step": 20}
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 30; it has \[20, 40, 50\]"):
+        opened.load(30)
+    with pytest.raises(UsageError, match="'newest' is not valid"):
+        opened.load("newest")
+
+    (run.checkpoints / "step_000000050" / "manifest.json").unlink()
+    opened.restore(*parts(), RunLog(opened, "disabled", quiet=True))
+    assert "skipped checkpoint" in capsys.readouterr().err
+    assert (opened.step, opened.best["step"]) == (40, 20)
+    save_at(opened, trained, log, 45, 6.0)
+    assert checkpoint.steps(run.checkpoints) == [40, 45]  # the damaged future is gone, and the old best
+    assert opened.load("best")["step"] == 45
+
+
+def test_a_diverged_state_is_never_saved(tmp_path):
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    log.add({"losses/td_loss": torch.tensor(float("inf"))})
+    with pytest.raises(DivergedError, match="losses/td_loss is inf at step 0"):
+        run.save(*trained, log)
+    assert checkpoint.steps(run.checkpoints) == []
+
+
+def test_checkpoint_of_another_architecture_is_one_line(tmp_path):
+    run = make_run(tmp_path)
+    log = RunLog(run, "disabled", quiet=True)
+    save_at(run, parts(), log, 10)
+    for restore in (lambda other: run.restore(*other, log), lambda other: run.restore_learner(other[0])):
+        with pytest.raises(CheckpointError, match=r"step 10 does not fit this dqn: .*size mismatch") as caught:
+            restore(parts(width=5))
+        assert "\n" not in str(caught.value)
+    learner = Regression()
+    run.step = 0
+    run.restore_learner(learner, "last")
+    assert run.step == 10
+
+
+def test_commands_can_be_pasted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert make_run(tmp_path, "mine").command("resume") == "rlgen resume mine"
+    assert Run.create("other dir", "x", CONFIG).command("eval", "--json") == "rlgen eval 'other dir/x' --json"

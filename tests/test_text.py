@@ -1,0 +1,65 @@
+"""How results are written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlgen.text import Bytes, Rows, Seconds, cell, document, duration, page, readable, table
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 * 2**20, "3.0 MiB"), (2**41, "2048.0 GiB")]
+)
+def test_sizes_read_well(number, text):
+    assert str(Bytes(number)) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (86400 * 3, "3 d")]
+)
+def test_spans_of_time_read_well(number, text):
+    assert str(Seconds(number)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (1 / 3, "0.333333"),
+        ((1, None), "1 -"),
+        ([], "-"),
+        (list(range(21)), "21 values, see --json"),
+        ({"a": 1.0, "b": (2,)}, "a 1, b 2"),
+    ],
+)
+def test_a_cell_is_short(value, text):
+    assert cell(value) == text
+
+
+def test_durations_count_hours():
+    assert (duration(3.4), duration(3723), duration(360_000)) == ("0:00:03", "1:02:03", "100:00:00")
+
+
+def test_a_document_is_strict_json():
+    value = {1: (np.float32(0.5), float("inf")), "array": np.array([[1, 2]]), "size": Bytes(3)}
+    assert json.loads(document(value)) == {"1": [0.5, "Infinity"], "array": [[1, 2]], "size": 3}
+
+
+def test_columns_are_as_wide_as_their_widest_cell():
+    assert table(("a", "long name"), [("wide cell", "b")]) == "a          long name\nwide cell  b"
+
+
+def test_rows_are_shown_as_people_read_them():
+    rows = Rows([{"name": "x", "path": "/tmp", "size": 3}])
+    assert readable(rows).split() == ["name", "size", "x", "3"]
+    rows.shown = [{"name": "X"}]
+    assert readable(rows).split() == ["name", "X"]
+    assert readable([]) == "none"
+
+
+def test_a_page_has_a_line_for_each_name():
+    lines = page({"a": 1.0, "b": {"c": None}, "commands": ["one", "two"], "problems": []}).splitlines()
+    words = [["a", "1"], ["b"], ["c", "-"], ["commands", "one"], ["two"], ["problems", "none"]]
+    assert [line.split() for line in lines] == words
+    assert {line.index(word) for line, word in zip(lines[2:5], ("-", "one", "two"), strict=True)} == {31}
