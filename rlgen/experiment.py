@@ -16,7 +16,7 @@ import torch
 
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.loop import train as train_loop
+from rlgen.core import loop
 from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource, ImageSpec
 from rlgen.data import load as datasets
 from rlgen.envs.stream import EnvSpec
@@ -25,9 +25,10 @@ from rlgen.options import algorithms as registry
 from rlgen.options import config as configs
 from rlgen.runs import run as runs
 from rlgen.runs.log import RunLog
-from rlgen.speed import stacked as seeds
 from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
-from rlgen.speed.recorded import Replay
+from rlgen.speed.act_ahead import GpuEnvSource
+from rlgen.speed.recorded import Recorded
+from rlgen.speed.stacked import Together
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -39,7 +40,7 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     source = build_source(config)
     try:
         learner = build_learner(config, source.spec)
-        return learner, source, learner.make_buffer()
+        return learner, source, build_buffer(learner, source.spec)
     except BaseException:
         source.close()
         raise
@@ -50,13 +51,13 @@ def build_source(config: dict[str, Any]) -> Any:
     device = pick_device(config["device"])
     if not issubclass(registry.load(config["algo"]), Agent):
         return ImageSource(datasets.load(config["data"], config["data_dir"]), device)
-    return EnvSource(
+    make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
+    return make(
         config["env_id"],
         config["num_envs"],
         config["vectorization"],
         config["seed"],
         config["eval_episodes"],
-        device,
         video=config.get("video", False),
     )
 
@@ -69,9 +70,18 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
         learner = algorithm(configs.algorithm_config(algorithm, config), spec)
     learner.precision = config.get("precision", "float32")
     set_precision(learner.precision, learner.device)
-    learner.replay = Replay(config.get("verify_graph", 0)) if config.get("graph", True) else None
+    if config.get("graph", True):
+        learner.executor = Recorded(config.get("verify_graph", 0))
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
+
+
+def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
+    """The learner's buffer, which keeps single frames where the environment's observations are stacks of them."""
+    buffer = learner.make_buffer()
+    if isinstance(spec, EnvSpec):
+        buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
+    return buffer
 
 
 def seed_everything(seed: int) -> None:
@@ -120,13 +130,13 @@ def start_seeds(
     Returns:
         By seed the finished run, or what ended it.
     """
-    together = seeds.Together(config.get("verify_graph", 0))
+    together = Together(config.get("verify_graph", 0))
 
     def body(seed: int) -> runs.Run:
         name = config["name"] and f"{config['name']}-{seed}"
         learner, source, buffer = build({**config, "seed": seed})
-        if learner.replay is not None:
-            learner.replay = together
+        if isinstance(learner.executor, Recorded):
+            learner.executor = together
         with closing(source):
             run = runs.Run.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
@@ -188,7 +198,7 @@ def _go(run: runs.Run, learner: Learner, source: Any, buffer: Buffer, quiet: boo
         try:
             if restore:
                 run.restore(learner, source, buffer, log)
-            train_loop(learner, source, buffer, run, log)
+            loop.train(learner, source, buffer, run, log)
             run.export(learner)
         except BaseException as error:
             log.close(exit_code=getattr(error, "exit_code", 1))
@@ -293,9 +303,7 @@ def estimate(config: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
         steps, begin = 0, time.perf_counter()
         while time.perf_counter() - begin < seconds:
             learner.progress = min(1.0, steps / config["steps"])
-            steps += source.fill(buffer, learner)
-            for batch in learner.batches(buffer):
-                learner.update(batch)
+            steps += loop.turn(learner, source, buffer, lambda metrics: None)
         rate = steps / (time.perf_counter() - begin)
         return {
             "parameters": sum(param.numel() for param in learner.parameters()),

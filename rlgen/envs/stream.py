@@ -68,6 +68,8 @@ class EnvSpec:
     action_low: tuple[float, ...]  # flattened, () where actions are discrete
     action_high: tuple[float, ...]
     num_envs: int
+    frame_stack: int = 1
+    frame_padding: str = "reset"
 
 
 class Transition(NamedTuple):
