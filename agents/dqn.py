@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +19,10 @@ from torch.nn.functional import huber_loss
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch
+from rlgen.envs.stream import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.networks import network
 from rlgen.nets.policies import epsilon_greedy
-
-if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,9 @@ class DQN(Agent):
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        q_value = self.predict(self.q, obs)  # [N, A]
+        q_value = self.q(obs)  # [N, A]
         if greedy:
+            q_value = torch.as_tensor(q_value)
             return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}
         return {"action": epsilon_greedy(q_value, self.epsilon, self.generator)}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,10 @@ from rlgen.core.batch import Batch, flatten_time, minibatches
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
+from rlgen.envs.stream import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.networks import network
 from rlgen.nets.policies import actor
-
-if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class PPO(Agent):
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        policy = self.distribution(self.predict(self.actor, obs))
+        policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:

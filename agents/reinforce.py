@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,9 @@ from rlgen.core.batch import Batch, flatten_time
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
+from rlgen.envs.stream import EnvSpec
 from rlgen.nets.networks import network
 from rlgen.nets.policies import actor
-
-if TYPE_CHECKING:
-    from rlgen.envs.stream import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Reinforce(Agent):
         return {"optimizer": self.cfg.lr * scale, "baseline_optimizer": self.cfg.baseline_lr * scale}
 
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        policy = self.distribution(self.predict(self.actor, obs))
+        policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:

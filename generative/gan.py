@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,7 @@ from torch.nn.functional import pad, softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Batch, Generative
-
-if TYPE_CHECKING:
-    from rlgen.core.source import ImageSpec
+from rlgen.core.source import ImageSpec
 
 
 @dataclass(frozen=True)

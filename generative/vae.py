@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +24,8 @@ from torch.nn.functional import softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule
 from rlgen.core.learner import Batch, Generative
+from rlgen.core.source import ImageSpec
 from rlgen.nets.networks import mlp
-
-if TYPE_CHECKING:
-    from rlgen.core.source import ImageSpec
 
 CHUNK = 500  # images whose importance samples are computed together
 ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more than this over images (Burda et al. 2016)

@@ -53,7 +53,7 @@ class LazyBatch(Mapping[str, Tensor]):
         key: equal for two batches whose draws one CUDA graph may serve.
     """
 
-    def __init__(self, draw: Callable[[], Batch], key: tuple[int, ...]) -> None:
+    def __init__(self, draw: Callable[[], Batch], key: tuple[Any, ...]) -> None:
         self.draw, self.key = draw, key
         self.tensors: Batch | None = None  # once drawn
 
@@ -63,7 +63,7 @@ class LazyBatch(Mapping[str, Tensor]):
 
     def _drawn(self) -> Batch:
         if self.tensors is None:
-            self.tensors = self.draw()
+            self.tensors = join_parts(self.draw())
         return self.tensors
 
     def __getitem__(self, name: str) -> Tensor:

@@ -79,23 +79,26 @@ class Buffer:
             rows = tuple(map(split_parts, rows))
         if self.ring is None:
             self._allocate(rows[0])
-        assert self.ring is not None
-        self._check(rows)
-        for first, block in self.ring.blocks(rows):
-            for _ in range(self.ring.num_used + len(block) - self.ring.max_used):
-                self._drop_oldest()
-            self.ring.write(first, block, self.names)
-            self.index.add(first, block)
-            if self.observations:
-                self.observations.write(first, block)
-            self.ring.num_used += len(block)
-
-    def _check(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             for name, shape in self.shapes.items():
                 if name not in row or row[name].shape != shape:
                     found = {name: tuple(value.shape) for name, value in row.items()}
                     raise ValueError(f"{name} must have shape {shape} in every row; this one has {found}")
+        assert self.ring is not None
+        while rows:
+            block = rows[: self.ring.room_in_one_piece()]
+            self._write(block)
+            rows = rows[len(block) :]
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        assert self.ring is not None
+        for _ in range(self.ring.num_used + len(rows) - self.ring.max_used):
+            self._drop_oldest()
+        parts = self.observations.columns_to_write(rows) if self.observations else []
+        first = self.ring.write(rows, [*self.names, *parts])
+        self.index.add(first, rows)
+        if self.observations:
+            self.observations.close(first, rows)
 
     def _allocate(self, row: Mapping[str, Any]) -> None:
         """Make room for rows like this one."""
@@ -130,6 +133,7 @@ class Buffer:
         self.extras = [name for name in self.names if name not in sampled]
         self.has_parts = any("/" in name for name in stored)
         self.shapes = {name: tuple(torch.as_tensor(value).shape) for name, value in row.items() if name != "valid"}
+        self.shapes |= {f"next_{name}": self.shapes[name] for name in parts}
 
     def _drop_oldest(self) -> None:
         assert self.ring is not None
@@ -152,30 +156,31 @@ class Buffer:
         """
         if self.ring is None:
             raise ValueError("nothing to sample yet: the buffer is empty")
-        span = self.index.span()
-        return self.backend.batch(lambda: self.read(self.index.draw(span, batch_size)), (batch_size, self.ring.layout))
+        batch = self.backend.draw(self.read, *self.index.span(), batch_size, self.ring.layout)
+        return join_parts(batch) if self.has_parts and type(batch) is dict else batch
 
-    def read(self, index: Any) -> dict[str, Any]:
-        """What `sample` returns, of the transitions at `index` [B], as the backend has it."""
+    def read(self, drawn: Any) -> dict[str, Any]:
+        """What `sample` returns of transitions that were drawn [B], part by part, as the backend has it."""
         assert self.ring is not None
-        batch = {"index": index} | {name: self.ring.read(name, index) for name in self.extras}
+        index = self.index.locate(drawn)
+        batch = {name: self.backend.take(self.ring.flat[name], index, 0) for name in self.extras}
         if self.observations:
             batch["reward"], batch["discount"], last = self.n_step_return(index)
             batch |= self.observations.read(index, last)
-        return join_parts(batch) if self.has_parts else batch
+        return batch | {"index": index}
 
     def drain(self) -> Batch:
         """Everything in order of time, every value [T, N, ...], with `valid` [T, N]; the buffer is empty after."""
         assert self.ring is not None
         index = self.ring.in_order()  # [T, N]
         flat = self.backend.own(index.flatten())
-        batch = {name: self.ring.read(name, flat) for name in (*self.names, "valid")}
+        batch = {name: self.backend.take(self.ring.flat[name], flat, 0) for name in (*self.names, "valid")}
         if self.observations:
             batch |= self.observations.read(flat, flat)
             self.observations.clear()
         self.index.clear()
         self.ring.oldest, self.ring.num_used = self.frame_stack - 1, 0
-        return join_parts({n: self.backend.tensor(value).unflatten(0, index.shape) for n, value in batch.items()})
+        return join_parts({n: value.unflatten(0, index.shape) for n, value in self.backend.tensors(batch).items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Everything stored, as tensors and plain Python; rows never written are left out."""
@@ -197,7 +202,7 @@ class Buffer:
             return
         columns = state["ring"]["columns"]
         row = {
-            name: torch.zeros(shape, dtype=columns[name.removeprefix("next_")].dtype)
+            name: torch.zeros(shape, dtype=columns[name if name in columns else name.removeprefix("next_")].dtype)
             for name, shape in state["row"].items()
         }
         self.ring = self.observations = None

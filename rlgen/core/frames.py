@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgen.core.ring import Ring, host_stack
+from rlgen.core.ring import Ring
 
 FINAL_BYTES = 2**20  # on a GPU, what the side table takes at first: when it grows, recorded graphs become stale
 
@@ -31,29 +31,28 @@ class Observations:
         self.open: Mapping[str, Any] = {}  # the newest `next_obs`, already written where the row to come has its `obs`
         self.finals = FinalObservations(ring, self.parts)
 
-    def write(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write T rows from row `first` on, and the last `next_obs` where the row after them begins."""
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The parts of `obs` that rows have to be written with: of one row perhaps none, as it is there already."""
+        return [name for name in self.parts if len(rows) > 1 or rows[0][name] is not self.open.get(name)]
+
+    def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the last `next_obs` of T rows, from row `first` on, where the row after them begins."""
         last, following = rows[-1], (first + len(rows)) % self.ring.num_rows
         for name in self.parts:
-            if len(rows) > 1 or rows[0][name] is not self.open.get(name):
-                self.write_frames(first, rows, name)
-            self.write_frames(following, [{name: last[f"next_{name}"]}], name)
-        ended = host_stack([row["terminated"] for row in rows]) | host_stack([row["truncated"] for row in rows])
+            self.ring.rows[name][following] = self.ring.backend.own(last[f"next_{name}"])
+        ended = np.array([row["terminated"] for row in rows]) | np.array([row["truncated"] for row in rows])  # [T, N]
         any_ended = np.count_nonzero(ended)  # an eighth of the time of `ended.any()`
         if any_ended or any(self.finals.in_row[first : first + len(rows)]):
             self.finals.write(first, rows, ended)
         self.open = {} if any_ended and ended[-1].any() else {name: last[f"next_{name}"] for name in self.parts}
 
-    def write_frames(self, first: int, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Write what is stored of the observations of T rows."""
-        self.ring.write(first, rows, (name,))
-
     def read(self, index: Any, last: Any) -> dict[str, Any]:
         """`obs` at `index` [B], and `next_obs` after `last` [B]."""
-        found, after = {}, self.ring.after(last)
+        ring, take, found = self.ring, self.ring.backend.take, {}
+        after = (last + ring.num_envs) % ring.size
         for name in self.parts:
-            found[name] = self.ring.read(name, index)
-            found[f"next_{name}"] = self.ring.read(name, after)
+            found[name] = take(ring.flat[name], index, 0)
+            found[f"next_{name}"] = take(ring.flat[name], after, 0)
         return self.finals.put(last, found)
 
     def clear(self) -> None:
@@ -91,6 +90,7 @@ class FinalObservations:
         self.dropped = self.added = 0  # how many were ever dropped, ever added
         self.in_row = [0] * ring.num_rows
         self.number = torch.full((ring.num_rows, ring.num_envs), -1, device=device)  # of a row's, or -1 for none
+        self.number_flat = ring.backend.own(self.number.flatten())
 
     def write(self, first: int, rows: Sequence[Mapping[str, Any]], ended: np.ndarray) -> None:
         """Keep the last observations of the episodes that ended in T rows from `first` on, where `ended` [T, N]."""
@@ -125,12 +125,12 @@ class FinalObservations:
             larger = torch.cat([table, torch.zeros_like(table)])
             larger[kept % len(larger)] = table[kept % len(table)]
             self.tables[name] = larger
-        self.ring.layout += 1
+        self.ring.layout = object()
 
     def put(self, index: Any, found: dict[str, Any]) -> dict[str, Any]:
         """Correct `next_obs` [B, ...] of the transitions at `index` [B] where an episode ended there."""
         backend = self.ring.backend
-        numbers = backend.take(backend.own(self.number).reshape(-1), index)  # [B] -1 where no episode ended
+        numbers = backend.take(self.number_flat, index, 0)  # [B] -1 where no episode ended
         for name, table in self.tables.items():
             backend.replace(found[f"next_{name}"], numbers, table)
         return found
@@ -149,12 +149,13 @@ class FinalObservations:
         """The tables, and which row has which."""
         number = self.number[:num_rows].to("cpu", copy=True)
         counts = {"dropped": self.dropped, "added": self.added, "in_row": list(self.in_row)}
-        return counts | {"tables": {name: table.cpu() for name, table in self.tables.items()}, "number": number}
+        tables = {name: table.to("cpu", copy=True) for name, table in self.tables.items()}
+        return counts | {"tables": tables, "number": number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned."""
         self.dropped, self.added, self.in_row = state["dropped"], state["added"], list(state["in_row"])
-        self.tables = {name: table.to(self.number.device) for name, table in state["tables"].items()}
+        self.tables = {name: table.to(self.number.device, copy=True) for name, table in state["tables"].items()}
         self.number[: len(state["number"])] = state["number"].to(self.number.device)
 
 
@@ -176,22 +177,27 @@ class StackedFrames(Observations):
         self.back = ring.backend.own(torch.arange(num_frames - 1, -2, -1, device=device))  # [k + 1] rows back
         self.age = torch.zeros((ring.num_rows, ring.num_envs), dtype=torch.int64, device=device)  # frames before it
 
-    def write(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        if self.ring.num_used == 0:  # in the middle of an episode, perhaps: what came before is in the stack alone
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        return []  # stacks are not written as they come
+
+    def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        ring, own = self.ring, self.ring.backend.own
+        if ring.num_used == len(rows):  # in the middle of an episode, perhaps: what came before is in the stack alone
             for back in range(1, self.num_frames):
-                self.ring.rows["obs"][first - back] = self.ring.backend.own(rows[0]["obs"][:, -1 - back])
+                ring.rows["obs"][first - back] = own(rows[0]["obs"][:, -1 - back])
             self.age[first] = self.num_frames - 1
-        super().write(first, rows)
         for row, each in zip(range(first, first + len(rows)), rows, strict=True):
-            following = (row + 1) % self.ring.num_rows
+            if len(rows) > 1 or each["obs"] is not self.open.get("obs"):
+                ring.rows["obs"][row] = own(each["obs"][:, -1])
+            following = (row + 1) % ring.num_rows
             self.age[following] = self.age[row] + 1
-            begins = host_stack([each["terminated"]])[0] | host_stack([each["truncated"]])[0]  # [N] a new episode
-            begins = begins | ~host_stack([each["valid"]])[0] if "valid" in each else begins
+            begins = np.asarray(each["terminated"]) | np.asarray(each["truncated"])  # [N] a new episode
+            begins = begins | ~np.asarray(each["valid"]) if "valid" in each else begins
             if np.count_nonzero(begins):
                 self.age[following, torch.from_numpy(begins.nonzero()[0]).to(self.age.device)] = 0
-
-    def write_frames(self, first: int, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        super().write_frames(first, [{name: row[name][:, -1]} for row in rows], name)
+        last = {**rows[-1], "next_obs": rows[-1]["next_obs"][:, -1]}
+        super().close(first, [*rows[:-1], last])
+        self.open = {name: rows[-1]["next_obs"] for name in self.open}
 
     def read(self, index: Any, last: Any) -> dict[str, Any]:
         frames = self._frames(last)
@@ -200,9 +206,10 @@ class StackedFrames(Observations):
 
     def _frames(self, index: Any) -> Any:
         """The stack at `index` [B] and the frame after it: [B, k + 1, ...]."""
-        backend = self.ring.backend
-        age = backend.take(backend.own(self.age).reshape(-1), index)[:, None]  # [B, 1]
-        frames = self.ring.read("obs", self.ring.after(index[:, None], -backend.xp.minimum(self.back, age)))
+        ring, backend = self.ring, self.ring.backend
+        age = backend.take(backend.own(self.age).reshape(-1), index, 0)[:, None]  # [B, 1]
+        places = (index[:, None] - backend.xp.minimum(self.back, age) * ring.num_envs) % ring.size  # [B, k + 1]
+        frames = backend.take(ring.flat["obs"], places, 0)
         if self.padding == "zero":
             frames = frames * (self.back <= age).reshape(*frames.shape[:2], *[1] * (frames.ndim - 2))
         return frames

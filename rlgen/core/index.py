@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgen.core.ring import Ring, host_stack
+from rlgen.core.ring import Ring
 
 
 class UniformIndex:
@@ -34,27 +34,28 @@ class UniformIndex:
         self.ring, self.n_step = ring, n_step
         self.num_added = self.num_valid = 0
         self.valid_in_row = [0] * ring.num_rows
+        self._all_valid = np.ones(ring.num_envs, np.bool_)
         self.listed: Tensor | None = None  # [max_used * N] flat indices of the valid ones, once there are others
 
     def add(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Count T rows that were written from row `first` on; `valid` [N] says which transitions of a row are some."""
-        num, num_envs = len(rows), self.ring.num_envs
-        valid = self._invalid_among(rows)
-        counts = [num_envs] * num if valid is None else valid.sum(1).tolist()
-        if valid is not None or self.valid_in_row[first : first + num] != counts:
-            self.ring.rows["valid"][first : first + num] = True if valid is None else self.ring.backend.own(valid)
-            self.valid_in_row[first : first + num] = counts
-        if valid is not None or self.listed is not None:
-            self._list(first, num, valid)
+        counts, block = [self.ring.num_envs] * len(rows), slice(first, first + len(rows))
+        valid: Any = np.True_
+        if any("valid" in row for row in rows):
+            valid = np.array([row.get("valid", self._all_valid) for row in rows])  # [T, N]
+        if not valid.all() or self.listed is not None or self.valid_in_row[block] != counts:
+            counts = self._mark(block, valid, counts)
         self.num_valid += sum(counts)
         self.num_added += sum(counts)
 
-    def _invalid_among(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-        """Which transitions are valid, [T, N]; None if all are."""
-        if "valid" not in rows[0]:
-            return None
-        valid = host_stack([row["valid"] for row in rows])
-        return None if np.count_nonzero(valid) == valid.size else valid
+    def _mark(self, block: slice, valid: Any, counts: list[int]) -> list[int]:
+        """Say which transitions of some rows are valid [T, N], and how many of each row."""
+        all_valid = bool(valid.all())
+        self.ring.rows["valid"][block] = True if all_valid else self.ring.backend.own(valid)
+        self.valid_in_row[block] = counts = counts if all_valid else valid.sum(1).tolist()
+        if not all_valid or self.listed is not None:
+            self._list(block.start, len(counts), None if all_valid else valid)
+        return counts
 
     def _list(self, first: int, num: int, valid: np.ndarray | None) -> None:
         """List the valid transitions of `num` rows, so that exactly those are drawn.
@@ -67,7 +68,7 @@ class UniformIndex:
             listed = torch.zeros(ring.max_used * ring.num_envs, dtype=torch.int64)
             listed[(self.num_added - self.num_valid + torch.arange(self.num_valid)) % len(listed)] = kept
             self.listed = listed.to(ring.backend.device)
-            ring.layout += 1
+            ring.layout = object()
         offsets = np.arange(num * ring.num_envs) if valid is None else valid.ravel().nonzero()[0]
         slots = (self.num_added + np.arange(len(offsets))) % len(self.listed)
         own = ring.backend.own
@@ -81,7 +82,7 @@ class UniformIndex:
         """Forget all rows."""
         self.num_valid, self.valid_in_row = 0, [0] * self.ring.num_rows
 
-    def span(self) -> tuple[Any, Any]:
+    def span(self) -> tuple[int, int]:
         """Where the transitions that can be drawn begin, and how many there are.
 
         Raises:
@@ -92,27 +93,24 @@ class UniformIndex:
             num -= self.valid_in_row[(ring.oldest + ring.num_used - back) % ring.num_rows]
         if num <= 0:
             raise ValueError(f"nothing to sample yet: {self.num_valid} transitions, n_step {self.n_step}")
-        first = ring.oldest * ring.num_envs if self.listed is None else self.num_added - self.num_valid
-        return ring.backend.span(first, num)
+        return (ring.oldest * ring.num_envs if self.listed is None else self.num_added - self.num_valid), num
 
-    def draw(self, span: tuple[Any, Any], size: int) -> Any:
-        """Flat indices of `size` transitions of the span: [size]."""
-        backend = self.ring.backend
-        drawn = backend.randint(*span, size)
+    def locate(self, drawn: Any) -> Any:
+        """The flat index of transitions that were drawn from the span: [B] -> [B]."""
         if self.listed is None:
             return drawn % self.ring.size
-        return backend.take(backend.own(self.listed), drawn % len(self.listed))
+        return self.ring.backend.take(self.ring.backend.own(self.listed), drawn % len(self.listed), 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, and the list where there is one."""
-        names = ("num_added", "num_valid", "valid_in_row", "listed")
-        return {name: getattr(self, name) for name in names}
+        counts = {"num_added": self.num_added, "num_valid": self.num_valid, "valid_in_row": list(self.valid_in_row)}
+        return counts | {"listed": None if self.listed is None else self.listed.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned."""
         self.num_added, self.num_valid = state["num_added"], state["num_valid"]
         self.valid_in_row = list(state["valid_in_row"])
-        self.listed = None if state["listed"] is None else state["listed"].to(self.ring.backend.device)
+        self.listed = None if state["listed"] is None else state["listed"].to(self.ring.backend.device, copy=True)
 
 
 class NStepReturn:
@@ -137,13 +135,17 @@ class NStepReturn:
         The discount is gamma^k after the k <= n steps that are really there, and 0 at termination, so that a target is
         always `reward + discount * value(next_obs)`. An episode that was truncated is followed by a value.
         """
-        read = self.ring.read
-        if self.n_step == 1:
-            return read("reward", index), ~read("terminated", index) * self.gammas_after[0], index
-        ahead = self.ring.after(index[:, None], self.steps)  # [B, n]
-        ended = read("terminated", ahead) | read("truncated", ahead)  # [B, n]
+        if self.n_step > 1:
+            return self._several(index)
+        take, flat = self.ring.backend.take, self.ring.flat
+        return take(flat["reward"], index, 0), ~take(flat["terminated"], index, 0) * self.gammas_after[0], index
+
+    def _several(self, index: Any) -> tuple[Any, Any, Any]:
+        ring, take, flat = self.ring, self.ring.backend.take, self.ring.flat
+        ahead = (index[:, None] + self.steps * ring.num_envs) % ring.size  # [B, n]
+        ended = take(flat["terminated"], ahead, 0) | take(flat["truncated"], ahead, 0)  # [B, n]
         going = ended.cumsum(1) <= ended  # [B, n] no episode ended before
-        reward = (going * self.gammas * read("reward", ahead)).sum(1)  # [B]
+        reward = (going * self.gammas * take(flat["reward"], ahead, 0)).sum(1)  # [B]
         last_step = going.sum(1) - 1  # [B] k - 1
-        last = self.ring.after(index, last_step)  # [B]
-        return reward, ~read("terminated", last) * self.gammas_after[last_step], last
+        last = (index + last_step * ring.num_envs) % ring.size  # [B]
+        return reward, ~take(flat["terminated"], last, 0) * self.gammas_after[last_step], last

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rlgen.core.batch import Batch, Obs
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
-from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise
+from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
 
 
 class Learner(nn.Module):
@@ -86,6 +86,7 @@ class Learner(nn.Module):
         for name, rate in self.learning_rates().items():
             for group in getattr(self, name).param_groups:
                 group["lr"] = rate
+        self.per_sample.clear()
         metrics = self.update(batch)
         self.num_updates = number  # also where an algorithm counts too
         return metrics
@@ -113,14 +114,13 @@ class Learner(nn.Module):
             The loss's 0-d metrics, detached.
         """
         metrics = self.executor.minimize(GradientStep(self, loss, batch, optimizer, max_grad_norm, noise))
-        self.per_sample = {name: value for name, value in metrics.items() if value.ndim}
-        return {name: value for name, value in metrics.items() if not value.ndim}
+        for name in [name for name, value in metrics.items() if value.ndim]:
+            self.per_sample[name] = metrics.pop(name)
+        return metrics
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What a loss is computed in: matrix products and convolutions in bfloat16 if `precision` says so."""
-        if self.precision != "bf16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)  # a cache would outlive a step
+        return autocast(self.device, self.precision)
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
@@ -153,7 +153,8 @@ class Agent(Learner):
         memory_spec: shapes of what the agent remembers from step to step, by name, without the environments' axis;
             empty for an agent without memory.
         acts_ahead: it may choose its next actions before the updates that are due, as it learns off-policy.
-        acts_on_arrays: its `act` also takes a NumPy array, and then may return one; some executors make use of it.
+        acts_on_arrays: on a CPU, `act` takes observations as the environment gives them, NumPy arrays, and may return
+            arrays; otherwise tensors.
         discount: per step, of the values that it estimates when it acts greedily.
     """
 
@@ -162,15 +163,12 @@ class Agent(Learner):
     acts_on_arrays: bool = False
     discount: float = 1.0
 
-    def predict(self, net: nn.Module, obs: Obs) -> Any:
-        """A network's output for acting, without gradients: [N, ...] -> [N, num_out]."""
-        return self.executor.predict(net, obs)
-
     def act(self, obs: Obs, greedy: bool = False) -> Batch:
         """Choose an action for every environment.
 
         Args:
-            obs: [N, *obs_shape], the environment's dtype; a dictionary of parts where it has several.
+            obs: [N, *obs_shape], the environment's dtype; a dictionary of parts where it has several. A source asks
+                for no gradients while it calls this.
             greedy: the most likely or most valuable action, without exploration.
 
         Returns:

@@ -46,9 +46,8 @@ def play(agent: Agent, envs: Envs, num_episodes: int, render: bool = False) -> d
     while len(returns) < num_episodes:
         if render and not returns:
             frames.append(envs.render())
-        obs = map_parts(lambda array: torch.from_numpy(array).to(agent.device), envs.obs)
-        acted = act(agent, obs, memory, greedy=True)
-        step = envs.step(acted["action"].numpy(force=True))
+        acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)
+        step = envs.step(torch.as_tensor(acted["action"]).numpy(force=True))
         ended = step.terminated | step.truncated
         memory = next_memory(acted, ended | ~step.valid)
         estimate = acted["q_estimate"].tolist() if "q_estimate" in acted else None
@@ -83,6 +82,13 @@ def realised(estimates: list[float], rewards: list[float], terminated: bool, dis
     return np.array([estimates, returns])[:, complete]
 
 
+def as_seen_by(agent: Agent, obs: Any) -> Any:
+    """An environment's observations, arrays [N, ...], as the agent takes them."""
+    if agent.acts_on_arrays and agent.device.type == "cpu":
+        return obs
+    return map_parts(lambda array: torch.from_numpy(array).to(agent.device), obs)
+
+
 def act(agent: Agent, obs: Any, memory: dict[str, Any], greedy: bool = False) -> dict[str, Any]:
     """What the agent does, with its memory if it has one."""
     with_memory: Any = agent.act  # an agent with a `memory_spec` takes one argument more
@@ -99,5 +105,8 @@ def next_memory(acted: dict[str, Any], over: np.ndarray) -> dict[str, torch.Tens
     memory = acted.get("memory", {})
     if not np.count_nonzero(over):
         return memory
-    going = torch.from_numpy(~over)
-    return {name: each * going.to(each.device).view(-1, *[1] * (each.ndim - 1)) for name, each in memory.items()}
+    forgotten = torch.from_numpy(over)  # filled, not multiplied by zero: infinities are forgotten too
+    return {
+        name: each.masked_fill(forgotten.to(each.device).view(-1, *[1] * (each.ndim - 1)), 0)
+        for name, each in memory.items()
+    }

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rlgen.core.batch import Batch, LazyBatch, map_parts
+from rlgen.core.batch import Batch, LazyBatch
 
 
 class Ring:
@@ -34,7 +34,8 @@ class Ring:
         flat: the same as [R * N, ...], at row * N + environment.
         oldest: the oldest row in use.
         num_used: rows in use.
-        layout: counts how often tensors were replaced: what was recorded with older ones is then stale.
+        layout: another object whenever tensors were replaced: what was recorded with older ones is then stale. No two
+            rings ever have the same one.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Ring:
         self.num_envs = len(next(iter(row.values())))
         self.num_rows, self.max_used, self.oldest, self.num_used = num_rows, max_used, oldest, 0
         self.size = num_rows * self.num_envs
-        self.backend, self.layout = backend, 0
+        self.backend = backend
+        self.layout: object
         self.columns: Batch = {
             name: torch.zeros((num_rows, *value.shape), dtype=value.dtype, device=backend.device)
             for name, value in row.items()
@@ -55,35 +57,25 @@ class Ring:
         """Take the columns as they are now for those that are read and written."""
         self.rows = {name: self.backend.own(column) for name, column in self.columns.items()}
         self.flat = {name: self.backend.own(column.flatten(0, 1)) for name, column in self.columns.items()}
-        self.layout += 1
+        self.layout = object()
 
-    @property
-    def newest(self) -> int:
-        """The row after the newest one in use."""
-        return (self.oldest + self.num_used) % self.num_rows
+    def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+        """Write the named columns of T rows where the newest one ended; returns the first row that was written.
 
-    def blocks(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Sequence[Mapping[str, Any]]]]:
-        """Cut rows where the ring's memory ends: the row that each block begins at, and the block."""
-        while rows:
-            first = self.newest
-            num = min(len(rows), self.num_rows - first, self.max_used)
-            yield first, rows[:num]
-            rows = rows[num:]
-
-    def write(self, first: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-        """Write the named columns of T rows, from row `first` on."""
-        where = first if len(rows) == 1 else slice(first, first + len(rows))  # one row: half the time of a slice
+        They must fit in one piece: see `room_in_one_piece`.
+        """
+        first = (self.oldest + self.num_used) % self.num_rows
         for name in names:
-            values = [row[name] for row in rows]
-            self.rows[name][where] = self.backend.own(values[0]) if len(values) == 1 else self.backend.stack(values)
+            if len(rows) == 1:
+                self.rows[name][first] = self.backend.own(rows[0][name])  # half the time of a slice of one
+            else:
+                self.rows[name][first : first + len(rows)] = self.backend.stack([row[name] for row in rows])
+        self.num_used += len(rows)
+        return first
 
-    def read(self, name: str, index: Any) -> Any:
-        """Entries of a column at a flat index [...]: [..., *shape]."""
-        return self.backend.take(self.flat[name], index)
-
-    def after(self, index: Any, num: Any = 1) -> Any:
-        """The flat index of what lies `num` rows after `index`."""
-        return (index + num * self.num_envs) % self.size
+    def room_in_one_piece(self) -> int:
+        """Rows that can be written before the end of the ring's memory."""
+        return min(self.num_rows - (self.oldest + self.num_used) % self.num_rows, self.max_used)
 
     def in_order(self) -> Tensor:
         """Flat indices of all that is in use, oldest row first: [T, N]."""
@@ -102,7 +94,7 @@ class Ring:
         for name, rows in state["columns"].items():
             self.columns[name][: len(rows)] = rows.to(self.backend.device)
         self.oldest, self.num_used = state["oldest"], state["num_used"]
-        self.layout += 1
+        self.layout = object()
 
 
 class Arrays:
@@ -113,6 +105,7 @@ class Arrays:
     """
 
     xp: Any = np
+    take: Any = staticmethod(np.ndarray.take)  # entries of a table [K, ...] at an index [...], along axis 0
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator, self.device = generator, generator.device
@@ -123,15 +116,7 @@ class Arrays:
 
     def stack(self, values: Sequence[Any]) -> np.ndarray:
         """Values [N, ...] of T rows as one, [T, N, ...]."""
-        return host_stack(values)
-
-    def take(self, table: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Entries of a table [K, ...] at an index [...]."""
-        return table.take(index, 0)
-
-    def randint(self, first: int, num: int, size: int) -> np.ndarray:
-        """Random whole numbers from `first` to `first + num - 1`: [size]."""
-        return torch.randint(first, first + num, (size,), generator=self.generator).numpy()
+        return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
 
     def replace(self, values: np.ndarray, numbers: np.ndarray, table: Tensor) -> None:
         """Where `numbers` [B] are not negative, replace values [B, ...] by those entries of a table that is a ring."""
@@ -139,17 +124,13 @@ class Arrays:
         if len(chosen):
             values[chosen] = table.numpy()[numbers[chosen] % len(table)]
 
-    def batch(self, draw: Callable[[], dict[str, Any]], key: tuple[int, ...]) -> Any:
-        """What `draw` returns, as a batch of tensors."""
-        return {name: map_parts(torch.from_numpy, value) for name, value in draw().items()}
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
+        """Read at `size` random numbers from `first` to `first + num - 1`: a batch of tensors."""
+        return self.tensors(read(torch.randint(first, first + num, (size,), generator=self.generator).numpy()))
 
-    def tensor(self, value: np.ndarray) -> Tensor:
-        """An array of this backend as a tensor; the memory is shared."""
-        return torch.from_numpy(value)
-
-    def span(self, first: int, num: int) -> tuple[Any, Any]:
-        """Where the entries that can be drawn begin, and how many there are, as `randint` takes them."""
-        return first, num
+    def tensors(self, values: dict[str, Any]) -> Batch:
+        """Arrays of this backend as tensors; the memory is shared."""
+        return {name: torch.from_numpy(value) for name, value in values.items()}
 
 
 class Tensors:
@@ -165,40 +146,33 @@ class Tensors:
         self.generator, self.device = generator, generator.device
         self._first, self._num = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
 
+    def take(self, table: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+        return table[index]
+
     def own(self, value: Any) -> Tensor:
         return torch.as_tensor(value).to(self.device, non_blocking=True)
 
     def stack(self, values: Sequence[Any]) -> Tensor:
         if all(isinstance(value, Tensor) and value.device == self.device for value in values):
             return torch.stack(list(values))
-        return self.own(host_stack(values))  # one copy to the device, not one a row
-
-    def take(self, table: Tensor, index: Tensor) -> Tensor:
-        return table[index]
-
-    def randint(self, first: Tensor, num: Tensor, size: int) -> Tensor:
-        random = torch.randint(2**62, (size,), generator=self.generator, device=self.device)
-        return first + random % num  # [size] the remainder's bias is below 1e-9
+        return self.own(np.array([torch.as_tensor(value).numpy() for value in values]))  # one copy to the device
 
     def replace(self, values: Tensor, numbers: Tensor, table: Tensor) -> None:
         others = table[numbers.clamp(min=0) % len(table)]
         values.copy_(torch.where((numbers >= 0).view(-1, *[1] * (others.ndim - 1)), others, values))
 
-    def batch(self, draw: Callable[[], Batch], key: tuple[int, ...]) -> Any:
-        return LazyBatch(draw, key)
-
-    def tensor(self, value: Tensor) -> Tensor:
-        return value
-
-    def span(self, first: int, num: int) -> tuple[Any, Any]:
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
         self._first.fill_(first)  # always in the same memory, where a CUDA graph reads them
         self._num.fill_(num)
-        return self._first, self._num
 
+        def draw() -> Batch:
+            random = torch.randint(2**62, (size,), generator=self.generator, device=self.device)
+            return read(self._first + random % self._num)  # the remainder's bias is below 1e-9
 
-def host_stack(values: Sequence[Any]) -> np.ndarray:
-    """Arrays or host tensors [N, ...] of T rows as one array [T, N, ...]."""
-    return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
+        return LazyBatch(draw, (size, layout))
+
+    def tensors(self, values: dict[str, Any]) -> Batch:
+        return values
 
 
 def available_memory(device: torch.device) -> int:

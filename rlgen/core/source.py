@@ -83,49 +83,45 @@ class EnvSource:
     @torch.no_grad()
     def fill(self, buffer: Buffer, learner: Agent) -> int:
         """Take `learner.rows_per_turn` steps in every environment; a junk step of an autoreset ticks no clock."""
-        ticks, rows = 0, []
+        ticks = 0
+        rows: list[dict[str, Any]] = []
         for left in reversed(range(learner.rows_per_turn)):
-            rows.append(self.step(learner))
+            obs: Any = self.envs.obs
+            obs = obs if learner.acts_on_arrays else map_parts(torch.from_numpy, obs)
+            acted = self.act_with_memory(learner, obs) if learner.memory_spec else learner.act(obs)
+            action = acted["action"]
+            step = self.envs.step(action if type(action) is np.ndarray else action.numpy())
+            rows.append({"obs": obs, **acted, **step._asdict()})
+            if learner.memory_spec:
+                self.remember(rows[-1])
             if not left or len(rows) == MAX_ROWS:
                 buffer.add(*rows)
-                ticks += self._count(rows)
+                ticks += self.count(rows)
                 rows = []
         return ticks
 
-    def step(self, learner: Agent) -> dict[str, Any]:
-        """Act in every environment once: the row of transitions, every value [N, ...] on the host."""
-        obs: Any = self.envs.obs
-        on_arrays = learner.acts_on_arrays and learner.executor.acts_on_arrays
-        acted = self.act(learner, obs if on_arrays else map_parts(torch.from_numpy, obs))
-        action = acted["action"]
-        step = self.envs.step(action if type(action) is np.ndarray else action.numpy())
-        return self.row(obs, acted, step)
-
-    def act(self, learner: Agent, obs: Any) -> dict[str, Any]:
-        """What the agent does, with what it remembers."""
+    def act_with_memory(self, learner: Agent, obs: Any) -> dict[str, Any]:
+        """What the agent does, given what it remembers of the episodes under way."""
         if self.memory is None:
             self.memory = first_memory(learner, self.spec.num_envs)
         return act(learner, obs, self.memory)
 
-    def row(self, obs: Any, acted: dict[str, Any], step: Any) -> dict[str, Any]:
-        """The row of one vector step; with the memory that its actions were chosen with, if the agent has one."""
-        row = {"obs": obs, **acted, **step._asdict()}
-        if self.memory:
-            row["memory"] = self.memory
-            self.memory = next_memory(acted, step.terminated | step.truncated | ~step.valid)
-        return row
+    def remember(self, row: dict[str, Any]) -> None:
+        """Keep what the agent remembers; the row gets the memory that its actions were chosen with."""
+        over = row["terminated"] | row["truncated"] | ~row["valid"]
+        row["memory"], self.memory = self.memory, next_memory(row, over)
 
-    def _count(self, rows: Sequence[dict[str, Any]]) -> int:
+    def count(self, rows: Sequence[dict[str, Any]]) -> int:
         """Add up returns and lengths of episodes over T rows; returns how many transitions are valid."""
         reward, valid = np.array([row["reward"] for row in rows]), np.array([row["valid"] for row in rows])  # [T, N]
         ended = np.array([row["terminated"] for row in rows]) | np.array([row["truncated"] for row in rows])  # [T, N]
         num_valid = int(np.count_nonzero(valid))  # a quarter of the time of `all` or `sum`
         if num_valid < valid.size or np.count_nonzero(ended):
-            reward = self._close_episodes(reward, valid, ended)
+            reward = self.close_episodes(reward, valid, ended)
         self._return = self._return + reward.sum(0, dtype=np.float64)
         return num_valid
 
-    def _close_episodes(self, reward: np.ndarray, valid: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    def close_episodes(self, reward: np.ndarray, valid: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Note the episodes that ended in T rows [T, N]; returns the rewards after the last row that one ended in."""
         counted = 0  # rows
         for t in (ended | ~valid).any(1).nonzero()[0].tolist():

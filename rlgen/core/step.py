@@ -7,14 +7,15 @@ are handed to the learner from outside, and nothing here knows of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlgen.core.batch import Batch, Obs
+from rlgen.core.batch import Batch
 from rlgen.core.functional import clip_norm, same_layout
 
 Loss = Callable[[Any, Batch], tuple[Tensor, Batch]]  # (networks, batch) -> (0-d loss, metrics)
@@ -43,25 +44,18 @@ class GradientStep:
 
 
 class Executor(Protocol):
-    """How gradient steps are taken, and networks called to act."""
-
-    acts_on_arrays: bool  # agents that can may be given NumPy arrays while they train on a CPU
+    """How gradient steps are taken."""
 
     def minimize(self, step: GradientStep) -> Batch:
         """Take the step; returns the loss's metrics, detached."""
-
-    def predict(self, net: nn.Module, obs: Obs) -> Any:
-        """The network's output without gradients: [N, ...] -> [N, num_out]."""
 
 
 class Eager:
     """Autograd and the optimizer's own step, one operation after the other."""
 
-    acts_on_arrays = False
-
     def minimize(self, step: GradientStep) -> Batch:
         params, batch = step.params, step.noisy_batch()
-        with step.learner.autocast():
+        with autocast(step.learner.device, step.learner.precision):
             loss, metrics = step.loss(step.learner, batch)
 
         grads = torch.autograd.grad(loss, params, materialize_grads=True)  # of these parameters and of nothing else
@@ -74,6 +68,9 @@ class Eager:
         step.optimizer.zero_grad()  # nothing is left over for another loss
         return {name: metric.detach() for name, metric in metrics.items()}
 
-    def predict(self, net: nn.Module, obs: Obs) -> Any:
-        with torch.no_grad():
-            return net(obs)
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """What a loss is computed in: matrix products and convolutions in bfloat16 if `precision` is bf16."""
+    if precision != "bf16":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)  # a cache would outlive a step

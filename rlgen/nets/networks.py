@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from rlgen.nets.arrays import forward_array
 
 
 def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Linear | nn.Conv2d:
@@ -16,7 +21,15 @@ def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.L
     return layer
 
 
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> nn.Sequential:
+class MLP(nn.Sequential):
+    """Layers one after the other. A NumPy array is answered without gradients: that is how a small agent acts fast."""
+
+    def __call__(self, obs: Any) -> Any:
+        """[B, ...] -> [B, num_out]."""
+        return forward_array(self, obs) if type(obs) is np.ndarray else super().__call__(obs)
+
+
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> MLP:
     """Linear layers of the given sizes with the activation between them; the last layer is linear.
 
     Args:
@@ -31,7 +44,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: 
         if init_gain is not None:
             orthogonal(layer, init_gain if last else math.sqrt(2))
         layers += [layer] if last else [layer, activation()]
-    return nn.Sequential(*layers)
+    return MLP(*layers)
 
 
 class NatureCNN(nn.Module):
@@ -56,7 +69,7 @@ class NatureCNN(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Features of images: [B, C, H, W] uint8 -> [B, F]."""
-        image = obs.movedim(-1, 1) if self.channels_last else obs
+        image = torch.as_tensor(obs).movedim(-1, 1) if self.channels_last else torch.as_tensor(obs)
         return torch.relu(self.linear(self.conv(image.float() / 255).flatten(1)))
 
 
@@ -82,4 +95,4 @@ def network(
             orthogonal(head, init_gain)
         return nn.Sequential(NatureCNN(obs_shape, hidden[-1]), head)
     body = mlp([math.prod(obs_shape), *hidden, num_out], activation, init_gain)
-    return nn.Sequential(nn.Flatten(), *body) if len(obs_shape) != 1 else body
+    return MLP(nn.Flatten(), *body) if len(obs_shape) != 1 else body

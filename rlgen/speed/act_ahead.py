@@ -12,7 +12,7 @@ from torch import Tensor
 from rlgen.core.batch import map_parts
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent
-from rlgen.core.source import EnvSource
+from rlgen.core.source import MAX_ROWS, EnvSource
 
 
 class GpuEnvSource(EnvSource):
@@ -33,22 +33,27 @@ class GpuEnvSource(EnvSource):
 
     @torch.no_grad()
     def fill(self, buffer: Buffer, learner: Agent) -> int:
-        ticks = super().fill(buffer, learner)
+        ticks = 0
+        rows: list[dict[str, Any]] = []
+        for left in reversed(range(learner.rows_per_turn)):
+            obs, (acted, actions) = self._obs, self._chosen or self._choose(learner)
+            self._chosen = None
+            step = self.envs.step(actions())  # the only wait for the device
+            self._obs = self._upload(self.envs.obs)
+            next_obs = self._obs if step.next_obs is self.envs.obs else self._upload(step.next_obs)
+            rows.append({"obs": obs, **acted, **step._asdict(), "next_obs": next_obs})
+            if learner.memory_spec:
+                self.remember(rows[-1])
+            if not left or len(rows) == MAX_ROWS:
+                buffer.add(*rows)
+                ticks += self.count(rows)
+                rows = []
         if learner.acts_ahead:
             self._chosen = self._choose(learner)
         return ticks
 
-    def step(self, learner: Agent) -> dict[str, Any]:
-        obs = self._obs
-        acted, actions = self._chosen or self._choose(learner)
-        self._chosen = None
-        step = self.envs.step(actions())  # the only wait for the device
-        self._obs = self._upload(self.envs.obs)
-        next_obs = self._obs if step.next_obs is self.envs.obs else self._upload(step.next_obs)
-        return self.row(obs, acted, step) | {"next_obs": next_obs}
-
     def _choose(self, learner: Agent) -> tuple[dict[str, Any], Callable[[], np.ndarray]]:
-        acted = self.act(learner, self._obs)
+        acted = self.act_with_memory(learner, self._obs) if learner.memory_spec else learner.act(self._obs)
         return acted, self._download(acted["action"])
 
     def _upload(self, obs: Any) -> Any:

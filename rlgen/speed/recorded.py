@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from rlgen.core.batch import Batch, LazyBatch, Obs, split_parts
+from rlgen.core.batch import Batch, LazyBatch, split_parts
 from rlgen.core.step import Eager, GradientStep
 from rlgen.errors import RlgenError
-from rlgen.speed.arrays import predict
 from rlgen.speed.recording import GraphRecording, ListRecording, Recording, own_batch
 
 MIN_UPDATES_LEFT = 2_000  # of a run whose steps are worth recording: the first recording takes 2 s, a step saves 1 ms
@@ -23,6 +22,7 @@ WARM_UP = 3  # steps on CUDA before a graph is captured: libraries allocate at t
 TOLERANCE = {"bf16": 3e-2}  # relative difference between a recorded and an eager step, of gradients and metrics
 
 Known = dict[tuple[Any, ...], Recording]
+Record = Callable[[Sequence[GradientStep], dict[str, Tensor] | None], Recording]
 
 
 class Recorded:
@@ -33,25 +33,21 @@ class Recorded:
 
     Args:
         verify: compare the first so many too.
+        record: makes a recording of a step; by default a CUDA graph on CUDA, and a list of operations elsewhere.
 
     Attributes:
         refused: name of a loss: why its step is not recorded.
     """
 
-    acts_on_arrays = True
-
-    def __init__(self, verify: int = 0) -> None:
-        self.verify = verify
+    def __init__(self, verify: int = 0, record: Record | None = None) -> None:
+        self.verify, self.record = verify, record
         self.refused: dict[str, str] = {}
         self.recordings: Known = {}
         self._num_warm: dict[str, int] = {}
         self._eager = Eager()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorded:
-        return Recorded(self.verify)  # a recording belongs to the tensors it was made with
-
-    def predict(self, net: nn.Module, obs: Obs) -> Any:
-        return predict(net, obs)
+        return Recorded(self.verify, self.record)  # a recording belongs to the tensors it was made with
 
     def minimize(self, step: GradientStep) -> Batch:
         metrics = self.minimize_together([step])
@@ -111,7 +107,8 @@ class Recorded:
         if sum(known[0] == key[0] for known in self.recordings) >= MAX_SIZES:
             raise ValueError(f"its batches come in more than {MAX_SIZES} sizes")
         on_cuda = steps[0].learner.device.type == "cuda"
-        self.recordings[key] = recording = (GraphRecording if on_cuda else ListRecording)(steps, stacked)
+        record = self.record or (GraphRecording if on_cuda else ListRecording)
+        self.recordings[key] = recording = record(steps, stacked)
         return recording
 
 

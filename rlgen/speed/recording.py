@@ -140,7 +140,7 @@ class ListRecording(Recording):
             try:
                 self._run = torch.jit.trace(recorded, tensors, check_trace=False)
             except Exception:  # it does not take every operation: the backward of a convolution, for one
-                self._run = torch.inference_mode()(recorded)  # a Python function of one line an operation
+                self._run = recorded  # a Python function of one line an operation
 
 
 class GraphRecording(Recording):

@@ -12,12 +12,11 @@ from functools import partial
 from typing import TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlgen.core.batch import Batch, Obs
+from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
 from rlgen.core.step import Eager, GradientStep
-from rlgen.speed.arrays import predict
 from rlgen.speed.recorded import Recorded, size_key
 
 CPU_SIZE = 2**16  # numbers in the largest matrix worth stacking on a CPU: 2.7 times as fast at 64 x 64, 1.1 at 256
@@ -35,8 +34,6 @@ class Together:
         recorded: the executor of the stacked steps.
     """
 
-    acts_on_arrays = True
-
     def __init__(self, verify: int = 0) -> None:
         self._verify = verify
         self._stacked_learners: list[Learner] = []  # in order of the rows
@@ -44,9 +41,6 @@ class Together:
         self.recorded = Recorded(verify)
         self._alone: dict[Learner, Recorded] = {}
         self._scheduler: greenlet | None = None
-
-    def predict(self, net: nn.Module, obs: Obs) -> object:
-        return predict(net, obs)
 
     def minimize(self, step: GradientStep) -> Batch:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""

@@ -19,28 +19,25 @@ WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
 known: WeakKeyDictionary[nn.Module, ArrayNetwork] = WeakKeyDictionary()
 
 
-def predict(net: nn.Module, obs: Any) -> Any:
+def forward_array(net: nn.Module, obs: np.ndarray) -> Any:
     """The network's output for acting, without gradients: [N, ...] -> [N, num_out].
 
     Args:
-        net: any network; a small MLP on the CPU is computed in NumPy.
-        obs: a tensor, or a NumPy array, or a dictionary of tensors.
+        net: any network on the CPU; a small MLP is computed in NumPy.
+        obs: a NumPy array.
 
     Returns:
-        A tensor; of an array that was computed in NumPy, an array.
+        An array, or a tensor if torch computed it.
     """
-    is_array = type(obs) is np.ndarray
-    if is_array or (isinstance(obs, torch.Tensor) and not obs.is_cuda):
-        arrays = known.get(net)
-        if arrays is None or arrays.are_stale():
-            arrays = known[net] = ArrayNetwork(net)
-        value = obs if is_array else obs.numpy()
-        if arrays.layers and value.dtype == np.float32 and arrays.largest * len(value) <= MAX_PRODUCTS:
-            for layer in arrays.layers:
-                value = layer(value)
-            return value if is_array else torch.from_numpy(value)
-    with torch.no_grad():
-        return net(torch.from_numpy(obs) if is_array else obs)
+    arrays = known.get(net)
+    if arrays is None or arrays.are_stale():
+        arrays = known[net] = ArrayNetwork(net)
+    if not arrays.layers or obs.dtype != np.float32 or arrays.largest * len(obs) > MAX_PRODUCTS:
+        with torch.no_grad():
+            return net(torch.from_numpy(obs))
+    for layer in arrays.layers:
+        obs = layer(obs)
+    return obs
 
 
 class ArrayNetwork:
@@ -54,7 +51,7 @@ class ArrayNetwork:
         self._addresses = [param.data_ptr() for param in self._params]
         self.largest = max((param.numel() for param in self._params), default=0)
         self.layers: list[Callable[[np.ndarray], np.ndarray]] = []
-        for module in net if type(net) is nn.Sequential else [net]:
+        for module in net.children():
             if type(module) is nn.Linear and module.bias is not None:
                 self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
             elif type(module) in WITHOUT_PARAMS:
