@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +19,10 @@ from torch.nn.functional import huber_loss
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
-from rlgen.nets.networks import infer, network
+from rlgen.nets.networks import network
 from rlgen.nets.policies import epsilon_greedy
-
-if TYPE_CHECKING:
-    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,9 @@ class DQN(Agent):
                 f"{spec.env_id} has continuous actions, a Box of shape {tuple(spec.action_shape)}; Q-learning needs "
                 f"discrete ones, reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
             )
-        self.collect = max(1, cfg.train_every // spec.num_envs)
-        self.warm = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions there must be to draw from
+        self.discount = cfg.gamma
+        self.rows_per_turn = max(1, cfg.train_every // spec.num_envs)
+        self.min_added = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions before the first update
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
@@ -80,6 +79,9 @@ class DQN(Agent):
 
     def make_buffer(self) -> Buffer:
         return Buffer(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
+
+    def learning_rates(self) -> dict[str, float]:
+        return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
     def schedules(self) -> dict[str, float]:
         return {"charts/epsilon": self.epsilon}
@@ -93,16 +95,14 @@ class DQN(Agent):
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        q_value = infer(self.q, obs)  # [N, A]
+        q_value = self.q(obs)  # [N, A]
         if greedy:
+            q_value = torch.as_tensor(q_value)
             return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}
         return {"action": epsilon_greedy(q_value, self.epsilon, self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr
-
-        num_due = (buffer.num_added - self.warm) // self.cfg.train_every * self.cfg.gradient_steps
+        num_due = (buffer.num_added - self.min_added) // self.cfg.train_every * self.cfg.gradient_steps
         while self.num_updates < num_due:
             yield buffer.sample(self.cfg.batch_size)
 
@@ -120,7 +120,6 @@ class DQN(Agent):
 
     def update(self, batch: Batch) -> Batch:
         metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm)
-        self.num_updates += 1
         if self.num_updates % self.target_period == 0:
             soft_update(self.target_q, self.q, self.cfg.tau)
         return metrics

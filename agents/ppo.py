@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rlgen.core.buffer import Buffer, minibatches
+from rlgen.core.batch import Batch, flatten_time, minibatches
+from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
-from rlgen.core.learner import Agent, Batch
+from rlgen.core.learner import Agent
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
-from rlgen.nets.networks import infer, network
+from rlgen.nets.networks import network
 from rlgen.nets.policies import actor
-
-if TYPE_CHECKING:
-    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class PPO(Agent):
             raise UsageError(
                 f"batch_size {cfg.batch_size} is more than rollout_steps {cfg.rollout_steps}: lower it, or raise those"
             )
-        self.collect = max(1, cfg.rollout_steps // spec.num_envs)  # T
-        self.rollout_size = self.collect * spec.num_envs  # T * N
+        self.rows_per_turn = max(1, cfg.rollout_steps // spec.num_envs)  # T
+        self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
         self.batch_size = min(cfg.batch_size, self.rollout_size)
 
         self.actor, self.distribution = actor(spec, cfg.hidden)
@@ -69,14 +68,14 @@ class PPO(Agent):
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)
 
+    def learning_rates(self) -> dict[str, float]:
+        return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
+
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        policy = self.distribution(infer(self.actor, obs))
+        policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr
-
         rollout = self.with_advantage(buffer.drain())
         for _ in range(self.cfg.num_epochs):
             yield from minibatches(rollout, self.batch_size, 1, self.generator)
@@ -87,7 +86,7 @@ class PPO(Agent):
     def with_advantage(self, rollout: Batch) -> Batch:
         """Add to a rollout [T, N, ...] what its own policy and critic say of it: the weights have not moved since."""
         shape = rollout["reward"].shape
-        obs, next_obs, action = (rollout[name].flatten(0, 1) for name in ("obs", "next_obs", "action"))  # [T * N, ...]
+        obs, next_obs, action = (flatten_time(rollout[name]) for name in ("obs", "next_obs", "action"))  # [T * N, ...]
         value = self.critic(obs).view(shape)  # [T, N]
         next_value = self.critic(next_obs).view(shape)  # [T, N] of the true last observation where an episode ended
         with self.autocast():  # as the loss will see it, or its ratio would not begin at 1
@@ -126,7 +125,6 @@ class PPO(Agent):
 
     def update(self, batch: Batch) -> Batch:
         metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm)
-        self.num_updates += 1
         self.last_kl = metrics["losses/approx_kl"]
         return metrics
 

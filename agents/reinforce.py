@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rlgen.core.batch import Batch, flatten_time
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
-from rlgen.core.learner import Agent, Batch
-from rlgen.nets.networks import infer, network
+from rlgen.core.learner import Agent
+from rlgen.envs.spec import EnvSpec
+from rlgen.nets.networks import network
 from rlgen.nets.policies import actor
-
-if TYPE_CHECKING:
-    from rlgen.envs.spec import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Reinforce(Agent):
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
-        self.collect = max(1, cfg.rollout_steps // spec.num_envs)  # T
-        self.rollout_size = self.collect * spec.num_envs  # T * N
+        self.rows_per_turn = max(1, cfg.rollout_steps // spec.num_envs)  # T
+        self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
 
         self.actor, self.distribution = actor(spec, cfg.hidden)
         self.baseline = network(spec.obs_shape, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
@@ -59,28 +58,28 @@ class Reinforce(Agent):
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)
 
+    def learning_rates(self) -> dict[str, float]:
+        scale = 1 - self.progress if self.cfg.anneal_lr else 1.0
+        return {"optimizer": self.cfg.lr * scale, "baseline_optimizer": self.cfg.baseline_lr * scale}
+
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        policy = self.distribution(infer(self.actor, obs))
+        policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
-        scale = 1 - self.progress if self.cfg.anneal_lr else 1.0
-        self.optimizer.param_groups[0]["lr"] = self.cfg.lr * scale
-        self.baseline_optimizer.param_groups[0]["lr"] = self.cfg.baseline_lr * scale
-
         yield self.with_return(buffer.drain())
 
     @torch.no_grad()
     def with_return(self, rollout: Batch) -> Batch:
         """Add the reward-to-go, completed by the baseline, to a rollout [T, N, ...] and flatten it to [B, ...]."""
         shape = rollout["reward"].shape
-        value = self.baseline(rollout["obs"].flatten(0, 1)).view(shape)  # [T, N]
-        next_value = self.baseline(rollout["next_obs"].flatten(0, 1)).view(shape)  # [T, N]
+        value = self.baseline(flatten_time(rollout["obs"])).view(shape)  # [T, N]
+        next_value = self.baseline(flatten_time(rollout["next_obs"])).view(shape)  # [T, N]
         ends = rollout["terminated"], rollout["truncated"]
         advantage = gae(rollout["reward"], value, next_value, *ends, self.cfg.gamma, gae_lambda=1.0)  # [T, N]
         batch = {name: rollout[name] for name in ("obs", "action", "valid")}
         batch |= {"advantage": advantage, "return": advantage + value}
-        return {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
+        return {name: flatten_time(value) for name, value in batch.items()}
 
     def policy_loss(self, nets: Reinforce, batch: Batch) -> tuple[Tensor, Batch]:
         policy = self.distribution(nets.actor(batch["obs"]))
@@ -99,5 +98,4 @@ class Reinforce(Agent):
     def update(self, batch: Batch) -> Batch:
         metrics = self.minimize(self.policy_loss, batch, self.optimizer, self.cfg.max_grad_norm)
         metrics |= self.minimize(self.baseline_loss, batch, self.baseline_optimizer, self.cfg.max_grad_norm)
-        self.num_updates += 1
         return metrics

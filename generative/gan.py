@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,7 @@ from torch.nn.functional import pad, softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Batch, Generative
-
-if TYPE_CHECKING:
-    from rlgen.core.source import ImageSpec
+from rlgen.data.images import ImageSpec
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class GAN(Generative):
 
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
-        self.collect = cfg.batch_size
+        self.rows_per_turn = cfg.batch_size
         self.g = Generator(spec.shape, cfg.width, cfg.num_hidden, cfg.latent)
         self.d = Discriminator(spec.shape, cfg.width, cfg.num_hidden)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
@@ -124,20 +122,20 @@ class GAN(Generative):
         """The data set itself, filled once."""
         return Buffer(generator=self.generator)
 
+    def learning_rates(self) -> dict[str, float]:
+        progress = self.progress if self.cfg.anneal_lr else 0.0
+        rates = {"d_optimizer": self.cfg.d_lr, "g_optimizer": self.cfg.g_lr}
+        return {name: linear_schedule(rate, 0.0, 1.0, progress) for name, rate in rates.items()}
+
     def update(self, batch: Batch) -> Batch:
         """One step of the discriminator, one of the generator, each against latents of its own."""
-        if self.cfg.anneal_lr:
-            self.d_optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.d_lr, 0.0, 1.0, self.progress)
-            self.g_optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.g_lr, 0.0, 1.0, self.progress)
+        metrics = self.minimize(self.d_loss, batch, self.d_optimizer, noise=self.noise)
+        metrics |= self.minimize(self.g_loss, batch, self.g_optimizer, noise=self.noise)
 
-        metrics = self.minimize(self.d_loss, batch, self.d_optimizer, draw=self.draw)
-        metrics |= self.minimize(self.g_loss, batch, self.g_optimizer, draw=self.draw)
-
-        self.num_updates += 1
         soft_update(self.g_ema, self.g, 1 - self._ema_decay(self.cfg.batch_size))
         return metrics
 
-    def draw(self, batch: Batch) -> Batch:
+    def noise(self, batch: Batch) -> Batch:
         """Images in [-1, 1], [B, C, H, W], and as many fresh latents [B, Z]."""
         real = batch["image"] / 127.5 - 1
         return {"real": real, "latent": self._latent(len(real))}
@@ -184,11 +182,11 @@ class GAN(Generative):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor) -> Batch:
-        """Mean logits of held-out and of averaged-generator images.
+        """Mean logits of held-out images, and of as many images of the averaged generator.
 
         `eval/d_real` far below `losses/real_logits` means that the discriminator knows its training images by heart;
         a `eval/d_gap` that grows without bound, that the generator has lost.
         """
-        real_logits = self.d(images / 127.5 - 1).mean()
-        fake_logits = self.d(self.sample(len(images), seed=0) * 2 - 1).mean()
+        real_logits = torch.cat([self.d(chunk / 127.5 - 1) for chunk in images.split(500)]).mean()
+        fake_logits = torch.cat([self.d(chunk * 2 - 1) for chunk in self.sample(len(images), 0).split(500)]).mean()
         return {"eval/d_real": real_logits, "eval/d_fake": fake_logits, "eval/d_gap": real_logits - fake_logits}

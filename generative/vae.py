@@ -4,9 +4,9 @@ Kingma and Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. Lik
 and in nats per image, so that they can be compared (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5).
 
 Protocol. A pixel of 0..255 is the probability, in 255ths, that the binary pixel is 1. In training every pixel is drawn
-anew each time its image is ("dynamic binarisation"); held-out images are drawn from a generator that `evaluate` seeds
-with 0 at every call, so that the same images get the same bits at every step of every run. `eval/nll` is the
-importance-weighted bound with `nll_samples` samples from the posterior, at least the true value on average.
+anew each time its image is ("dynamic binarisation"); a held-out set is drawn as a whole from a generator that
+`evaluate` seeds with 0 at every call, so that the same set gets the same bits at every step of every run. `eval/nll` is
+the importance-weighted bound with `nll_samples` samples from the posterior, at least the true value on average.
 
 B batch, K importance samples, Z latent, D = C * H * W pixels.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +24,10 @@ from torch.nn.functional import softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule
 from rlgen.core.learner import Batch, Generative
+from rlgen.data.images import ImageSpec
 from rlgen.nets.networks import mlp
 
-if TYPE_CHECKING:
-    from rlgen.core.source import ImageSpec
-
+CHUNK = 500  # images whose importance samples are computed together
 ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more than this over images (Burda et al. 2016)
 
 
@@ -53,7 +52,7 @@ class VAE(Generative):
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
         self.shape = spec.shape  # (C, H, W)
-        self.collect = cfg.batch_size
+        self.rows_per_turn = cfg.batch_size
         num_pixels = math.prod(spec.shape)
         self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent])
         self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels])
@@ -63,17 +62,14 @@ class VAE(Generative):
         """The data set itself, filled once."""
         return Buffer(generator=self.generator)
 
+    def learning_rates(self) -> dict[str, float]:
+        return {"optimizer": linear_schedule(self.cfg.lr, 0.0, 1.0, self.progress if self.cfg.anneal_lr else 0.0)}
+
     def update(self, batch: Batch) -> Batch:
         """One step up the ELBO of freshly binarised images."""
-        if self.cfg.anneal_lr:
-            self.optimizer.param_groups[0]["lr"] = linear_schedule(self.cfg.lr, 0.0, 1.0, self.progress)
+        return self.minimize(self.loss, batch, self.optimizer, noise=self.noise)
 
-        metrics = self.minimize(self.loss, batch, self.optimizer, draw=self.draw)
-
-        self.num_updates += 1
-        return metrics
-
-    def draw(self, batch: Batch) -> Batch:
+    def noise(self, batch: Batch) -> Batch:
         """The random numbers of a step: fresh binary pixels of its images, and noise for their latents."""
         image = binarise(batch["image"], self.generator)  # [B, D]
         return {"image": image, "noise": self._noise(self.generator, len(image))}
@@ -105,7 +101,7 @@ class VAE(Generative):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor) -> Batch:
-        """ELBO, its two parts, active units and the importance-weighted NLL of held-out images, in nats."""
+        """ELBO, its two parts, active units and the importance-weighted NLL of a set of images, in nats."""
         generator = torch.Generator(self.device).manual_seed(0)
         image = binarise(images, generator)  # [B, D]
         batch = {"image": image, "noise": self._noise(generator, len(image))}
@@ -113,26 +109,27 @@ class VAE(Generative):
         return metrics | {"eval/nll": self.nll(image, self.cfg.nll_samples, generator)}
 
     @torch.no_grad()
-    def nll(self, image: Tensor, num_samples: int, generator: torch.Generator, chunk: int = 10) -> Tensor:
-        """-log p(image), estimated with importance samples from the posterior (Burda et al. 2016, equation 8).
+    def nll(self, image: Tensor, num_samples: int, generator: torch.Generator) -> Tensor:
+        """-log p(image) in nats, mean over images, by importance sampling (Burda et al. 2016, equation 8): 0-d.
 
         Args:
-            image: binary pixels, [B, D] float.
+            image: binary pixels of M images, [M, D] float.
             num_samples: K; at 1 this is a one-sample ELBO, and it falls towards the true value as K grows.
-            generator: of the samples.
-            chunk: samples held in memory at once.
-
-        Returns:
-            Mean over images, 0-d, in nats.
+            generator: of the samples, which are drawn for all images together and computed for some at a time.
         """
-        mean, log_var = self.encoder(image).chunk(2, -1)  # [B, Z] both
+        mean, log_var = self.encoder(image).chunk(2, -1)  # [M, Z] both
         log_weights = []
-        for start in range(0, num_samples, chunk):
-            noise = self._noise(generator, min(chunk, num_samples - start), len(image))  # [k, B, Z]
-            latent = mean + (log_var / 2).exp() * noise  # [k, B, Z]
-            log_prior_ratio = (noise.square() + log_var - latent.square()).sum(-1) / 2  # [k, B] log p(z) - log q(z|x)
-            log_weights.append(log_likelihood(self.decoder(latent), image) + log_prior_ratio)
+        for start in range(0, num_samples, 10):
+            noise = self._noise(generator, min(10, num_samples - start), len(image))  # [k, M, Z]
+            chunks = zip(*(tensor.split(CHUNK, -2) for tensor in (noise, mean, log_var, image)), strict=True)
+            log_weights.append(torch.cat([self.log_weight(*chunk) for chunk in chunks], -1))  # [k, M]
         return math.log(num_samples) - torch.cat(log_weights).logsumexp(0).mean()
+
+    def log_weight(self, noise: Tensor, mean: Tensor, log_var: Tensor, image: Tensor) -> Tensor:
+        """Log p(image, latent) - log q(latent | image) of k samples for each of B images: [k, B]."""
+        latent = mean + (log_var / 2).exp() * noise  # [k, B, Z]
+        log_prior_ratio = (noise.square() + log_var - latent.square()).sum(-1) / 2  # [k, B] log p(z) - log q(z|x)
+        return log_likelihood(self.decoder(latent), image) + log_prior_ratio
 
     def _noise(self, generator: torch.Generator, *size: int) -> Tensor:
         return torch.randn(*size, self.cfg.latent, generator=generator, device=self.device)  # [*size, Z]

@@ -14,21 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.loop import train as train_loop
-from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource, ImageSpec
-from rlgen.data import load as datasets
+from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
+from rlgen.data.images import ImageSpec
+from rlgen.data.load import load as load_images
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
-from rlgen.options import algorithms as registry
-from rlgen.options import config as configs
+from rlgen.options import algorithms
+from rlgen.options.config import algorithm_config, changed, resolve
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.run import Run
-from rlgen.speed import stacked as seeds
+from rlgen.speed.act_ahead import GpuEnvSource
 from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
-from rlgen.speed.recorded import Replay
+from rlgen.speed.recorded import Recorded
+from rlgen.speed.stacked import Together
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -40,7 +42,7 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     source = build_source(config)
     try:
         learner = build_learner(config, source.spec)
-        return learner, source, learner.make_buffer()
+        return learner, source, build_buffer(learner, source.spec)
     except BaseException:
         source.close()
         raise
@@ -49,30 +51,39 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
 def build_source(config: dict[str, Any]) -> Any:
     """The run's environments, or its data set."""
     device = pick_device(config["device"])
-    if not issubclass(registry.load(config["algo"]), Agent):
-        return ImageSource(datasets.load(config["data"], config["data_dir"]), device)
-    return EnvSource(
+    if not issubclass(algorithms.load(config["algo"]), Agent):
+        return ImageSource(load_images(config["data"], config["data_dir"]), device)
+    make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
+    return make(
         config["env_id"],
         config["num_envs"],
         config["vectorization"],
         config["seed"],
         config["eval_episodes"],
-        device,
-        video=config.get("video", False),
+        video=config["video"],
     )
 
 
 def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     """The run's learner, seeded, on its device."""
-    algorithm: Any = registry.load(config["algo"])
+    algorithm: Any = algorithms.load(config["algo"])
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):
-        learner = algorithm(configs.algorithm_config(algorithm, config), spec)
-    learner.precision = config.get("precision", "float32")
+        learner = algorithm(algorithm_config(algorithm, config), spec)
+    learner.precision = config["precision"]
     set_precision(learner.precision, learner.device)
-    learner.replay = Replay(config.get("verify_graph", 0)) if config.get("graph", True) else None
+    if config["graph"]:
+        learner.executor = Recorded(config["verify_graph"])
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
+
+
+def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
+    """The learner's buffer, which keeps single frames where the environment's observations are stacks of them."""
+    buffer = learner.make_buffer()
+    if isinstance(spec, EnvSpec):
+        buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
+    return buffer
 
 
 def seed_everything(seed: int) -> None:
@@ -93,7 +104,7 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
     Returns:
         The finished run: `run.path`, `run.name`, `run.config`.
     """
-    return start(configs.resolve(algo, options).config, quiet=quiet)
+    return start(resolve(algo, options).config, quiet=quiet)
 
 
 def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> Run:
@@ -101,7 +112,7 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: b
     learner, source, buffer = build(config)
     with closing(source):
         run = Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
-        _go(run, learner, source, buffer, quiet)
+        run_to_end(run, learner, source, buffer, quiet)
     return run
 
 
@@ -121,18 +132,18 @@ def start_seeds(
     Returns:
         By seed the finished run, or what ended it.
     """
-    together = seeds.Together(config.get("verify_graph", 0))
+    together = Together(config["verify_graph"])
 
     def body(seed: int) -> Run:
         name = config["name"] and f"{config['name']}-{seed}"
         learner, source, buffer = build({**config, "seed": seed})
-        if learner.replay is not None:
-            learner.replay = together
+        if isinstance(learner.executor, Recorded):
+            learner.executor = together
         with closing(source):
             run = Run.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
             )
-            _go(run, learner, source, buffer, quiet or seed != seed_range[0])
+            run_to_end(run, learner, source, buffer, quiet or seed != seed_range[0])
         return run
 
     return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
@@ -146,7 +157,7 @@ def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bo
         known = (opened.info.get("spec") or {}).get("sha256")
         if known and known != source.spec.sha256:
             raise UsageError(f"data {opened.config['data']!r}: not the images that {opened.name} began with; fork it")
-        _go(opened, learner, source, buffer, quiet, restore=True)
+        run_to_end(opened, learner, source, buffer, quiet, restore=True)
     return opened
 
 
@@ -171,25 +182,26 @@ def fork(
         quiet: no progress bar and no summary.
     """
     parent = Run.open(find(run, runs_dir))
-    config = configs.changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
+    config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
     learner, source, buffer = build(config)
     with closing(source):
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
         forked = Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
-        _go(forked, learner, source, buffer, quiet, restore=True)
+        run_to_end(forked, learner, source, buffer, quiet, restore=True)
     return forked
 
 
-def _go(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
-    figure = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
+def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
+    """Train until the run ends or fails, under its lock, with its log open; `restore` goes on from its checkpoint."""
+    metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     with run.running(), few_collections():
-        log = RunLog(run, run.config["wandb"], figure, quiet=quiet)
+        log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
             if restore:
                 run.restore(learner, source, buffer, log)
-            train_loop(learner, source, buffer, run, log)
+            loop.train(learner, source, buffer, run, log)
             run.export(learner)
         except BaseException as error:
             log.close(exit_code=getattr(error, "exit_code", 1))
@@ -198,14 +210,14 @@ def _go(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, re
 
 
 def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
-    """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
+    """The trained learner of a run, for `.act(obs)` or `.sample(num)`; its parameters need no gradients.
 
     Args:
         run: a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
         checkpoint: `last`, `best`, or a step.
     """
-    return _restored(run, runs_dir, checkpoint)[0]
+    return _restored(run, runs_dir, checkpoint)[0].requires_grad_(False)
 
 
 def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:
@@ -213,7 +225,7 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner,
     opened = Run.open(find(str(run), runs_dir))
     if not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
-    kind: Any = EnvSpec if issubclass(registry.load(opened.config["algo"]), Agent) else ImageSpec
+    kind: Any = EnvSpec if issubclass(algorithms.load(opened.config["algo"]), Agent) else ImageSpec
     if not opened.info.get("spec"):
         raise CheckpointError(f"config.json of run {opened.name} does not describe its data (spec); train it again")
     spec = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.info["spec"].items()}
@@ -294,9 +306,7 @@ def estimate(config: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
         steps, begin = 0, time.perf_counter()
         while time.perf_counter() - begin < seconds:
             learner.progress = min(1.0, steps / config["steps"])
-            steps += source.fill(buffer, learner)
-            for batch in learner.batches(buffer):
-                learner.update(batch)
+            steps += loop.turn(learner, source, buffer, lambda metrics: None)
         rate = steps / (time.perf_counter() - begin)
         return {
             "parameters": sum(param.numel() for param in learner.parameters()),

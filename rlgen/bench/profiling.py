@@ -181,11 +181,11 @@ def seeds(
     where: dict[str, Any], seconds: float, counts: Sequence[int] = (1, 2, 4, 8, 16, 32)
 ) -> Iterator[dict[str, Any]]:
     """Seeds trained together, whole runs: the cost of a step is the difference between longer and shorter ones."""
-    repaid, replay.REPAID = replay.REPAID, 0  # these runs are too short to record their steps, real ones are not
+    repaid, replay.MIN_UPDATES_LEFT = replay.MIN_UPDATES_LEFT, 0  # these runs are too short to record their steps, real ones are not
     try:
         yield from _seeds(where, counts)
     finally:
-        replay.REPAID = repaid
+        replay.MIN_UPDATES_LEFT = repaid
 
 
 def _seeds(where: dict[str, Any], counts: Sequence[int]) -> Iterator[dict[str, Any]]:

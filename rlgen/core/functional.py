@@ -57,11 +57,11 @@ def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
             target_buffer.copy_(buffer)
 
 
-def clip_norm(grads: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+def clip_norm(grads: Sequence[Tensor], max_norm: float) -> tuple[Tensor, ...]:
     """Scale gradients down together so that their global L2 norm is at most `max_norm`."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return [grad * scale for grad in grads]
+    return tuple(grad * scale for grad in grads)
 
 
 def same_layout(grad: Tensor, param: Tensor) -> Tensor:

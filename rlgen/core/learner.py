@@ -1,29 +1,22 @@
 """What an algorithm fulfils: a Learner owns its networks, targets, optimizers and randomness.
 
-The loop calls two verbs, `batches` and `update`; a source calls `act`, `sample` or `evaluate`. Nothing here calls back
-into an algorithm's mathematics: a loss is a pure function of (networks, batch) and is written in the algorithm's file.
+The loop asks it for batches and lets it learn from each; a source calls `act`, `sample` or `evaluate`. Nothing here
+calls back into an algorithm's mathematics: a loss is a pure function of (networks, batch), written in its own file.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rlgen.core.functional import clip_norm, same_layout
-from rlgen.speed.recorded import Work
-
-if TYPE_CHECKING:
-    from rlgen.core.buffer import Buffer
-    from rlgen.speed.recorded import Replay
-    from rlgen.speed.stacked import Together
-
-Batch = dict[str, Tensor]  # every value [B, ...], on the training device
-Loss = Callable[[Any, Batch], tuple[Tensor, Batch]]  # (networks, batch) -> (0-d loss, metrics)
-Draw = Callable[[Batch], Batch]  # batch -> batch with the random numbers that its loss needs
+from rlgen.core.batch import Batch, Obs
+from rlgen.core.buffer import Buffer
+from rlgen.core.functional import same_layout
+from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
 
 
 class Learner(nn.Module):
@@ -31,23 +24,33 @@ class Learner(nn.Module):
 
     Construct it under `torch.manual_seed(seed)` and `with torch.device(device):`. Subclasses take `(cfg, spec)`: their
     frozen `Config` and the source's description of its data (`EnvSpec` or `ImageSpec`).
+
+    Attributes:
+        rows_per_turn: rows that a source adds between two rounds of updates: vector steps, or images.
+        progress: the fraction of the run behind us; set by the loop, read by schedules.
+        num_updates: updates taken, this one included; counted by `learn`, never by an algorithm.
+        precision: of the losses, float32 (tf32 is float32 with rounded factors) or bf16.
+        executor: how gradient steps are taken.
+        per_sample: values [B] of the last update, one a sample of its batch, by name; a loss returns them as metrics.
     """
 
     Config: ClassVar[type]
     cfg: Any
-    collect: int = 1  # rows a source adds between two calls of `batches`: vector steps, or images
-    progress: float = 0.0  # fraction of the run behind us, set by the loop, read by schedules
-    num_updates: int = 0  # gradient steps taken; counted by `update`
-    precision: str = "float32"  # of the losses: float32 (tf32 is float32 with rounded factors), or bf16
-    replay: Replay | Together | None = None  # recorded gradient steps; None takes every step as it is
+    rows_per_turn: int = 1
+    progress: float = 0.0
+    num_updates: int = 0
+    precision: str = "float32"
+    executor: Executor = Eager()
+    per_sample: Batch
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
         self.cfg = cfg
         self.generator = torch.Generator(torch.get_default_device()).manual_seed(torch.initial_seed() % 2**63)
+        self.per_sample = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if type(value) in (int, float):  # nn.Module looks for parameters for 8 us, at every count of an update
+        if type(value) in (int, float, dict):  # nn.Module looks for parameters for 8 us, at every count of an update
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -62,16 +65,31 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
-        """The batches to learn from now: one uniform sample. Code after a `yield` runs after that batch's update."""
-        yield buffer.sample(self.cfg.batch_size)
+        """The batches to learn from now. Code after a `yield` runs after that batch's update."""
+        raise NotImplementedError
 
     def update(self, batch: Batch) -> Batch:
-        """One gradient step; metrics as detached 0-d tensors on the device, so that nothing waits for the GPU."""
+        """One update; metrics as detached 0-d tensors on the device, so that nothing waits for the GPU."""
         raise NotImplementedError
+
+    def learning_rates(self) -> dict[str, float]:
+        """The step size of each optimizer now, by its attribute's name; an optimizer left out keeps its own."""
+        return {}
 
     def schedules(self) -> dict[str, float]:
         """Values that follow a schedule, as they are now, for the log."""
         return {}
+
+    def learn(self, batch: Batch) -> Batch:
+        """Count one update, set its learning rates, and take it: what the loop calls for every batch."""
+        number = self.num_updates = self.num_updates + 1
+        for name, rate in self.learning_rates().items():
+            for group in getattr(self, name).param_groups:
+                group["lr"] = rate
+        self.per_sample.clear()
+        metrics = self.update(batch)
+        self.num_updates = number  # also where an algorithm counts too
+        return metrics
 
     def minimize(
         self,
@@ -79,43 +97,30 @@ class Learner(nn.Module):
         batch: Batch,
         optimizer: torch.optim.Optimizer,
         max_grad_norm: float | None = None,
-        draw: Draw | None = None,
+        noise: Noise | None = None,
     ) -> Batch:
         """Take one step down `loss(self, batch)` in the optimizer's own parameters, and no others.
 
         Args:
-            loss: pure function of (networks, batch) to (0-d loss, metrics).
+            loss: pure function of (networks, batch) to (0-d loss, metrics). It may be recorded: no `.item()`, no
+                Python branch on a tensor, nothing read but networks and batch. A metric of shape [B] goes to
+                `per_sample` and not into the log.
             batch: what the loss reads; every value [B, ...].
             optimizer: owns the parameters that move; what it does not own is frozen, as D is in the step of G.
             max_grad_norm: clip the gradient's global L2 norm to this.
-            draw: turns the batch into the one that the loss reads, with random numbers from `self.generator`.
+            noise: turns the batch into the one that the loss reads, with random numbers from `self.generator`.
 
         Returns:
-            The loss's metrics, detached.
+            The loss's 0-d metrics, detached.
         """
-        work = Work(self, loss, batch, optimizer, max_grad_norm, draw)
-        replayed = None if self.replay is None else self.replay.minimize([work])
-        return self.minimize_eagerly(work) if replayed is None else replayed[0]
+        metrics = self.executor.minimize(GradientStep(self, loss, batch, optimizer, max_grad_norm, noise))
+        for name in [name for name, value in metrics.items() if value.ndim]:
+            self.per_sample[name] = metrics.pop(name)
+        return metrics
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What a loss is computed in: matrix products and convolutions in bfloat16 if `precision` says so."""
-        if self.precision != "bf16":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)  # a cache would outlive a step
-
-    def minimize_eagerly(self, work: Work) -> Batch:
-        """`minimize` without a recording."""
-        params = [param for group in work.optimizer.param_groups for param in group["params"]]
-        batch = work.drawn()
-        with self.autocast():
-            value, metrics = work.loss(self, batch)
-        grads: Sequence[Tensor] = torch.autograd.grad(value, params)
-        if work.max_grad_norm is not None:
-            grads = clip_norm(grads, work.max_grad_norm)
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = same_layout(grad, param)
-        work.optimizer.step()
-        return {name: metric.detach() for name, metric in metrics.items()}
+        return autocast(self.device, self.precision)
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
@@ -142,28 +147,47 @@ class Learner(nn.Module):
 
 
 class Agent(Learner):
-    """A learner that acts in an environment."""
+    """A learner that acts in an environment.
 
-    acts_ahead: bool = False  # may choose its next actions before the updates that are due: it learns off-policy
-    acts_on_arrays: bool = False  # while it trains on a CPU, `act` takes observations as the environment gives them
+    Attributes:
+        memory_spec: shapes of what the agent remembers from step to step, by name, without the environments' axis;
+            empty for an agent without memory.
+        acts_ahead: it may choose its next actions before the updates that are due, as it learns off-policy.
+        acts_on_arrays: on a CPU, `act` takes observations as the environment gives them, NumPy arrays, and may return
+            arrays; otherwise tensors.
+        discount: per step, of the values that it estimates when it acts greedily.
+    """
 
-    def act(self, obs: Any, greedy: bool = False) -> Batch:
+    memory_spec: ClassVar[dict[str, tuple[int, ...]]] = {}
+    acts_ahead: bool = False
+    acts_on_arrays: bool = False
+    discount: float = 1.0
+
+    def act(self, obs: Obs, greedy: bool = False) -> Batch:
         """Choose an action for every environment.
 
         Args:
-            obs: [N, *obs_shape], the environment's dtype; a tensor, or with `acts_on_arrays` also a NumPy array, in
-                which case the actions may be one too.
+            obs: [N, *obs_shape], the environment's dtype; a dictionary of parts where it has several. A source asks
+                for no gradients while it calls this.
             greedy: the most likely or most valuable action, without exploration.
 
         Returns:
             `action` [N] int64 or [N, A] float32, stored with the transition. A value-based agent adds
             `q_estimate` [N], its own estimate of the discounted return, when greedy, to be compared with what came.
+
+        An agent with a `memory_spec` also takes `memory`, a dictionary of [N, *shape] float32 that is zero where an
+        episode starts, and returns the next one as `memory`. The source stores with every transition the memory that
+        its action was chosen with.
         """
         raise NotImplementedError
 
 
 class Generative(Learner):
     """A learner that models images."""
+
+    def batches(self, buffer: Buffer) -> Iterator[Batch]:
+        """One batch of images, drawn uniformly."""
+        yield buffer.sample(self.rows_per_turn)
 
     def sample(self, num: int, seed: int | None = None) -> Tensor:
         """Draw images, the same ones for the same seed: [num, C, H, W] float32 in [0, 1]."""
@@ -174,9 +198,9 @@ class Generative(Learner):
         return None
 
     def evaluate(self, images: Tensor) -> Batch:
-        """Metrics of held-out images, each the mean over the batch as a 0-d tensor.
+        """Metrics of a whole set of held-out images, 0-d tensors; the learner takes it in chunks if it must.
 
         Args:
-            images: [B, C, H, W] uint8.
+            images: [M, C, H, W] uint8, on the learner's device.
         """
         raise NotImplementedError

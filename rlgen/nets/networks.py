@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from rlgen.nets.arrays import forward_array
 
 
 def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Linear | nn.Conv2d:
@@ -20,7 +21,15 @@ def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.L
     return layer
 
 
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> nn.Sequential:
+class MLP(nn.Sequential):
+    """Layers one after the other. A NumPy array is answered without gradients: that is how a small agent acts fast."""
+
+    def __call__(self, obs: Any) -> Any:
+        """[B, ...] -> [B, num_out]."""
+        return forward_array(self, obs) if type(obs) is np.ndarray else super().__call__(obs)
+
+
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> MLP:
     """Linear layers of the given sizes with the activation between them; the last layer is linear.
 
     Args:
@@ -35,7 +44,7 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: 
         if init_gain is not None:
             orthogonal(layer, init_gain if last else math.sqrt(2))
         layers += [layer] if last else [layer, activation()]
-    return nn.Sequential(*layers)
+    return MLP(*layers)
 
 
 class NatureCNN(nn.Module):
@@ -60,7 +69,7 @@ class NatureCNN(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Features of images: [B, C, H, W] uint8 -> [B, F]."""
-        image = obs.movedim(-1, 1) if self.channels_last else obs
+        image = torch.as_tensor(obs).movedim(-1, 1) if self.channels_last else torch.as_tensor(obs)
         return torch.relu(self.linear(self.conv(image.float() / 255).flatten(1)))
 
 
@@ -86,74 +95,4 @@ def network(
             orthogonal(head, init_gain)
         return nn.Sequential(NatureCNN(obs_shape, hidden[-1]), head)
     body = mlp([math.prod(obs_shape), *hidden, num_out], activation, init_gain)
-    return nn.Sequential(nn.Flatten(), *body) if len(obs_shape) != 1 else body
-
-
-SMALL = 2**18  # multiplications of a matrix product that NumPy does in one thread
-_WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
-    nn.ReLU: lambda value: np.maximum(value, 0),
-    nn.Tanh: np.tanh,
-    nn.Flatten: lambda value: value.reshape(len(value), -1),
-}
-_compiled: WeakKeyDictionary[nn.Module, _Arrays] = WeakKeyDictionary()
-
-
-def infer(net: nn.Module, obs: Any) -> Any:
-    """The network's output for acting, without gradients: [N, ...] -> [N, num_out].
-
-    A few observations on the CPU cost torch up to twice what they cost NumPy, whose arrays share the memory of the
-    parameters; so a small MLP is computed there.
-
-    Args:
-        net: any network; an MLP is the one that gains.
-        obs: a tensor, or a NumPy array.
-
-    Returns:
-        A tensor; of an array that was computed in NumPy, an array.
-    """
-    is_array = type(obs) is np.ndarray
-    if is_array or not obs.is_cuda:
-        arrays = _compiled.get(net)
-        if arrays is None or arrays.are_stale():
-            arrays = _compiled[net] = _Arrays(net)
-        value = obs if is_array else obs.numpy()
-        if arrays.layers and value.dtype == np.float32 and arrays.largest * len(value) <= SMALL:
-            for layer in arrays.layers:
-                value = layer(value)
-            return value if is_array else torch.from_numpy(value)
-    with torch.no_grad():
-        return net(torch.from_numpy(obs) if is_array else obs)
-
-
-class _Arrays:
-    """An MLP's layers as functions of NumPy arrays, in the parameters' own memory; none if a layer is not known.
-
-    Only the very classes are known: a subclass may compute something else.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        self._params = list(net.parameters())
-        self._addresses = [param.data_ptr() for param in self._params]
-        self.largest = max((param.numel() for param in self._params), default=0)
-        self.layers: list[Callable[[np.ndarray], np.ndarray]] = []
-        for module in net if type(net) is nn.Sequential else [net]:
-            if type(module) is nn.Linear and module.bias is not None:
-                self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
-            elif type(module) in _WITHOUT_PARAMS:
-                self.layers.append(_WITHOUT_PARAMS[type(module)])
-            else:
-                self.layers = []
-                return
-
-    def are_stale(self) -> bool:
-        """Whether the parameters have moved to other memory."""
-        return [param.data_ptr() for param in self._params] != self._addresses
-
-
-def _linear(weight: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    def linear(value: np.ndarray) -> np.ndarray:
-        value = value.dot(weight)  # two thirds of the time of `@`
-        value += bias
-        return value
-
-    return linear
+    return MLP(nn.Flatten(), *body) if len(obs_shape) != 1 else body

@@ -24,7 +24,7 @@ class Categorical:
     """One of A actions.
 
     Args:
-        logits: unnormalised log-probabilities, [B, A]; a NumPy array, as `infer` may return, to be sampled from only.
+        logits: unnormalised log-probabilities, [B, A]; a NumPy array can be sampled from only.
     """
 
     def __init__(self, logits: Any) -> None:
@@ -108,7 +108,7 @@ class _WithLogStd(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(num_dims))
 
     def forward(self, obs: Tensor) -> Tensor:
-        mean = self.mean(obs)  # [B, A]
+        mean = self.mean(torch.as_tensor(obs))  # [B, A]
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
 
 

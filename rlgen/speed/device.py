@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -56,11 +55,3 @@ def few_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def memory(device: torch.device) -> int:
-    """Bytes that could be allocated there: free on a GPU; of a CPU all, since what it caches can go."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else sys.maxsize

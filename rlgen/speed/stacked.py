@@ -1,8 +1,8 @@
-"""Many seeds in one process: every seed is an ordinary run, and all of them meet in `minimize`.
+"""Several seeds trained together: every run is a coroutine that meets the others in its gradient steps.
 
-Each run trains in a coroutine of its own (a greenlet), with its own learner, source, buffer, random numbers and run
-directory, in the same loop as ever. Where a learner takes a gradient step its coroutine waits; once all do, their
-parameters, which are rows of stacked tensors, move in one batched step, and all go on. A run that ends or fails leaves.
+Each run is an ordinary one, with its own learner, source, buffer, random numbers and directory, in the same loop as
+ever. Where a learner takes a gradient step its coroutine waits. Once all of them wait, their parameters, which are rows
+of stacked tensors, move in one batched step, and all go on. A run that ends or fails leaves.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TypeVar
 from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor
 
-from rlgen.core.learner import Batch, Learner
-from rlgen.speed.recorded import Replay, Work
+from rlgen.core.batch import Batch
+from rlgen.core.learner import Learner
+from rlgen.core.step import Eager, GradientStep
+from rlgen.speed.recorded import Recorded, size_key
 
 CPU_SIZE = 2**16  # numbers in the largest matrix worth stacking on a CPU: 2.7 times as fast at 64 x 64, 1.1 at 256
 
@@ -23,24 +25,28 @@ Result = TypeVar("Result")
 
 
 class Together:
-    """The gradient steps of several learners, taken as one; stands where each has its `Replay`.
+    """The executor of several learners that take their gradient steps as one.
 
     Args:
-        verify: as in `Replay`.
+        verify: as of `Recorded`.
+
+    Attributes:
+        recorded: the executor of the stacked steps.
     """
 
     def __init__(self, verify: int = 0) -> None:
         self._verify = verify
-        self._members: list[Learner] = []  # those whose parameters are stacked, in order of the rows
+        self._stacked_learners: list[Learner] = []  # in order of the rows
         self._stacked: dict[str, Tensor] = {}
-        self._replay = Replay(verify)
-        self._alone: dict[Learner, Replay] = {}
-        self._hub: greenlet | None = None
+        self.recorded = Recorded(verify)
+        self._alone: dict[Learner, Recorded] = {}
+        self._scheduler: greenlet | None = None
 
-    def minimize(self, works: Sequence[Work]) -> list[Batch] | None:
+    def minimize(self, step: GradientStep) -> Batch:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""
-        assert self._hub is not None
-        return self._hub.switch(works[0])
+        assert self._scheduler is not None
+        metrics = self._scheduler.switch(step)
+        return Eager().minimize(step) if metrics is None else metrics
 
     def run(self, bodies: Sequence[Callable[[], Result]]) -> list[Result | BaseException]:
         """Run them side by side, each in a coroutine, to their ends; what each returned or raised.
@@ -56,44 +62,43 @@ class Together:
             except BaseException as error:
                 results[index] = error
 
-        self._hub = getcurrent()
-        answers: dict[greenlet, list[Batch] | None] = {
-            greenlet(partial(finish, index, body)): None for index, body in enumerate(bodies)
-        }
-        works: dict[greenlet, Work] = {}
-        while answers:
-            for coroutine, answer in answers.items():
-                work = coroutine.switch(answer) if coroutine in works else coroutine.switch()
-                works.pop(coroutine, None)
-                if not coroutine.dead:
-                    works[coroutine] = work
-            answers = dict(zip(works, self._minimize(list(works.values())), strict=True))
+        self._scheduler = getcurrent()
+        coroutines = [greenlet(partial(finish, index, body)) for index, body in enumerate(bodies)]
+        started = {coroutine: coroutine.switch() for coroutine in coroutines}
+        waiting: dict[greenlet, GradientStep] = {each: step for each, step in started.items() if not each.dead}
+        while waiting:
+            metrics = self._minimize_all(list(waiting.values()))
+            going_on = {each: each.switch(own) for each, own in zip(waiting, metrics, strict=True)}
+            waiting = {each: step for each, step in going_on.items() if not each.dead}
         interrupt = next((error for error in results if isinstance(error, KeyboardInterrupt)), None)
         if interrupt is not None:
             raise interrupt
         return results
 
-    def _minimize(self, works: list[Work]) -> list[list[Batch] | None]:
-        """The step of each, in one if all of them take the same."""
-        learners = [work.learner for work in works]
-        if len(works) > 1 and len({work.kind for work in works}) == 1 and self._stackable(learners[0]):
-            if learners != self._members:
-                self._members, self._stacked = learners, stack(learners)
-                self._replay, refused = Replay(self._verify), self._replay.refused
-                self._replay.refused = refused
-            metrics = self._replay.minimize(works, self._stacked)
-            if metrics is not None:
-                return [[row] for row in metrics]
-            if works[0].loss.__name__ not in self._replay.refused:
-                return [None] * len(works)  # not yet: each takes its first step as it is
-        return [self._alone.setdefault(work.learner, Replay(self._verify)).minimize([work]) for work in works]
+    def _minimize_all(self, steps: list[GradientStep]) -> list[Batch | None]:
+        """The metrics of each, by one step if all of them take the same; None for a step to be taken eagerly."""
+        learners = [step.learner for step in steps]
+        same = len({(step.loss.__name__, size_key(step)) for step in steps}) == 1
+        if len(steps) > 1 and same and stackable(learners[0]):
+            if learners != self._stacked_learners:
+                self._stacked_learners, self._stacked = learners, stack(learners)
+                self.recorded, refused = Recorded(self._verify), self.recorded.refused
+                self.recorded.refused = refused
+            together = self.recorded.minimize_together(steps, self._stacked)
+            if together is not None:
+                return [*together]
+            if steps[0].loss.__name__ not in self.recorded.refused:
+                return [None] * len(steps)  # not yet: each takes its first step eagerly
+        alone = [self._alone.setdefault(step.learner, Recorded(self._verify)) for step in steps]
+        found = [own.minimize_together([step]) for own, step in zip(alone, steps, strict=True)]
+        return [metrics[0] if metrics else None for metrics in found]
 
-    @staticmethod
-    def _stackable(learner: Learner) -> bool:
-        """A GPU is waited for less often; a CPU gains only where Python takes longer than the arithmetic."""
-        if learner.device.type == "cuda":
-            return True
-        return all(param.ndim <= 2 and param.numel() <= CPU_SIZE for param in learner.parameters())
+
+def stackable(learner: Learner) -> bool:
+    """Whether stacking gains: on a GPU always; on a CPU where Python takes longer than the arithmetic."""
+    if learner.device.type == "cuda":
+        return True
+    return all(param.ndim <= 2 and param.numel() <= CPU_SIZE for param in learner.parameters())
 
 
 def stack(learners: Sequence[Learner]) -> dict[str, Tensor]:

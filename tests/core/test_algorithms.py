@@ -4,81 +4,22 @@ import gc
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny import ALGORITHMS, assert_equal, comparable, tiny
 
 from rlgen import experiment
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Learner
 from rlgen.errors import UsageError
-from rlgen.options import algorithms as registry
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
-
-ALGORITHMS = sorted(registry.names())
-TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
-    "batch_size": 16,
-    "learning_starts": 64,
-    "buffer_size": 500,
-    "target_every": 50,
-    "rollout_steps": 32,
-    "hidden": (32,),
-    "width": 8,
-    "num_epochs": 2,
-    "nll_samples": 4,
-    "eval_episodes": 3,
-}
-
-
-def tiny(algo: str, runs_dir: Path, **more: Any) -> dict[str, Any]:
-    """A resolved configuration of a run of a second or two."""
-    from rlgen.options import config
-
-    algorithm = registry.find(algo)
-    options = config.options(algorithm)
-    given = {key: value for key, value in TINY.items() if key in options}
-    given |= {
-        "steps": 1200,
-        "runs_dir": str(runs_dir),
-        "wandb": "disabled",
-        "no_preset": True,
-        "device": "cpu",
-        "threads": 1,
-    }
-    given |= {"log_every": 100, "eval_every": 400, "checkpoint_every": 300} | more
-    return config.resolve(algo, given).config
 
 
 def trainable(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: param.detach().clone() for name, param in learner.named_parameters() if param.requires_grad}
-
-
-def comparable(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run, without what depends on the clock on the wall."""
-    return [
-        {key: value for key, value in row.items() if key not in ("time", "charts/SPS")}
-        for row in read_metrics(path)
-    ]
-
-
-def assert_equal(one: Any, other: Any, where: str = "state") -> None:
-    """The same numbers, bit for bit, all the way down."""
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_equal(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for i, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_equal(a, b, f"{where}[{i}]")
-    else:
-        assert one == other or (one != one and other != other), where
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -128,11 +69,11 @@ def test_resume_goes_on_as_if_never_stopped(
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_seeds_differ_and_a_seed_repeats(name: str, tmp_path: Path) -> None:
-    runs_ = [
+    runs = [
         experiment.start(tiny(name, tmp_path, name=f"run{i}", seed=seed, steps=400), quiet=True)
         for i, seed in enumerate((1, 1, 2))
     ]
-    rows = [comparable(run.path) for run in runs_]
+    rows = [comparable(run.path) for run in runs]
     assert rows[0] == rows[1]
     assert rows[0] != rows[2]
 

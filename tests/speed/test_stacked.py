@@ -1,28 +1,33 @@
 """Many seeds in one process: each is the run it would have been alone."""
 
 import json
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_algorithms import ALGORITHMS, comparable, tiny
+from tiny import ALGORITHMS, comparable, tiny
 
 from rlgen import experiment
 from rlgen.commands import main
+from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
+from rlgen.core.ring import Tensors
+from rlgen.core.step import Eager
 from rlgen.errors import DivergedError, InterruptedRunError, UsageError
 from rlgen.options import config
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
-from rlgen.speed import recorded as replay
+from rlgen.speed import recorded, stacked
 from rlgen.speed.stacked import Together, stack
 
 
 @pytest.fixture(autouse=True)
 def _record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "REPAID", 0)
+    monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
 
 
 def learners_of(name: str, tmp_path: Path, num: int) -> list[tuple[Learner, Any, Any]]:
@@ -33,43 +38,81 @@ def learners_of(name: str, tmp_path: Path, num: int) -> list[tuple[Learner, Any,
 def test_the_same_batches_move_a_stacked_seed_as_one_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Together, "_stackable", staticmethod(lambda learner: True))  # as on a GPU, convolutions too
-    alone, stacked = learners_of(name, tmp_path, 3), learners_of(name, tmp_path, 3)
+    monkeypatch.setattr(stacked, "stackable", lambda learner: True)  # as on a GPU, convolutions too
+    alone, side_by_side = learners_of(name, tmp_path, 3), learners_of(name, tmp_path, 3)
     together = Together(verify=2)
-    recorded: list[list[Any]] = [[], [], []]
+    taken: list[list[Any]] = [[], [], []]
 
     for seed, (learner, source, buffer) in enumerate(alone):
-        learner.replay = None
+        learner.executor = Eager()
         while learner.num_updates < 6:
             source.fill(buffer, learner)
             for batch in learner.batches(buffer):
                 state = learner.generator.get_state()
-                metrics = learner.update(batch)
-                recorded[seed].append((batch, state, metrics, learner.num_updates))
+                metrics = learner.learn(batch)
+                taken[seed].append((batch, state, metrics))
 
     def body(seed: int) -> int:
-        learner = stacked[seed][0]
-        learner.replay = together
-        for batch, state, expected, _ in recorded[seed]:
+        learner = side_by_side[seed][0]
+        learner.executor = together
+        for batch, state, expected in taken[seed]:
             learner.generator.set_state(state)
-            metrics = learner.update(batch)
+            metrics = learner.learn(batch)
             for key, value in expected.items():
                 assert torch.allclose(metrics[key], value, rtol=1e-4, atol=1e-5), key
         return seed
 
     assert together.run([lambda seed=seed: body(seed) for seed in range(3)]) == [0, 1, 2]  # type: ignore[misc]
-    assert not together._replay.refused and together._replay._steps, "they were stacked"
-    for (one, source, _), (other, other_source, _) in zip(alone, stacked, strict=True):
+    assert not together.recorded.refused and together.recorded.recordings, "they were stacked"
+    for (one, source, _), (other, other_source, _) in zip(alone, side_by_side, strict=True):
         source.close()
         other_source.close()
         for (key, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-5), key
 
 
+class Errors(Learner):
+    """Reports the error of every sample."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(None)
+        torch.manual_seed(seed)
+        self.net = torch.nn.Linear(3, 1)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-2, fused=True)
+
+    def loss(self, nets: Any, batch: Batch) -> tuple[torch.Tensor, Batch]:
+        error = nets.net(batch["x"]).squeeze(-1)  # [B]
+        return error.square().mean(), {"losses/loss": error.square().mean(), "error": error}
+
+    def update(self, batch: Batch) -> Batch:
+        return self.minimize(self.loss, batch, self.optimizer)
+
+
+def test_values_of_every_sample_are_each_seed_s_own_and_not_in_the_log() -> None:
+    together = Together(verify=2)
+
+    def body(seed: int, executor: Any) -> list[torch.Tensor]:
+        learner, generator, found = Errors(seed), torch.Generator().manual_seed(seed), []
+        learner.executor = executor
+        for _ in range(6):
+            metrics = learner.learn({"x": torch.randn(5, 3, generator=generator)})
+            assert metrics.keys() == {"losses/loss"} and metrics["losses/loss"].ndim == 0
+            assert learner.per_sample.keys() == {"error"} and learner.per_sample["error"].shape == (5,)
+            found.append(learner.per_sample["error"].clone())
+        return found
+
+    side_by_side = together.run([partial(body, seed, together) for seed in range(3)])
+    assert not together.recorded.refused and together.recorded.recordings
+    for seed, found in enumerate(side_by_side):
+        assert isinstance(found, list), found
+        for one, other in zip(found, body(seed, Eager()), strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_stacked_seeds_are_graphed_and_verified_on_the_gpu(name: str, tmp_path: Path) -> None:
-    """TF32 rounds batched products otherwise than single ones: replays are checked against the same kernels."""
+    """TF32 rounds batched products otherwise than single ones: recorded steps are checked against the same kernels."""
     results = experiment.start_seeds(
         tiny(name, tmp_path, name="many", steps=600, device="cuda", verify_graph=20), range(3), quiet=True
     )
@@ -83,16 +126,16 @@ def test_batches_that_are_drawn_late_are_stacked_too(tmp_path: Path) -> None:
     nouns, together = learners_of("dqn", tmp_path, 2), Together(verify=2)
 
     def body(learner: Learner, source: Any, buffer: Any) -> None:
-        learner.replay, buffer._on_cpu = together, False
+        learner.executor, buffer.backend = together, Tensors(learner.generator)
         while learner.num_updates < 20:
             source.fill(buffer, learner)
             for batch in learner.batches(buffer):
-                learner.update(batch)
+                learner.learn(batch)
         source.close()
 
     assert together.run([partial(body, *each) for each in nouns]) == [None, None]
-    assert not together._replay.refused and not together._alone
-    assert [len(key) for key in together._replay._steps] == [3]
+    assert not together.recorded.refused and not together._alone
+    assert [len(key) for key in together.recorded.recordings] == [3]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -125,13 +168,13 @@ def test_seeds_learn_as_separate_runs_do(tmp_path: Path) -> None:
 
 
 def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Learner.minimize
+    minimize = Learner.minimize
 
-    def minimize(self: Learner, *args: Any, **kwargs: Any) -> Any:
-        if self.num_updates == 20 and torch.initial_seed() and getattr(self, "doomed", False):
+    def doomed(self: Learner, *args: Any, **kwargs: Any) -> Any:
+        if self.num_updates == 20 and getattr(self, "doomed", False):
             with torch.no_grad():
                 next(self.parameters()).fill_(float("nan"))
-        return update(self, *args, **kwargs)
+        return minimize(self, *args, **kwargs)
 
     build = experiment.build
 
@@ -141,7 +184,7 @@ def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch:
         return learner, source, buffer
 
     monkeypatch.setattr(experiment, "build", built)
-    monkeypatch.setattr(Learner, "minimize", minimize)
+    monkeypatch.setattr(Learner, "minimize", doomed)
     results = experiment.start_seeds(tiny("dqn", tmp_path, name="many"), range(3), quiet=True)
     assert isinstance(results[1], DivergedError)
     for seed in (0, 2):
@@ -153,9 +196,6 @@ def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch:
 
 
 def test_a_signal_stops_every_seed_after_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import signal
-
     due = Run.due
 
     def kill(self: Run, what: Any, last_step: int) -> bool:
@@ -175,11 +215,11 @@ def test_a_signal_stops_every_seed_after_saving(tmp_path: Path, monkeypatch: pyt
 def test_parameters_are_rows_of_the_stack(tmp_path: Path) -> None:
     learners = [learner for learner, source, _ in learners_of("dqn", tmp_path, 2)]
     values = [[param.clone() for param in learner.parameters()] for learner in learners]
-    stacked = stack(learners)
+    whole = stack(learners)
     for row, (learner, value) in enumerate(zip(learners, values, strict=True)):
         for (name, param), old in zip(learner.named_parameters(), value, strict=True):
             assert torch.equal(param, old)
-            assert param.data_ptr() == stacked[name][row].data_ptr()
+            assert param.data_ptr() == whole[name][row].data_ptr()
 
 
 @pytest.mark.parametrize("text", ["10", "3:3", "5:2", "a:b", "-1:2", ""])

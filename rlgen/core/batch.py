@@ -1,0 +1,94 @@
+"""Batches: dictionaries of tensors, perhaps with observations of several parts; a rollout cut into minibatches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Batch = dict[str, Tensor]  # every value [B, ...], on the training device; `obs` may be a dictionary of parts
+Obs = Tensor | dict[str, Tensor]  # one tensor [N, ...], or one for every part of a Dict or Tuple observation
+
+
+def split_parts(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Every part under a name of its own: `{"obs": {"camera": x}}` becomes `{"obs/camera": x}`."""
+    flat: dict[str, Any] = {}
+    for name, value in batch.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}/{part}": each for part, each in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def join_parts(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `split_parts`."""
+    batch: dict[str, Any] = {}
+    for name, value in flat.items():
+        whole, _, part = name.partition("/")
+        if part:
+            batch.setdefault(whole, {})[part] = value
+        else:
+            batch[name] = value
+    return batch
+
+
+def map_parts(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` of a tensor, or of every part where there are several."""
+    return {part: function(each) for part, each in value.items()} if isinstance(value, dict) else function(value)
+
+
+def flatten_time(value: Any) -> Any:
+    """Time and environments as one axis: [T, N, ...] -> [T * N, ...], part by part."""
+    return map_parts(lambda each: each.flatten(0, 1), value)
+
+
+class LazyBatch(Mapping[str, Tensor]):
+    """A batch on a GPU, drawn when it is first read. Whoever reads it later reads the same numbers.
+
+    Args:
+        draw: device work alone, so that a CUDA graph may hold it.
+        key: equal for two batches whose draws one CUDA graph may serve.
+    """
+
+    def __init__(self, draw: Callable[[], Batch], key: tuple[Any, ...]) -> None:
+        self.draw, self.key = draw, key
+        self.tensors: Batch | None = None  # once drawn
+
+    def undrawn(self) -> LazyBatch:
+        """Another batch of the same draw."""
+        return LazyBatch(self.draw, self.key)
+
+    def _drawn(self) -> Batch:
+        if self.tensors is None:
+            self.tensors = join_parts(self.draw())
+        return self.tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._drawn()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawn())
+
+    def __len__(self) -> int:
+        return len(self._drawn())
+
+
+def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Shuffle a rollout and cut it into minibatches, without replacement, anew in every epoch.
+
+    Args:
+        data: every value [T, N, ...].
+        batch_size: transitions in a minibatch; a remainder that does not fill one is left out of that epoch.
+        num_epochs: passes over the data.
+        generator: of the shuffles.
+    """
+    flat = {name: value.flatten(0, 1) for name, value in split_parts(data).items()}  # [T * N, ...]
+    total = len(next(iter(flat.values())))
+    for _ in range(num_epochs):
+        order = torch.randperm(total, generator=generator, device=generator.device)
+        shuffled = {name: value[order] for name, value in flat.items()}  # one gather an epoch, not one a minibatch
+        for start in range(0, total - batch_size + 1, batch_size):
+            yield join_parts({name: value[start : start + batch_size] for name, value in shuffled.items()})

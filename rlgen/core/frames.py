@@ -1,0 +1,222 @@
+"""Observations in the ring, each frame stored once.
+
+The `next_obs` of a row is the `obs` of the row after it. Where an episode ended the two differ: the true last
+observation is then kept in a side table. Where observations are stacks of frames, a row stores the newest frame alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgen.core.ring import Ring
+
+FINAL_BYTES = 2**20  # on a GPU, what the side table takes at first: when it grows, recorded graphs become stale
+
+
+class Observations:
+    """Writes and reads `obs` and `next_obs`; of several parts, if the environment's observations have them.
+
+    Args:
+        ring: has a column for every part: `obs`, or `obs/camera`, `obs/speed`.
+    """
+
+    def __init__(self, ring: Ring) -> None:
+        self.ring = ring
+        self.parts = [name for name in ring.columns if name.partition("/")[0] == "obs"]
+        self.open: Mapping[str, Any] = {}  # the newest `next_obs`, already written where the row to come has its `obs`
+        self.finals = FinalObservations(ring, self.parts)
+
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The parts of `obs` that rows have to be written with: of one row perhaps none, as it is there already."""
+        return [name for name in self.parts if len(rows) > 1 or rows[0][name] is not self.open.get(name)]
+
+    def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the last `next_obs` of T rows, from row `first` on, where the row after them begins."""
+        last, following = rows[-1], (first + len(rows)) % self.ring.num_rows
+        for name in self.parts:
+            self.ring.rows[name][following] = self.ring.backend.own(last[f"next_{name}"])
+        ended = np.array([row["terminated"] for row in rows]) | np.array([row["truncated"] for row in rows])  # [T, N]
+        any_ended = np.count_nonzero(ended)  # an eighth of the time of `ended.any()`
+        if any_ended or any(self.finals.in_row[first : first + len(rows)]):
+            self.finals.write(first, rows, ended)
+        self.open = {} if any_ended and ended[-1].any() else {name: last[f"next_{name}"] for name in self.parts}
+
+    def read(self, index: Any, last: Any) -> dict[str, Any]:
+        """`obs` at `index` [B], and `next_obs` after `last` [B]."""
+        ring, take, found = self.ring, self.ring.backend.take, {}
+        after = (last + ring.num_envs) % ring.size
+        for name in self.parts:
+            found[name] = take(ring.flat[name], index, 0)
+            found[f"next_{name}"] = take(ring.flat[name], after, 0)
+        return self.finals.put(last, found)
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.open = {}
+        self.finals.clear()
+
+    def state_dict(self, num_rows: int) -> dict[str, Any]:
+        """What the ring does not hold, of its first rows."""
+        return self.finals.state_dict(num_rows)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.open = {}
+        self.finals.load_state_dict(state)
+
+
+class FinalObservations:
+    """The last observations of the episodes that ended in the ring, as a ring of their own, [F, ...] each part.
+
+    Args:
+        ring: whose rows they belong to.
+        parts: names of the observation's columns.
+    """
+
+    def __init__(self, ring: Ring, parts: Sequence[str]) -> None:
+        self.ring, device = ring, ring.backend.device
+        frame = sum(ring.columns[name][0, 0].nbytes for name in parts)
+        ahead = 0 if device.type == "cpu" else min(1024, FINAL_BYTES // frame)
+        room = max(16, ring.num_envs, ahead)
+        self.tables = {
+            name: torch.zeros((room, *ring.shapes[name][1:]), dtype=ring.columns[name].dtype, device=device)
+            for name in parts
+        }
+        self.dropped = self.added = 0  # how many were ever dropped, ever added
+        self.in_row = [0] * ring.num_rows
+        self.number = torch.full((ring.num_rows, ring.num_envs), -1, device=device)  # of a row's, or -1 for none
+        self.number_flat = ring.backend.own(self.number.flatten())
+
+    def write(self, first: int, rows: Sequence[Mapping[str, Any]], ended: np.ndarray) -> None:
+        """Keep the last observations of the episodes that ended in T rows from `first` on, where `ended` [T, N]."""
+        own = self.ring.backend.own
+        for row, of_row, envs in zip(range(first, first + len(rows)), rows, ended, strict=True):
+            if self.in_row[row]:
+                self.number[row] = -1
+            count = self.in_row[row] = int(np.count_nonzero(envs))
+            if not count:
+                continue
+            while self.added + count - self.dropped > self.room:
+                self._grow()
+            numbers, chosen = own(self.added + np.arange(count)), own(envs.nonzero()[0])
+            own(self.number)[row, chosen] = numbers
+            for name, table in self.tables.items():
+                own(table)[numbers % self.room] = self.frame(own(of_row[f"next_{name}"]), table)[chosen]
+            self.added += count
+
+    @staticmethod
+    def frame(obs: Any, table: Tensor) -> Any:
+        """What is kept of observations [N, ...]: all, or of stacks [N, k, ...] the newest frame."""
+        return obs if obs.ndim == table.ndim else obs[:, -1]
+
+    @property
+    def room(self) -> int:
+        """F."""
+        return len(next(iter(self.tables.values())))
+
+    def _grow(self) -> None:
+        kept = torch.arange(self.dropped, self.added, device=self.number.device)
+        for name, table in self.tables.items():
+            larger = torch.cat([table, torch.zeros_like(table)])
+            larger[kept % len(larger)] = table[kept % len(table)]
+            self.tables[name] = larger
+        self.ring.layout = object()
+
+    def put(self, index: Any, found: dict[str, Any]) -> dict[str, Any]:
+        """Correct `next_obs` [B, ...] of the transitions at `index` [B] where an episode ended there."""
+        backend = self.ring.backend
+        numbers = backend.take(self.number_flat, index, 0)  # [B] -1 where no episode ended
+        for name, table in self.tables.items():
+            backend.replace(found[f"next_{name}"], numbers, table)
+        return found
+
+    def drop_oldest(self) -> None:
+        """Forget those of the oldest row, before the ring does."""
+        self.dropped += self.in_row[self.ring.oldest]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.dropped = self.added = 0
+        self.in_row = [0] * self.ring.num_rows
+        self.number.fill_(-1)
+
+    def state_dict(self, num_rows: int) -> dict[str, Any]:
+        """The tables, and which row has which."""
+        number = self.number[:num_rows].to("cpu", copy=True)
+        counts = {"dropped": self.dropped, "added": self.added, "in_row": list(self.in_row)}
+        tables = {name: table.to("cpu", copy=True) for name, table in self.tables.items()}
+        return counts | {"tables": tables, "number": number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.dropped, self.added, self.in_row = state["dropped"], state["added"], list(state["in_row"])
+        self.tables = {name: table.to(self.number.device, copy=True) for name, table in state["tables"].items()}
+        self.number[: len(state["number"])] = state["number"].to(self.number.device)
+
+
+class StackedFrames(Observations):
+    """Observations that are stacks of the last k frames [N, k, ...], newest last; a row stores the newest alone.
+
+    Stacks never cross an episode: a first stack holds its first frame k times, or zeros before it.
+
+    Args:
+        ring: as for `Observations`; its `obs` has the shape of a frame.
+        num_frames: k.
+        padding: of an episode's first stacks, `reset` (its first frame again) or `zero`.
+    """
+
+    def __init__(self, ring: Ring, num_frames: int, padding: str) -> None:
+        super().__init__(ring)
+        device = ring.backend.device
+        self.num_frames, self.padding = num_frames, padding
+        self.back = ring.backend.own(torch.arange(num_frames - 1, -2, -1, device=device))  # [k + 1] rows back
+        self.age = torch.zeros((ring.num_rows, ring.num_envs), dtype=torch.int64, device=device)  # frames before it
+
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        return []  # stacks are not written as they come
+
+    def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        ring, own = self.ring, self.ring.backend.own
+        if ring.num_used == len(rows):  # in the middle of an episode, perhaps: what came before is in the stack alone
+            for back in range(1, self.num_frames):
+                ring.rows["obs"][first - back] = own(rows[0]["obs"][:, -1 - back])
+            self.age[first] = self.num_frames - 1
+        for row, each in zip(range(first, first + len(rows)), rows, strict=True):
+            if len(rows) > 1 or each["obs"] is not self.open.get("obs"):
+                ring.rows["obs"][row] = own(each["obs"][:, -1])
+            following = (row + 1) % ring.num_rows
+            self.age[following] = self.age[row] + 1
+            begins = np.asarray(each["terminated"]) | np.asarray(each["truncated"])  # [N] a new episode
+            begins = begins | ~np.asarray(each["valid"]) if "valid" in each else begins
+            if np.count_nonzero(begins):
+                self.age[following, torch.from_numpy(begins.nonzero()[0]).to(self.age.device)] = 0
+        last = {**rows[-1], "next_obs": rows[-1]["next_obs"][:, -1]}
+        super().close(first, [*rows[:-1], last])
+        self.open = {name: rows[-1]["next_obs"] for name in self.open}
+
+    def read(self, index: Any, last: Any) -> dict[str, Any]:
+        frames = self._frames(last)
+        self.finals.put(last, {"next_obs": frames[:, -1]})
+        return {"obs": (frames if index is last else self._frames(index))[:, :-1], "next_obs": frames[:, 1:]}
+
+    def _frames(self, index: Any) -> Any:
+        """The stack at `index` [B] and the frame after it: [B, k + 1, ...]."""
+        ring, backend = self.ring, self.ring.backend
+        age = backend.take(backend.own(self.age).reshape(-1), index, 0)[:, None]  # [B, 1]
+        places = (index[:, None] - backend.xp.minimum(self.back, age) * ring.num_envs) % ring.size  # [B, k + 1]
+        frames = backend.take(ring.flat["obs"], places, 0)
+        if self.padding == "zero":
+            frames = frames * (self.back <= age).reshape(*frames.shape[:2], *[1] * (frames.ndim - 2))
+        return frames
+
+    def state_dict(self, num_rows: int) -> dict[str, Any]:
+        return super().state_dict(num_rows) | {"age": self.age[:num_rows].to("cpu", copy=True)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.age[: len(state["age"])] = state["age"].to(self.age.device)

@@ -1,0 +1,151 @@
+"""Which transitions a batch is made of: drawn uniformly, and summed up over n steps.
+
+A choice of transitions is an index [B] into the ring, counted flat: row * N + environment. Another way to choose them
+(by priority, or as sequences) is another class with the four methods of `UniformIndex`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgen.core.ring import Ring
+
+
+class UniformIndex:
+    """Every transition that may be drawn is drawn with the same probability, with replacement.
+
+    A transition may be drawn if it is valid and the rows that its n-step window needs have been written.
+
+    Args:
+        ring: where the transitions are.
+        n_step: rows of a window.
+
+    Attributes:
+        num_added: valid transitions ever added.
+        num_valid: those still there.
+    """
+
+    def __init__(self, ring: Ring, n_step: int = 1) -> None:
+        self.ring, self.n_step = ring, n_step
+        self.num_added = self.num_valid = 0
+        self.valid_in_row = [0] * ring.num_rows
+        self._all_valid = np.ones(ring.num_envs, np.bool_)
+        self.listed: Tensor | None = None  # [max_used * N] flat indices of the valid ones, once there are others
+
+    def add(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count T rows that were written from row `first` on; `valid` [N] says which transitions of a row are some."""
+        counts, block = [self.ring.num_envs] * len(rows), slice(first, first + len(rows))
+        valid: Any = np.True_
+        if any("valid" in row for row in rows):
+            valid = np.array([row.get("valid", self._all_valid) for row in rows])  # [T, N]
+        if not valid.all() or self.listed is not None or self.valid_in_row[block] != counts:
+            counts = self._mark(block, valid, counts)
+        self.num_valid += sum(counts)
+        self.num_added += sum(counts)
+
+    def _mark(self, block: slice, valid: Any, counts: list[int]) -> list[int]:
+        """Say which transitions of some rows are valid [T, N], and how many of each row."""
+        all_valid = bool(valid.all())
+        self.ring.rows["valid"][block] = True if all_valid else self.ring.backend.own(valid)
+        self.valid_in_row[block] = counts = counts if all_valid else valid.sum(1).tolist()
+        if not all_valid or self.listed is not None:
+            self._list(block.start, len(counts), None if all_valid else valid)
+        return counts
+
+    def _list(self, first: int, num: int, valid: np.ndarray | None) -> None:
+        """List the valid transitions of `num` rows, so that exactly those are drawn.
+
+        Until the first row with others in it there is no list: every index between the first row and the last counts.
+        """
+        ring = self.ring
+        if self.listed is None:
+            kept = (ring.oldest * ring.num_envs + torch.arange(self.num_valid)) % ring.size
+            listed = torch.zeros(ring.max_used * ring.num_envs, dtype=torch.int64)
+            listed[(self.num_added - self.num_valid + torch.arange(self.num_valid)) % len(listed)] = kept
+            self.listed = listed.to(ring.backend.device)
+            ring.layout = object()
+        offsets = np.arange(num * ring.num_envs) if valid is None else valid.ravel().nonzero()[0]
+        slots = (self.num_added + np.arange(len(offsets))) % len(self.listed)
+        own = ring.backend.own
+        own(self.listed)[own(slots)] = own(first * ring.num_envs + offsets)
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest row, before the ring does."""
+        self.num_valid -= self.valid_in_row[self.ring.oldest]
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.num_valid, self.valid_in_row = 0, [0] * self.ring.num_rows
+
+    def span(self) -> tuple[int, int]:
+        """Where the transitions that can be drawn begin, and how many there are.
+
+        Raises:
+            ValueError: there are none.
+        """
+        ring, num = self.ring, self.num_valid
+        for back in range(1, min(self.n_step - 1, ring.num_used) + 1):  # their window would cross the write head
+            num -= self.valid_in_row[(ring.oldest + ring.num_used - back) % ring.num_rows]
+        if num <= 0:
+            raise ValueError(f"nothing to sample yet: {self.num_valid} transitions, n_step {self.n_step}")
+        return (ring.oldest * ring.num_envs if self.listed is None else self.num_added - self.num_valid), num
+
+    def locate(self, drawn: Any) -> Any:
+        """The flat index of transitions that were drawn from the span: [B] -> [B]."""
+        if self.listed is None:
+            return drawn % self.ring.size
+        return self.ring.backend.take(self.ring.backend.own(self.listed), drawn % len(self.listed), 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts, and the list where there is one."""
+        counts = {"num_added": self.num_added, "num_valid": self.num_valid, "valid_in_row": list(self.valid_in_row)}
+        return counts | {"listed": None if self.listed is None else self.listed.to("cpu", copy=True)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.num_added, self.num_valid = state["num_added"], state["num_valid"]
+        self.valid_in_row = list(state["valid_in_row"])
+        self.listed = None if state["listed"] is None else state["listed"].to(self.ring.backend.device, copy=True)
+
+
+class NStepReturn:
+    """What the n steps from a transition on add up to, ending with an episode.
+
+    Args:
+        ring: where the transitions are.
+        n_step: rewards summed, at most.
+        gamma: discount per step.
+    """
+
+    def __init__(self, ring: Ring, n_step: int, gamma: float) -> None:
+        self.ring, self.n_step = ring, n_step
+        device, own = ring.backend.device, ring.backend.own
+        gammas = torch.tensor([gamma**i for i in range(n_step + 1)], device=device)
+        self.gammas, self.gammas_after = own(gammas[:-1]), own(gammas[1:])  # [n] from gamma^0, from gamma^1
+        self.steps = own(torch.arange(n_step, device=device))  # [n]
+
+    def __call__(self, index: Any) -> tuple[Any, Any, Any]:
+        """The sum of gamma^i * reward, the discount of what follows, and the index of the last step: [B] each.
+
+        The discount is gamma^k after the k <= n steps that are really there, and 0 at termination, so that a target is
+        always `reward + discount * value(next_obs)`. An episode that was truncated is followed by a value.
+        """
+        if self.n_step > 1:
+            return self._several(index)
+        take, flat = self.ring.backend.take, self.ring.flat
+        return take(flat["reward"], index, 0), ~take(flat["terminated"], index, 0) * self.gammas_after[0], index
+
+    def _several(self, index: Any) -> tuple[Any, Any, Any]:
+        ring, take, flat = self.ring, self.ring.backend.take, self.ring.flat
+        ahead = (index[:, None] + self.steps * ring.num_envs) % ring.size  # [B, n]
+        ended = take(flat["terminated"], ahead, 0) | take(flat["truncated"], ahead, 0)  # [B, n]
+        going = ended.cumsum(1) <= ended  # [B, n] no episode ended before
+        reward = (going * self.gammas * take(flat["reward"], ahead, 0)).sum(1)  # [B]
+        last_step = going.sum(1) - 1  # [B] k - 1
+        last = (index + last_step * ring.num_envs) % ring.size  # [B]
+        return reward, ~take(flat["terminated"], last, 0) * self.gammas_after[last_step], last

@@ -1,0 +1,112 @@
+"""Whole greedy episodes: what an agent is worth, and how far it overestimates that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlgen.core.batch import map_parts
+from rlgen.core.learner import Agent
+from rlgen.envs.stream import EnvStream
+
+MAX_ENVS = 50  # environments that play side by side
+
+
+@torch.no_grad()
+def play(agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False) -> dict[str, Any]:
+    """Play whole greedy episodes.
+
+    All of the first episodes of every environment are counted, whatever their length, so that short ones are not
+    favoured.
+
+    Args:
+        agent: acts greedily.
+        envs: freshly reset, N <= `num_episodes`; closed by the caller.
+        num_episodes: how many.
+        render: keep the frames of the first episode.
+
+    Returns:
+        `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `frames` uint8 [H, W, 3] of the first
+        episode when rendering; and, from agents that estimate values, `eval/q_estimate`, the mean of max_a Q over the
+        states visited, beside `eval/q_realised`, the discounted return really obtained from the same states (van
+        Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still weighed more
+        than 1 % (gamma^k > 0.01) are left out of both.
+    """
+    num_envs = envs.num_envs
+    quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
+    returns: list[float] = []
+    lengths: list[int] = []
+    frames: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []  # [2, k] estimated and realised
+    rewards: list[list[float]] = [[] for _ in range(num_envs)]
+    estimates: list[list[float]] = [[] for _ in range(num_envs)]
+    memory = first_memory(agent, num_envs)
+    while len(returns) < num_episodes:
+        if render and not returns:
+            frames.append(envs.render())
+        acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)
+        step = envs.step(torch.as_tensor(acted["action"]).numpy(force=True))
+        ended = step.terminated | step.truncated
+        memory = next_memory(acted, ended | ~step.valid)
+        estimate = acted["q_estimate"].tolist() if "q_estimate" in acted else None
+        for n in step.valid.nonzero()[0]:
+            rewards[n].append(float(step.reward[n]))
+            if estimate:
+                estimates[n].append(estimate[n])
+            if not ended[n]:
+                continue
+            if quota[n] > 0:
+                quota[n] -= 1
+                returns.append(sum(rewards[n]))
+                lengths.append(len(rewards[n]))
+                if estimate:
+                    pairs.append(realised(estimates[n], rewards[n], bool(step.terminated[n]), agent.discount))
+            rewards[n], estimates[n] = [], []
+    result: dict[str, Any] = {"returns": returns, "eval/episodic_length": float(np.mean(lengths))}
+    if frames:
+        result["frames"] = frames
+    states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
+    if states.size:
+        result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()
+    return result
+
+
+def realised(estimates: list[float], rewards: list[float], terminated: bool, discount: float) -> np.ndarray:
+    """Estimated values beside the discounted returns of the same states in one episode: [2, k] for the k that count."""
+    total = 0.0
+    returns = [total := reward + discount * total for reward in reversed(rewards)][::-1]
+    remaining = np.arange(len(rewards), 0, -1)  # steps until the end
+    complete = np.full(len(rewards), terminated) | (discount**remaining <= 0.01)
+    return np.array([estimates, returns])[:, complete]
+
+
+def as_seen_by(agent: Agent, obs: Any) -> Any:
+    """An environment's observations, arrays [N, ...], as the agent takes them."""
+    if agent.acts_on_arrays and agent.device.type == "cpu":
+        return obs
+    return map_parts(lambda array: torch.from_numpy(array).to(agent.device), obs)
+
+
+def act(agent: Agent, obs: Any, memory: dict[str, Any], greedy: bool = False) -> dict[str, Any]:
+    """What the agent does, with its memory if it has one."""
+    with_memory: Any = agent.act  # an agent with a `memory_spec` takes one argument more
+    return with_memory(obs, greedy, memory) if agent.memory_spec else agent.act(obs, greedy)
+
+
+def first_memory(agent: Agent, num_envs: int) -> dict[str, torch.Tensor]:
+    """Nothing remembered: zeros [N, *shape]; empty for an agent without memory."""
+    return {name: torch.zeros(num_envs, *shape, device=agent.device) for name, shape in agent.memory_spec.items()}
+
+
+def next_memory(acted: dict[str, Any], over: np.ndarray) -> dict[str, torch.Tensor]:
+    """What the agent remembers for its next step; nothing where an episode is over [N]."""
+    memory = acted.get("memory", {})
+    if not np.count_nonzero(over):
+        return memory
+    forgotten = torch.from_numpy(over)  # filled, not multiplied by zero: infinities are forgotten too
+    return {
+        name: each.masked_fill(forgotten.to(each.device).view(-1, *[1] * (each.ndim - 1)), 0)
+        for name, each in memory.items()
+    }

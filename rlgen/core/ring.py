@@ -1,0 +1,185 @@
+"""A ring of rows on one device, and what its data are handled with: NumPy arrays on the CPU, tensors on a GPU.
+
+On the CPU arrays and tensors share their memory, and to index an array costs a fifth of what a tensor costs.
+Shapes: R rows, N environments side by side, T rows written at once, B sampled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlgen.core.batch import Batch, LazyBatch
+
+Backend = Any  # `Arrays` or `Tensors`: the same methods, on arrays or on tensors
+
+
+class Ring:
+    """Columns of R rows of N entries; the newest row overwrites the oldest.
+
+    Args:
+        row: one row of every column, [N, ...]: shapes and dtypes.
+        num_rows: R.
+        max_used: rows in use at most; the rest is room that other parts of the buffer write to.
+        oldest: the first row that is written.
+        backend: what the data are handled with.
+
+    Attributes:
+        columns: the tensors, [R, N, ...] each.
+        rows: the same as the backend has them.
+        flat: the same as [R * N, ...], at row * N + environment.
+        oldest: the oldest row in use.
+        num_used: rows in use.
+        layout: another object whenever tensors were replaced: what was recorded with older ones is then stale. No two
+            rings ever have the same one.
+    """
+
+    def __init__(
+        self, row: Mapping[str, Tensor], num_rows: int, max_used: int, oldest: int, backend: Backend
+    ) -> None:
+        self.num_envs = len(next(iter(row.values())))
+        self.num_rows, self.max_used, self.oldest, self.num_used = num_rows, max_used, oldest, 0
+        self.size = num_rows * self.num_envs
+        self.backend = backend
+        self.layout: object
+        self.columns: Batch = {
+            name: torch.zeros((num_rows, *value.shape), dtype=value.dtype, device=backend.device)
+            for name, value in row.items()
+        }
+        self.shapes = {name: tuple(value.shape) for name, value in row.items()}
+        self.make_views()
+
+    def make_views(self) -> None:
+        """Take the columns as they are now for those that are read and written."""
+        self.rows = {name: self.backend.own(column) for name, column in self.columns.items()}
+        self.flat = {name: self.backend.own(column.flatten(0, 1)) for name, column in self.columns.items()}
+        self.layout = object()
+
+    def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+        """Write the named columns of T rows where the newest one ended; returns the first row that was written.
+
+        They must fit in one piece: see `room_in_one_piece`.
+        """
+        first = (self.oldest + self.num_used) % self.num_rows
+        for name in names:
+            if len(rows) == 1:
+                self.rows[name][first] = self.backend.own(rows[0][name])  # half the time of a slice of one
+            else:
+                self.rows[name][first : first + len(rows)] = self.backend.stack([row[name] for row in rows])
+        self.num_used += len(rows)
+        return first
+
+    def room_in_one_piece(self) -> int:
+        """Rows that can be written before the end of the ring's memory."""
+        return min(self.num_rows - (self.oldest + self.num_used) % self.num_rows, self.max_used)
+
+    def in_order(self) -> Tensor:
+        """Flat indices of all that is in use, oldest row first: [T, N]."""
+        rows = (self.oldest + torch.arange(self.num_used, device=self.backend.device)) % self.num_rows
+        return rows[:, None] * self.num_envs + torch.arange(self.num_envs, device=rows.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows that were ever written, on the CPU."""
+        wrapped = self.oldest + self.num_used >= self.num_rows or self.num_used == self.max_used
+        used = self.num_rows if wrapped else self.oldest + self.num_used + 1
+        columns = {name: column[:used].to("cpu", copy=True) for name, column in self.columns.items()}
+        return {"oldest": self.oldest, "num_used": self.num_used, "columns": columns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned; rows that were never written keep their zeros."""
+        for name, rows in state["columns"].items():
+            self.columns[name][: len(rows)] = rows.to(self.backend.device)
+        self.oldest, self.num_used = state["oldest"], state["num_used"]
+        self.layout = object()
+
+
+class Arrays:
+    """NumPy on the CPU.
+
+    Args:
+        generator: of random numbers.
+    """
+
+    xp: Any = np
+    take: Any = staticmethod(np.ndarray.take)  # entries of a table [K, ...] at an index [...], along axis 0
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator, self.device = generator, generator.device
+
+    def own(self, value: Any) -> np.ndarray:
+        """An array or a tensor as this backend has it; the memory is shared."""
+        return value if type(value) is np.ndarray else value.numpy()
+
+    def stack(self, values: Sequence[Any]) -> np.ndarray:
+        """Values [N, ...] of T rows as one, [T, N, ...]."""
+        return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
+
+    def replace(self, values: np.ndarray, numbers: np.ndarray, table: Tensor) -> None:
+        """Where `numbers` [B] are not negative, replace values [B, ...] by those entries of a table that is a ring."""
+        chosen = (numbers >= 0).nonzero()[0]
+        if len(chosen):
+            values[chosen] = table.numpy()[numbers[chosen] % len(table)]
+
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
+        """Read at `size` random numbers from `first` to `first + num - 1`: a batch of tensors."""
+        return self.tensors(read(torch.randint(first, first + num, (size,), generator=self.generator).numpy()))
+
+    def tensors(self, values: dict[str, Any]) -> Batch:
+        """Arrays of this backend as tensors; the memory is shared."""
+        return {name: torch.from_numpy(value) for name, value in values.items()}
+
+
+class Tensors:
+    """torch on a GPU, where the drawing of a batch may be part of a CUDA graph.
+
+    Args:
+        generator: of random numbers; its device is where the data live.
+    """
+
+    xp: Any = torch
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator, self.device = generator, generator.device
+        self._first, self._num = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
+
+    def take(self, table: Tensor, index: Tensor, axis: int = 0) -> Tensor:
+        return table[index]
+
+    def own(self, value: Any) -> Tensor:
+        return torch.as_tensor(value).to(self.device, non_blocking=True)
+
+    def stack(self, values: Sequence[Any]) -> Tensor:
+        if all(isinstance(value, Tensor) and value.device == self.device for value in values):
+            return torch.stack(list(values))
+        return self.own(np.array([torch.as_tensor(value).numpy() for value in values]))  # one copy to the device
+
+    def replace(self, values: Tensor, numbers: Tensor, table: Tensor) -> None:
+        others = table[numbers.clamp(min=0) % len(table)]
+        values.copy_(torch.where((numbers >= 0).view(-1, *[1] * (others.ndim - 1)), others, values))
+
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
+        self._first.fill_(first)  # always in the same memory, where a CUDA graph reads them
+        self._num.fill_(num)
+
+        def draw() -> Batch:
+            random = torch.randint(2**62, (size,), generator=self.generator, device=self.device)
+            return read(self._first + random % self._num)  # the remainder's bias is below 1e-9
+
+        return LazyBatch(draw, (size, layout))
+
+    def tensors(self, values: dict[str, Any]) -> Batch:
+        return values
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that could be allocated there: free on a GPU; of a CPU all, since what it caches can go."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else sys.maxsize

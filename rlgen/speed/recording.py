@@ -1,0 +1,248 @@
+"""One gradient step recorded: loss, gradient and clipping as a list of operations, without Python between them.
+
+A loss is a pure function of (networks, batch), so the list is the same every time. `make_fx` writes it down. On the CPU
+TorchScript's interpreter runs it where it takes it, else it runs as plain Python without autograd. On CUDA the drawing
+of the batch, the list and Adam are one CUDA graph. The parameters of S learners may be stacked: a seed each.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from rlgen.core.batch import Batch, LazyBatch, join_parts, split_parts
+from rlgen.core.functional import clip_norm, same_layout
+from rlgen.core.step import GradientStep, Loss
+from rlgen.speed.adam import FusedAdam
+
+
+class LossModule(nn.Module):
+    """A loss as a module, so that `functional_call` can lend it other parameters."""
+
+    def __init__(self, learner: Any, loss: Loss) -> None:
+        super().__init__()
+        self.learner, self.loss = learner, loss
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Batch]:
+        with self.learner.autocast():
+            return self.loss(self.learner, batch)
+
+
+class Recording:
+    """The gradient step of one learner, or of S learners whose parameters are rows of `stacked`.
+
+    Args:
+        steps: one a learner, all of the same loss.
+        stacked: parameters and buffers by name, [S, ...]; None for one learner.
+
+    Attributes:
+        count: steps taken with it.
+        next_check: the count at which it is compared with the eager step again.
+    """
+
+    def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> None:
+        self.count, self.next_check = 0, 1
+        self.adams = [FusedAdam(step.optimizer) for step in steps]
+        self._max_grad_norm = steps[0].max_grad_norm
+        self._module = LossModule(steps[0].learner, steps[0].loss)
+        self._metrics: list[str] = []  # their names
+
+        own = dict(self._module.named_parameters()) | dict(self._module.named_buffers())
+        name_of = {id(tensor): name for name, tensor in own.items()}
+        trained = [name_of[id(param)] for param in steps[0].params]
+        self._names = trained + [name for name in own if name not in trained]
+        self._num_trained = len(trained)
+        whole = own if stacked is None else {name: stacked[name.removeprefix("learner.")] for name in own}
+        self.tensors = [whole[name].detach() for name in self._names]
+        self._run: Callable[..., tuple[Tensor, ...]] = self._outputs
+
+    def is_stale(self, steps: Sequence[GradientStep]) -> bool:
+        """Whether the tensors it was recorded with are no longer those of the learners."""
+        return any(adam.is_stale(step.optimizer) for adam, step in zip(self.adams, steps, strict=True))
+
+    def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
+        """Take the step; returns the metrics of each learner."""
+        return self.rows(self.take(steps))
+
+    def rows(self, metrics: Sequence[Tensor]) -> list[Batch]:
+        """Metrics of all learners, [...] or [S, ...] each, as one dictionary a learner."""
+        if len(self.adams) == 1:
+            return [dict(zip(self._metrics, metrics, strict=True))]
+        rows = zip(*(metric.unbind() for metric in metrics), strict=True)
+        return [dict(zip(self._metrics, row, strict=True)) for row in rows]
+
+    def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
+        """Draw noise, find the gradients and move; returns the metrics."""
+        outputs = self._run(*self.tensors, *self._noisy_batch(steps).values())
+        for i, adam in enumerate(self.adams):
+            adam.step(outputs[i * self._num_trained : (i + 1) * self._num_trained])
+        return outputs[len(self.adams) * self._num_trained :]
+
+    def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
+        batches = [split_parts(step.noisy_batch()) for step in steps]
+        self._batch_names = list(batches[0])
+        if len(steps) == 1:
+            return batches[0]
+        return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}  # [S, B, ...]
+
+    def _outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Gradients, seed after seed, then metrics; of parameters, buffers and batch in one row."""
+        num = len(self._names)
+        batch = dict(zip(self._batch_names, tensors[num:], strict=True))
+
+        def value(trained: list[Tensor], frozen: list[Tensor], batch: Batch) -> tuple[Tensor, list[Tensor]]:
+            lent = dict(zip(self._names, [*trained, *frozen], strict=True))
+            loss, metrics = functional_call(self._module, lent, (join_parts(batch),))
+            self._metrics = list(metrics)
+            return loss, [metric.detach().float() for metric in metrics.values()]
+
+        def gradients(
+            trained: list[Tensor], frozen: list[Tensor], batch: Batch
+        ) -> tuple[Sequence[Tensor], list[Tensor]]:
+            grads, (_, metrics) = grad_and_value(value, has_aux=True)(trained, frozen, batch)
+            return grads if self._max_grad_norm is None else clip_norm(grads, self._max_grad_norm), metrics
+
+        trained, frozen = list(tensors[: self._num_trained]), list(tensors[self._num_trained : num])
+        if len(self.adams) == 1:
+            grads, metrics = gradients(trained, frozen, batch)
+        else:
+            stacked, metrics = vmap(gradients)(trained, frozen, batch)
+            grads = [grad[s] for s in range(len(self.adams)) for grad in stacked]
+        params = [param for adam in self.adams for param in adam.params]
+        return (*(same_layout(grad, param) for grad, param in zip(grads, params, strict=True)), *metrics)
+
+    def state(self, steps: Sequence[GradientStep]) -> State:
+        """All that a step changes, as it is now."""
+        tensors = [*self.tensors, *(tensor for adam in self.adams for tensor in adam.state)]
+        return State(tensors, [step.learner.generator for step in steps])
+
+
+class ListRecording(Recording):
+    """A recorded step on the CPU."""
+
+    def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> None:
+        super().__init__(steps, stacked)
+        before = self.state(steps)
+        tensors = (*self.tensors, *self._noisy_batch(steps).values())
+        before.put_back_generators()
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
+            recorded = make_fx(self._outputs)(*tensors)
+            recorded.graph.eliminate_dead_code()
+            recorded.recompile()
+            try:
+                self._run = torch.jit.trace(recorded, tensors, check_trace=False)
+            except Exception:  # it does not take every operation: the backward of a convolution, for one
+                self._run = recorded  # a Python function of one line an operation
+
+
+class GraphRecording(Recording):
+    """A recorded step on CUDA: drawing, gradients and Adam in one graph."""
+
+    def __init__(
+        self,
+        steps: Sequence[GradientStep],
+        stacked: dict[str, Tensor] | None = None,
+        make_graph: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(steps, stacked)
+        self._graph = CudaGraph() if make_graph is None else make_graph()
+        for adam in self.adams:
+            adam.upload_lr()
+        # What the graph reads: a batch that nobody has drawn yet is drawn in the graph itself.
+        self._inputs = [own_batch(step.batch) for step in steps]
+        if len(steps) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
+            before = self.state(steps)
+            self.take([replace(step, batch=own_batch(step.batch)) for step in steps])
+            before.put_back()
+        captured = [replace(step, batch=batch) for step, batch in zip(steps, self._inputs, strict=True)]
+        generators = [step.learner.generator for step in steps]
+        self._captured = self._graph.capture(lambda: self.take(captured), generators)
+
+    def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
+        for inputs, step in zip(self._inputs, steps, strict=True):
+            if not isinstance(inputs, LazyBatch):
+                copy_changed(inputs, step.batch)
+        for adam in self.adams:
+            adam.upload_lr()
+        self._graph.replay()
+        for inputs, step in zip(self._inputs, steps, strict=True):
+            if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next
+                step.batch.tensors = inputs.tensors  # type: ignore[attr-defined]
+        return self.rows(self._captured)
+
+
+class CudaGraph:
+    """A torch.cuda.CUDAGraph whose captured function returns its outputs."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self.replay = self._graph.replay
+
+    def capture(
+        self, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]
+    ) -> Sequence[Tensor]:
+        """Record `function`; nothing has moved after. Its outputs are filled by every `replay`."""
+        for generator in generators:
+            self._graph.register_generator_state(generator)  # or every replay would draw the same numbers
+        try:
+            # The stream is put back here too: should the capture fail, the graph leaves its own behind.
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(self._graph):
+                return function()
+        except BaseException:
+            for generator in generators:  # before torch 2.13 a generator is left in a capture that failed
+                generator.graphsafe_set_state(generator.clone_state())
+            raise
+
+
+def own_batch(batch: Mapping[str, Tensor]) -> Any:
+    """The same batch in other memory; one that is not drawn yet stays undrawn.
+
+    What another graph has drawn stays where it is: it is filled in place at every replay.
+    """
+    if isinstance(batch, LazyBatch):
+        return batch.undrawn() if batch.tensors is None else batch.tensors
+    return join_parts({name: value.clone() for name, value in split_parts(batch).items()})
+
+
+def copy_changed(inputs: Batch, batch: Mapping[str, Tensor]) -> None:
+    """Copy a batch to where a graph reads it; what is there already is not copied."""
+    pairs = [(own, value) for own, value in zip(inputs.values(), batch.values(), strict=True) if own is not value]
+    if pairs:
+        flat = [(own, value) for pair in pairs for own, value in parts_of(*pair)]
+        torch._foreach_copy_([own for own, _ in flat], [value for _, value in flat])
+
+
+def parts_of(own: Any, value: Any) -> list[tuple[Tensor, Tensor]]:
+    """A pair of tensors, or a pair for every part of an observation."""
+    return [(own[part], value[part]) for part in own] if isinstance(own, dict) else [(own, value)]
+
+
+class State:
+    """Values of tensors and generators, to be put back.
+
+    Args:
+        tensors: are changed in place.
+        generators: draw.
+    """
+
+    def __init__(self, tensors: list[Tensor], generators: list[torch.Generator]) -> None:
+        self._tensors, self._values = tensors, [tensor.clone() for tensor in tensors]
+        self._generators, self._states = generators, [generator.get_state() for generator in generators]
+
+    def put_back(self) -> None:
+        """As it was."""
+        torch._foreach_copy_(self._tensors, self._values)
+        self.put_back_generators()
+
+    def put_back_generators(self) -> None:
+        """The random numbers alone."""
+        for generator, state in zip(self._generators, self._states, strict=True):
+            generator.set_state(state)

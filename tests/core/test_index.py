@@ -1,0 +1,50 @@
+"""Which transitions are drawn, how often, and what n steps add up to."""
+
+import numpy as np
+import pytest
+import torch
+from transitions import GAMMA, make_buffer, stream
+
+
+@pytest.mark.parametrize("as_on_gpu", [False, True])
+def test_sample_is_uniform(as_on_gpu: bool) -> None:
+    buffer = make_buffer(30, as_on_gpu=as_on_gpu)
+    for row in stream(3, 25, seed=1, junk=True):
+        buffer.add(row)
+    counts = np.unique(buffer.sample(60_000)["obs"].numpy(), return_counts=True)[1]
+    expected = 60_000 / len(counts)
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < len(counts) + 5 * np.sqrt(2 * len(counts))
+
+
+def test_no_list_is_kept_while_every_transition_may_be_drawn() -> None:
+    buffer = make_buffer(30)
+    for row in stream(3, 25, seed=1):
+        buffer.add(row)
+    assert buffer.index.listed is None
+    buffer.add(next(stream(3, 1, seed=2)) | {"valid": torch.tensor([True, False, True])})
+    assert buffer.index.listed is not None
+
+
+def test_the_last_rows_of_a_window_are_not_drawn_before_they_are_complete() -> None:
+    buffer, rows = make_buffer(30, n_step=3), list(stream(1, 5, seed=1))
+    for row in rows[:2]:
+        buffer.add(row)
+    with pytest.raises(ValueError, match="2 transitions, n_step 3"):
+        buffer.index.span()
+    for row in rows[2:]:
+        buffer.add(row)
+    assert buffer.index.span()[1] == 3
+
+
+def test_n_steps_end_with_the_episode() -> None:
+    buffer, yes, no = make_buffer(10, n_step=3), torch.tensor([True]), torch.tensor([False])
+    for t, (terminated, truncated) in enumerate(
+        ((no, no), (yes, no), (no, no), (no, yes), (no, no), (no, no), (no, no))
+    ):
+        step = {"obs": torch.tensor([t]), "reward": torch.tensor([10.0**t]), "next_obs": torch.tensor([t + 1])}
+        buffer.add(step | {"terminated": terminated, "truncated": truncated})
+    reward, discount, last = buffer.n_step_return(np.arange(5))
+    assert reward.tolist() == [6.0, 10.0, 600.0, 1000.0, 1e4 + 5e4 + 2.5e5]
+    assert discount.tolist() == [0.0, 0.0, GAMMA**2, GAMMA, GAMMA**3]
+    assert last.tolist() == [1, 1, 3, 3, 6]

@@ -1,0 +1,83 @@
+"""The GPU's way to step environments, here on the CPU: its copies are faked, all else is as it is there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from acting import Constant, Remembering, Rows, Signs
+
+from rlgen.core.batch import map_parts
+from rlgen.core.source import EnvSource
+from rlgen.speed.act_ahead import GpuEnvSource
+
+
+class HostSource(GpuEnvSource):
+    """Its device is the host, which a copy of what is uploaded stands for."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, device=torch.device("cpu"))
+
+    def _upload(self, obs: Any) -> Any:
+        return map_parts(lambda each: torch.from_numpy(each.copy()), obs)
+
+    def _download(self, action: torch.Tensor) -> Callable[[], np.ndarray]:
+        return action.numpy
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "native"])
+def test_observations_are_arrays_on_the_cpu_and_the_same_tensors_elsewhere(vectorization: str) -> None:
+    here, there = (make("CartPole-v1", 4, vectorization, 0, 1) for make in (EnvSource, HostSource))
+    rows, others = Rows(), Rows()
+    learner, other_learner = Constant(rows_per_turn=60), Constant(rows_per_turn=60)
+    learner.acts_on_arrays = other_learner.acts_on_arrays = True
+    assert here.fill(rows, learner) == there.fill(others, other_learner)  # type: ignore[arg-type]
+    assert here.metrics() == there.metrics()
+    names = {"obs", "action", "reward", "next_obs", "terminated", "truncated", "valid"}
+    for row, other in zip(rows.rows, others.rows, strict=True):
+        assert row.keys() == other.keys() == names
+        for name, value in row.items():
+            assert isinstance(value, torch.Tensor if name == "action" else np.ndarray)
+            assert isinstance(other[name], torch.Tensor if name in ("obs", "next_obs", "action") else np.ndarray)
+            assert np.array_equal(value, other[name])
+    for row, following in zip(others.rows, others.rows[1:], strict=False):
+        ended = row["terminated"] | row["truncated"]
+        assert np.array_equal(row["next_obs"][~ended], following["obs"][~ended])
+        assert ended.any() or row["next_obs"] is following["obs"], "it crosses once"
+    here.close()
+    there.close()
+
+
+def test_an_agent_that_acts_ahead_chooses_before_its_updates_and_on_what_it_sees() -> None:
+    source, rows, learner = HostSource("CartPole-v1", 2, "sync", 0, 1), Rows(), Signs()
+    for turn in range(1, 31):
+        source.fill(rows, learner)  # type: ignore[arg-type]
+        assert learner.calls == 3 * turn + 1, "one ahead, and none twice"
+    for row in rows.rows:
+        assert torch.equal(row["action"], (row["obs"][:, 0] > 0).long())
+    assert any((row["terminated"] | row["truncated"]).any() for row in rows.rows), "over the ends of episodes too"
+    source.load_state_dict(source.state_dict())
+    source.fill(rows, learner)  # type: ignore[arg-type]
+    assert learner.calls == 3 * 31 + 2, "what was chosen before a resume is chosen again"
+    source.close()
+
+
+def test_an_agent_that_acts_ahead_remembers_what_it_would_otherwise() -> None:
+    """Its memory must be that of the step it acted for, and not one step on."""
+    here, there = (make("CartPole-v1", 2, "sync", 0, 1) for make in (EnvSource, HostSource))
+    rows, others = Rows(), Rows()
+    for turn in range(30):
+        here.fill(rows, Remembering())  # type: ignore[arg-type]
+        there.fill(others, Remembering())  # type: ignore[arg-type]
+        if turn == 14:
+            for source in (here, there):
+                assert source.load_state_dict(source.state_dict())
+    expected = np.zeros((2, 1))
+    for row, other in zip(rows.rows, others.rows, strict=True):
+        assert np.array_equal(row["memory"]["steps"], expected)
+        assert torch.equal(row["memory"]["steps"], other["memory"]["steps"])
+        expected = (expected + 1) * ~(row["terminated"] | row["truncated"])[:, None]
+    assert max(row["memory"]["steps"].max() for row in rows.rows) > 5
+    here.close()
+    there.close()
