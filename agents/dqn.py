@@ -1,8 +1,7 @@
-"""Deep Q-learning from a replay buffer (Mnih et al. 2015).
+"""Deep Q-learning from a replay buffer: "Human-level control through deep reinforcement learning" (Mnih et al. 2015).
 
-"Human-level control through deep reinforcement learning", Nature 518. With `double`, the online network chooses the
-next action and the target network values it (van Hasselt et al. 2016, "Deep reinforcement learning with double
-Q-learning"). Shapes: B batch, N environments, A actions.
+With `double`, the online network chooses the next action and the target network values it (van Hasselt et al. 2016,
+"Deep reinforcement learning with double Q-learning"). Shapes: B batch, N environments, A actions.
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ class Config:
     gamma: float = 0.99  # discount per step; in [0, 1]
     # at most buffer_size: a batch cannot be larger than the buffer
     batch_size: int = 128  # transitions in an update; in [1, 10**6]
-    # fixed: the checkpoint holds a buffer of another size
-    buffer_size: int = 100_000  # transitions kept; in [1, inf)
-    # at most buffer_size: learning would never start
-    # below steps: nothing would be learned
+    buffer_size: int = 100_000  # transitions kept; in [1, inf); fixed: a buffer of another size
+    # at most buffer_size: learning would never start; below steps: nothing would be learned
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
     train_every: int = 4  # steps between updates; in [1, inf)
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
@@ -46,12 +43,10 @@ class Config:
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
     epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
-    # fixed: the checkpoint holds a buffer of other windows
-    n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]
+    n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]; fixed: a buffer of other windows
     max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
     double: bool = False  # choose the next action with the online network
-    # fixed: the checkpoint holds networks of other sizes
-    hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]
+    hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]; fixed: networks of other sizes
 
 
 class DQN(Agent):
@@ -67,8 +62,7 @@ class DQN(Agent):
                 f"{spec.env_id} has continuous actions, a Box of shape {tuple(spec.action_shape)}; Q-learning needs "
                 f"discrete ones, reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
             )
-        self.discount = cfg.gamma
-        self.rows_per_turn = max(1, cfg.train_every // spec.num_envs)
+        self.discount, self.rows_per_turn = cfg.gamma, max(1, cfg.train_every // spec.num_envs)
         self.min_added = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions before the first update
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
@@ -94,6 +88,7 @@ class DQN(Agent):
         cfg = self.cfg
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
+    @torch.no_grad()
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         q_value = self.q(obs)  # [N, A]
         if greedy:

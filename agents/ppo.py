@@ -40,8 +40,7 @@ class Config:
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradient's norm is clipped to this; in (0, inf)
     target_kl: float = 0.0  # leave the rollout after an epoch that ends beyond this, 0 never; in [0, inf)
-    # fixed: the checkpoint holds networks of other sizes
-    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of actor and critic; in [1, 65536]
+    hidden: tuple[int, ...] = (64, 64)  # layers of actor and critic; in [1, 65536]; fixed: networks of other sizes
 
 
 class PPO(Agent):
@@ -71,6 +70,7 @@ class PPO(Agent):
     def learning_rates(self) -> dict[str, float]:
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
+    @torch.no_grad()
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}

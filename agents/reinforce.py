@@ -35,8 +35,7 @@ class Config:
     rollout_steps: int = 512  # steps in a rollout, one update each; in [1, 10**6]
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradients' norms are clipped to this; in (0, inf)
-    # fixed: the checkpoint holds networks of other sizes
-    hidden: tuple[int, ...] = (64, 64)  # sizes of the hidden layers of policy and baseline; in [1, 65536]
+    hidden: tuple[int, ...] = (64, 64)  # layers of policy and baseline; in [1, 65536]; fixed: networks of other sizes
 
 
 class Reinforce(Agent):
@@ -62,6 +61,7 @@ class Reinforce(Agent):
         scale = 1 - self.progress if self.cfg.anneal_lr else 1.0
         return {"optimizer": self.cfg.lr * scale, "baseline_optimizer": self.cfg.baseline_lr * scale}
 
+    @torch.no_grad()
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}

@@ -36,8 +36,7 @@ class Config:
     """Flags of `rlgen train vae`."""
 
     batch_size: int = 128  # images in a gradient step, in [1, 10**6]
-    # fixed: the checkpoint holds networks of other sizes
-    hidden: tuple[int, ...] = (500,)  # sizes of the encoder's hidden layers, the decoder's in reverse; in [1, 65536]
+    hidden: tuple[int, ...] = (500,)  # layers, reversed in the decoder; in [1, 65536]; fixed: networks of other sizes
     latent: int = 40  # size of the latent, in [1, 65536]
     lr: float = 2e-3  # Adam's step size at the start, in (0, inf)
     anneal_lr: bool = True  # let the step size fall linearly to 0 over the run

@@ -210,14 +210,14 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
 
 
 def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
-    """The trained learner of a run, for `.act(obs)` or `.sample(num)`; its parameters need no gradients.
+    """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
 
     Args:
         run: a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
         checkpoint: `last`, `best`, or a step.
     """
-    return _restored(run, runs_dir, checkpoint)[0].requires_grad_(False)
+    return _restored(run, runs_dir, checkpoint)[0]
 
 
 def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:

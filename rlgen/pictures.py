@@ -1,4 +1,4 @@
-"""Pictures of images: a grid to look at, a GIF of frames."""
+"""Pictures: images in a grid, frames as a GIF, and what every plot looks like."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from PIL import Image
 from rlgen.errors import DiskError, UsageError
 
 TILE = 56  # pixels a small image is enlarged to, about
+# of curves: Okabe and Ito 2008, less black
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933")
+INK, FAINT = ("#222222", "#d8d8d8"), ("#dddddd", "#3a3d42")  # text and grid, on a light page and on a dark one
 
 
 def to_uint8(images: Any) -> NDArray[np.uint8]:
@@ -70,3 +73,18 @@ def save_gif(frames: Sequence[NDArray[np.uint8]], path: str | Path, fps: float) 
         first.save(path, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
     except OSError as error:
         raise DiskError(f"{path} cannot be written ({error.strerror or error}): name a writable directory") from None
+
+
+def theme() -> Any:
+    """Settings of matplotlib for a light page."""
+    coloured = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK[0])
+    return coloured | {
+        "grid.color": FAINT[0],
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": "none",
+        "font.size": 9.5,
+        "svg.hashsalt": "rlgen",  # the same plot is the same file
+    }

@@ -26,7 +26,7 @@ class Options:
 
 def run(options: Options) -> Any:
     """The measurements."""
-    from rlgen.bench import bench
+    from rlgen.bench.bench import bench
 
     given = asdict(options)
     given.pop("json")

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 
 from rlgen.metrics import returns
+from rlgen.pictures import COLOURS, FAINT, INK, theme
 
-# Okabe and Ito 2008, less black
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933")
 DASHES = ("-", "--", ":", "-.")  # the next one after as many groups as there are colours
 BLUES = ("#0072b2", "#56b4e9")  # change places on a dark page, where the first would be dim
-INK, FAINT = ("#222222", "#d8d8d8"), ("#dddddd", "#3a3d42")  # text and grid, on a light page and on a dark one
 
 Palette = dict[str, int]  # number of a group's colour, the same in every figure
 
@@ -187,21 +185,6 @@ def add_legend(ax: Any) -> None:
 
 def _legend_columns(names: Sequence[str]) -> int:
     return max(1, min(len(names), 62 // (5 + max(map(len, names)))))
-
-
-def theme() -> Any:
-    """Settings of matplotlib for a light page."""
-    coloured = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK[0])
-    return coloured | {
-        "grid.color": FAINT[0],
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.facecolor": "none",
-        "font.size": 9.5,
-        "svg.hashsalt": "rlgen",  # the same comparison is the same file
-    }
 
 
 def svg(figure: Figure) -> tuple[str, str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.compare.comparison import Comparison
-from rlgen.compare.figures import Figure, theme
+from rlgen.compare.figures import Figure
 from rlgen.compare.page import html_page
 from rlgen.compare.panels import panels
 from rlgen.compare.tables import Section, sections
 from rlgen.errors import DiskError, MissingExtraError, UsageError
+from rlgen.pictures import theme
 from rlgen.text import document
 
 FORMATS = (".html", ".md", ".csv", ".json", ".png")

@@ -156,13 +156,15 @@ class Buffer:
         """
         if self.ring is None:
             raise ValueError("nothing to sample yet: the buffer is empty")
-        batch = self.backend.draw(self.read, *self.index.span(), batch_size, self.ring.layout)
+        batch = self.backend.draw(self._read_drawn, *self.index.span(), batch_size, self.ring.layout)
         return join_parts(batch) if self.has_parts and type(batch) is dict else batch
 
-    def read(self, drawn: Any) -> dict[str, Any]:
-        """What `sample` returns of transitions that were drawn [B], part by part, as the backend has it."""
+    def _read_drawn(self, drawn: Any) -> dict[str, Any]:
+        return self.read(self.index.locate(drawn))
+
+    def read(self, index: Any) -> dict[str, Any]:
+        """What `sample` returns of the transitions at `index` [B], part by part, as the backend has it."""
         assert self.ring is not None
-        index = self.index.locate(drawn)
         batch = {name: self.backend.take(self.ring.flat[name], index, 0) for name in self.extras}
         if self.observations:
             batch["reward"], batch["discount"], last = self.n_step_return(index)

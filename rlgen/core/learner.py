@@ -167,8 +167,7 @@ class Agent(Learner):
         """Choose an action for every environment.
 
         Args:
-            obs: [N, *obs_shape], the environment's dtype; a dictionary of parts where it has several. A source asks
-                for no gradients while it calls this.
+            obs: [N, *obs_shape], the environment's dtype; a dictionary of parts where it has several.
             greedy: the most likely or most valuable action, without exploration.
 
         Returns:

@@ -99,9 +99,9 @@ class EnvStream:
         obs, reward, terminated, truncated, infos = self._step_vector_env(action)
         self.num_steps += 1
         next_obs, reward = self._own(obs, self._obs_dtype), self._own(reward, np.float32)
-        flat_obs = next_obs.ravel()
         # A sum of squares looks at every number in a fraction of the time of `np.isfinite`, but it may overflow.
-        if not (math.isfinite(reward.dot(reward)) and (self._obs_is_uint8 or math.isfinite(flat_obs.dot(flat_obs)))):
+        reward_sum, obs_sum = np.vdot(reward, reward), 0 if self._obs_is_uint8 else np.vdot(next_obs, next_obs)
+        if not (math.isfinite(reward_sum) and math.isfinite(obs_sum)):
             self._check_finite("reward", reward)
             self._check_finite("observation", next_obs)
         self.obs = next_obs

@@ -51,7 +51,7 @@ class ArrayNetwork:
         self._addresses = [param.data_ptr() for param in self._params]
         self.largest = max((param.numel() for param in self._params), default=0)
         self.layers: list[Callable[[np.ndarray], np.ndarray]] = []
-        for module in net.children():
+        for module in net if isinstance(net, nn.Sequential) else [net]:
             if type(module) is nn.Linear and module.bias is not None:
                 self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
             elif type(module) in WITHOUT_PARAMS:

@@ -35,18 +35,18 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 class RunConfig:
     """What every run has, whatever the algorithm."""
 
-    # fixed: the checkpoint holds its episodes
+    # fixed: its episodes
     env: str | None = None  # Gymnasium id, also module:Env-v0
-    # fixed: the checkpoint holds what its networks know
+    # fixed: what its networks know
     data: str | None = None  # data set: digits, mnist, fashion-mnist, cifar10, a folder of images, an .npz, IDX files
     data_dir: str | None = None  # where its files are looked for (None: $RLGEN_DATA, then the user's cache)
     steps: int = 100_000  # length of the run: environment steps over all envs, or training images; in [1, 10**12]
-    # fixed: the checkpoint holds its random numbers
+    # fixed: its random numbers
     seed: int = 1  # of networks, data, episodes and noise; in [0, 2**63)
-    # fixed: the checkpoint holds its episodes
+    # fixed: its episodes
     # at most steps: the run ends before every environment has stepped
     num_envs: int = 1  # environments stepped together; in [1, 65536]
-    # fixed: the checkpoint holds its episodes
+    # fixed: its episodes
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
@@ -154,7 +154,7 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     for name, value in changes.items():
         check_name(name, known, f"train {algorithm.name}", absent=absent(algorithm))
         if known[name].fixed:
-            raise UsageError(f"{name} cannot change: {known[name].fixed}; train a new run instead")
+            raise UsageError(f"{name} cannot change: the checkpoint holds {known[name].fixed}; train a new run instead")
         config = config | {name: check_value(known[name], value)}
     check_run_name(config["name"])
     check_limits(known, config, {})

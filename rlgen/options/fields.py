@@ -1,12 +1,12 @@
 """Options are the fields of a dataclass, read from its text: name, type, default, and what its comments say.
 
-    # fixed: the checkpoint holds a buffer of other windows
     # at most buffer_size: a batch cannot be larger than the buffer
     batch_size: int = 128  # transitions in an update; in [1, 10**6]
+    n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]; fixed: a buffer of other windows
 
 The comment at the end of the line is the help page's, and `in [1, 10**6]` in it is the bound that values are checked
-against. Rules stand above the field, each on a line of its own: `fixed: WHY`, a fork takes the value from its parent;
-`at most OPTION: WHY` and `below OPTION: WHY`, two options that have to fit together.
+against. Rules stand there too, after a semicolon, or above the field. `fixed: WHAT`: a fork takes the value from its
+parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WHY`: two options have to fit together.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Option:
     type: Any
     default: Any  # REQUIRED where the field has none
     help: str
-    fixed: str = ""  # why a fork cannot change it; "" where it can
+    fixed: str = ""  # what the checkpoint holds, so that a fork cannot change it; "" where it can
     limits: tuple[Limit, ...] = ()
 
 
@@ -67,13 +67,16 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
             where = f"{parsed.path} line {field.line}: {name}.{field.name}"
             raise UsageError(f"{where} needs a built-in type, Literal or tuple, and a literal default") from None
         base = options.get(field.name, Option(field.name, kind, default, ""))
-        fixed = [match[1] for line in field.above if (match := FIXED.fullmatch(line))]
-        limits = [Limit(m[2], m[1] == "below", m[3]) for line in field.above if (m := LIMIT.fullmatch(line))]
+        words = [] if field.comment is None else field.comment.split("; ")
+        rules = [rule for line in field.above for rule in line.split("; ")] + words
+        fixed = [match[1] for rule in rules if (match := FIXED.fullmatch(rule))]
+        limits = [Limit(m[2], m[1] == "below", m[3]) for rule in rules if (m := LIMIT.fullmatch(rule))]
+        shown = [word for word in words if not FIXED.fullmatch(word) and not LIMIT.fullmatch(word)]
         options[field.name] = Option(
             name=field.name,
             type=kind,
             default=default,
-            help=base.help if field.comment is None else field.comment,
+            help=base.help if field.comment is None else "; ".join(shown),
             fixed=fixed[0] if fixed else base.fixed,
             limits=tuple(limits) or base.limits,
         )

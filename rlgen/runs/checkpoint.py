@@ -4,7 +4,7 @@ Written in a temporary directory, files first, the manifest with their sha256 la
 what has the final name is whole. `torch.load` checks no checksum of its own, so the manifest's are checked here.
 State is tensors and plain Python, loaded with `weights_only=True`: nothing is unpickled into code.
 
-When the content of state.pt changes, FORMAT is raised, and `load` converts a state of an older format where it returns.
+When the content of state.pt changes, FORMAT is raised, and `old_states.py` converts what was saved before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 
 from rlgen.errors import CheckpointError, DiskError
 from rlgen.runs.files import TEMPORARY, digest, fsync, write_json
+from rlgen.runs.old_states import converted
 
-FORMAT = 1  # of state.pt
+FORMAT = 2  # of state.pt
 _TORN_WRITE = re.compile("PytorchStreamWriter|inline_container|unexpected pos|file write failed", re.IGNORECASE)
 
 
@@ -98,8 +99,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     path = directory(folder, step)
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads {FORMAT}")
+        if manifest["format"] not in (1, FORMAT):
+            raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads up to {FORMAT}")
         expected, found = manifest["files"]["state.pt"], digest(path / "state.pt")
         if found["size"] != expected["size"]:
             raise CheckpointError(f"state.pt has {found['size']} bytes, its manifest says {expected['size']}")
@@ -108,6 +109,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
             raise CheckpointError(f"it does not hold the state of step {step}")
+        if manifest["format"] == 1:
+            state = converted(state)
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -117,7 +120,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     except Exception as error:  # torch.load refuses code with UnpicklingError, and damage with several other types
         reason = str(error).strip().split("\n")[0].removesuffix(".")[:160]
         raise CheckpointError(f"it cannot be read: {type(error).__name__}: {reason}") from error
-    return state  # a state of an older format is converted here; there is none yet
+    return state
 
 
 def load_newest(folder: Path) -> dict[str, Any]:

@@ -7,8 +7,10 @@ of the batch, the list and Adam are one CUDA graph. The parameters of S learners
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +63,7 @@ class Recording:
         self._num_trained = len(trained)
         whole = own if stacked is None else {name: stacked[name.removeprefix("learner.")] for name in own}
         self.tensors = [whole[name].detach() for name in self._names]
-        self._run: Callable[..., tuple[Tensor, ...]] = self._outputs
+        self._listed: Callable[..., tuple[Tensor, ...]] | None = None  # `_outputs` as a list of operations
 
     def is_stale(self, steps: Sequence[GradientStep]) -> bool:
         """Whether the tensors it was recorded with are no longer those of the learners."""
@@ -80,7 +82,7 @@ class Recording:
 
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
         """Draw noise, find the gradients and move; returns the metrics."""
-        outputs = self._run(*self.tensors, *self._noisy_batch(steps).values())
+        outputs = (self._listed or self._outputs)(*self.tensors, *self._noisy_batch(steps).values())
         for i, adam in enumerate(self.adams):
             adam.step(outputs[i * self._num_trained : (i + 1) * self._num_trained])
         return outputs[len(self.adams) * self._num_trained :]
@@ -138,9 +140,9 @@ class ListRecording(Recording):
             recorded.graph.eliminate_dead_code()
             recorded.recompile()
             try:
-                self._run = torch.jit.trace(recorded, tensors, check_trace=False)
+                self._listed = torch.jit.trace(recorded, tensors, check_trace=False)
             except Exception:  # it does not take every operation: the backward of a convolution, for one
-                self._run = recorded  # a Python function of one line an operation
+                self._listed = recorded  # a Python function of one line an operation
 
 
 class GraphRecording(Recording):
@@ -190,16 +192,35 @@ class CudaGraph:
         self, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]
     ) -> Sequence[Tensor]:
         """Record `function`; nothing has moved after. Its outputs are filled by every `replay`."""
-        for generator in generators:
-            self._graph.register_generator_state(generator)  # or every replay would draw the same numbers
-        try:
-            # The stream is put back here too: should the capture fail, the graph leaves its own behind.
-            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(self._graph):
-                return function()
-        except BaseException:
-            for generator in generators:  # before torch 2.13 a generator is left in a capture that failed
-                generator.graphsafe_set_state(generator.clone_state())
-            raise
+        with no_collections():
+            try:
+                # The stream is put back here too: should the capture fail, the graph leaves its own behind.
+                with torch.cuda.stream(torch.cuda.current_stream()):
+                    return captured(self._graph, function, generators)
+            except BaseException:
+                # Before torch 2.13 generators stay in a capture that failed. One that ends well takes them out.
+                captured(torch.cuda.CUDAGraph(), lambda: [torch.zeros((), device="cuda")], generators)
+                raise
+
+
+def captured(graph: Any, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]) -> Any:
+    """Capture `function`, which may draw from the generators; returns what it returned."""
+    for generator in generators:
+        graph.register_generator_state(generator)  # or every replay would draw the same numbers
+    with torch.cuda.graph(graph):
+        return function()
+
+
+@contextlib.contextmanager
+def no_collections() -> Iterator[None]:
+    """Leave garbage alone: an older graph in it, destroyed during a capture, would end the capture."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def own_batch(batch: Mapping[str, Tensor]) -> Any:

@@ -260,6 +260,7 @@ def test_non_finite_numbers_name_environment_and_step(make, how, what, vectoriza
 
 
 @pytest.mark.parametrize("size", [3, 300])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_huge_but_finite_observations_pass(make, size):
     envs = make(SyncVectorEnv([partial(counting.Shapes, Box(1e30, 2e30, (size,), np.float32), Discrete(2))]), seed=0)
     assert np.isfinite(envs.step(np.zeros(1, int)).next_obs).all()

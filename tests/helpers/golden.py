@@ -12,10 +12,12 @@ Bits depend on the machine and on the versions of torch and NumPy; the file says
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,7 @@ AT_ONCE = 2  # processes, of one thread each
 LIMIT = 900  # seconds that a process may take
 TOGETHER = 4  # cases that `check` runs in one process
 FORMAT = 1
+FAILED = "failed"
 PARTS = ("weights", "training rows", "evaluation rows")  # of a run, compared on their own
 UNTIMED = ("time", "charts/SPS")  # columns that tell of the machine's speed
 
@@ -218,16 +221,15 @@ def run_commands(commands: Sequence[Sequence[str]], folder: Path, checkout: Path
 def run_cases(cases: Sequence[Case], checkout: Path, python: str) -> list[tuple[dict[str, Any], float]]:
     """Train in one process and read what was left: of every case a summary a run by name, and the seconds.
 
-    Raises:
-        RuntimeError: a command failed.
+    A case whose command fails has `FAILED` and what was printed instead of runs.
     """
     with tempfile.TemporaryDirectory(prefix="golden-") as folder:
         commands = [[*case.words, "--runs-dir", case.name, "--name", case.name] for case in cases]
         found = []
         for case, result in zip(cases, run_commands(commands, Path(folder), checkout, python), strict=True):
-            if result.code:
-                raise RuntimeError(f"{case.name}: exit code {result.code}\n{result.out[-1000:]}{result.err[-3000:]}")
-            runs = {path.name: summarize(path) for path in sorted(Path(folder, case.name).iterdir())}
+            runs: dict[str, Any] = {FAILED: f"exit code {result.code}\n{result.out[-1000:]}{result.err[-3000:]}"}
+            if result.code == 0:
+                runs = {path.name: summarize(path) for path in sorted(Path(folder, case.name).iterdir())}
             found.append((runs, result.seconds))
         return found
 
@@ -347,6 +349,8 @@ def _apart(one: Any, other: Any) -> str:
 
 def compare_runs(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, list[str]]:
     """What differs between the runs of a case, in lines by part; empty where all are equal."""
+    if FAILED in found:
+        return {part: [found[FAILED]] for part in PARTS[:1]}
     if expected.keys() != found.keys():
         return {"weights": [f"the runs are {', '.join(found)} instead of {', '.join(expected)}"]}
     result: dict[str, list[str]] = {}
@@ -365,9 +369,15 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def record(file: Path, cases: Sequence[Case], checkout: Path, python: str) -> None:
-    """Run the cases and write what they left."""
+    """Run the cases and write what they left.
+
+    Raises:
+        RuntimeError: a case failed.
+    """
     value: dict[str, Any] = {"format": FORMAT, "fingerprint": fingerprint(checkout, python), "cases": {}}
     for case, runs, seconds in run_all(cases, checkout, python, together=1):
+        if FAILED in runs:
+            raise RuntimeError(f"{case.name}: {runs[FAILED]}")
         value["cases"][case.name] = {"command": " ".join(case.words), "runs": runs}
         print(f"{case.name:24} {seconds:5.1f} s", flush=True)
     write(file, value)
@@ -388,24 +398,37 @@ def _lines(value: Any, indent: str = "") -> str:
     return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
 
 
+@contextlib.contextmanager
+def snapshot(checkout: Path) -> Iterator[Path]:
+    """A copy of the code of `checkout`, which others may edit while a check runs."""
+    with tempfile.TemporaryDirectory(prefix="golden-code-") as folder:
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "tests", "runs", "build", "dist", "*.egg-info")
+        top = [path for path in checkout.iterdir() if path.is_dir() and path.name not in ignored("", [path.name])]
+        for path in top:
+            shutil.copytree(path, Path(folder, path.name), ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        yield Path(folder)
+
+
 def check(file: Path, cases: Sequence[Case], checkout: Path, python: str, together: int = TOGETHER) -> int:
     """Run the cases and print what differs from the file; how many do."""
     known = read(file)
-    here = fingerprint(checkout, python)
-    if here != known["fingerprint"]:
-        print(f"note: bits may differ, since the file was made elsewhere: {differing(known['fingerprint'], here)}")
     num_unequal = 0
-    for case, runs, seconds in run_all(cases, checkout, python, together):
-        entry = known["cases"].get(case.name)
-        if entry is None or entry["command"] != " ".join(case.words):
-            found = {"weights": ["no record of this command: record it again"]}
-        else:
-            found = compare_runs(entry["runs"], runs)
-        states = ", ".join(f"{part} {'DIFFER' if part in found else 'equal'}" for part in PARTS)
-        print(f"{case.name:24} {seconds:5.1f} s  {states if found else 'equal'}", flush=True)
-        for part, lines in found.items():
-            print(*(f"    {part}: {line}" for line in lines), sep="\n", flush=True)
-        num_unequal += bool(found)
+    with snapshot(checkout) as code:
+        here = fingerprint(code, python)
+        if here != known["fingerprint"]:
+            print(f"note: bits may differ, since the file was made elsewhere: {differing(known['fingerprint'], here)}")
+        for case, runs, seconds in run_all(cases, code, python, together):
+            entry = known["cases"].get(case.name)
+            if entry is None or entry["command"] != " ".join(case.words):
+                found = {"weights": ["no record of this command: record it again"]}
+            else:
+                found = compare_runs(entry["runs"], runs)
+            states = ", ".join(f"{part} {'DIFFER' if part in found else 'equal'}" for part in PARTS)
+            state = "FAILED" if FAILED in runs else states if found else "equal"
+            print(f"{case.name:24} {seconds:5.1f} s  {state}", flush=True)
+            for part, lines in found.items():
+                print(*(f"    {part}: {line}" for line in lines), sep="\n", flush=True)
+            num_unequal += bool(found)
     print(f"{len(cases) - num_unequal} of {len(cases)} cases equal")
     return num_unequal
 

@@ -12,7 +12,7 @@ class Config:
     gamma: float = 0.99  # discount; in [0, 1]
     # at most buffer_size: a batch cannot be larger than the buffer
     batch_size: int = 32  # in [1, inf)
-    # fixed: the checkpoint holds a buffer of another size
+    # fixed: a buffer of another size
     buffer_size: int = 1_000  # in [1, inf)
     # at most buffer_size: learning would never start
     # below steps: nothing would be learned

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,21 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgen.bench import Block, Costs, Work, images, per, random_batch, repeat
-
-
-class Counter:
-    """A block around `step`, which returns what it did; `updates` counts the gradient steps beside."""
-
-    def __init__(self, step: Callable[[Counter], int], unit: str, device: str, warm: int = 0) -> None:
-        self.step, self.unit, self.device, self.updates = step, unit, device, 0
-        while warm > 0:
-            warm -= step(self)
-
-    def __call__(self, seconds: float) -> Costs:
-        before = self.updates
-        count, took = repeat(seconds, lambda: self.step(self), self.device)
-        return per(took, **{self.unit: count, "update": self.updates - before})
+from rlgen.bench import noise
+from rlgen.bench.measure import Block
+from rlgen.bench.peers.counter import Counter
+from rlgen.bench.works import Work
 
 
 def net(sizes: list[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -66,7 +55,7 @@ def q_update(q: nn.Module, target: nn.Module, optimizer: Any, batch: dict[str, T
     return loss
 
 
-def q(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+def q_learning(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """CleanRL's dqn.py: environments one by one, a NumPy replay buffer, `.item()` every 100 steps."""
     envs, device, num, size = _single_envs(config, stack), config["device"], config["num_envs"], config["buffer_size"]
     num_actions: int = envs.single_action_space.n  # type: ignore[attr-defined]
@@ -111,7 +100,7 @@ def q(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     return Counter(step, "env_step", device, warm=config["learning_starts"] + 2 * config["train_every"])
 
 
-def policy(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+def policy_gradient(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """CleanRL's ppo.py: environments one by one, the value and log-probability kept while acting, `.item()` a batch."""
     envs, device, num = _single_envs(config, stack), config["device"], config["num_envs"]
     num_actions: int = envs.single_action_space.n  # type: ignore[attr-defined]
@@ -190,7 +179,7 @@ def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
 
     q = Scaled().to(config["device"])
     target, optimizer = copy.deepcopy(q), torch.optim.Adam(q.parameters(), lr=config["lr"])
-    batch = random_batch(config["batch_size"], work.shape, config["device"])
+    batch = noise.transitions(config["batch_size"], work.shape, config["device"])
 
     def step(block: Counter) -> int:
         q_update(q, target, optimizer, batch, config["max_grad_norm"])
@@ -201,7 +190,7 @@ def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
 
 
 def _loader(config: dict[str, Any], work: Work, low: float = 0.0) -> Iterator[list[Tensor]]:
-    data = torch.from_numpy(images(work.shape).train).float() / 255 * (1 - low) + low
+    data = torch.from_numpy(noise.images(work.shape).train).float() / 255 * (1 - low) + low
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(data), batch_size=config["batch_size"], shuffle=True, drop_last=True
     )
@@ -209,7 +198,7 @@ def _loader(config: dict[str, Any], work: Work, low: float = 0.0) -> Iterator[li
         yield from loader
 
 
-def encoder(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+def autoencoder(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """pytorch/examples' vae: a DataLoader of float images, summed binary cross-entropy, `.item()` every step."""
     sizes, latent, device = [int(np.prod(work.shape)), *config["hidden"]], config["latent"], config["device"]
     encoder, decoder = net([*sizes, 2 * latent]).to(device), net([latent, *sizes[::-1]]).to(device)
@@ -233,7 +222,7 @@ def encoder(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     return Counter(step, "image", device)
 
 
-def game(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+def adversarial(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """pytorch/examples' dcgan at 32 x 32, batch normalisation and all: not our networks, but the usual ones."""
     width, latent, device = config["width"], config["latent"], config["device"]
 

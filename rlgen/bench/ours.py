@@ -1,0 +1,109 @@
+"""How rlgen does each kind of work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing
+from typing import Any
+
+from rlgen import experiment
+from rlgen.bench import noise, replay
+from rlgen.bench.measure import Block, Costs, per, repeat
+from rlgen.bench.works import Maker, Work
+from rlgen.core.batch import Batch
+from rlgen.core.loop import turn
+from rlgen.core.source import ImageSource
+from rlgen.envs.spec import EnvSpec
+from rlgen.speed.device import pick_device
+
+
+class Trainer:
+    """Training itself: `step` is one turn of the loop.
+
+    Attributes:
+        unit: what the run's clock counts, env_step or image.
+        taken: how many of them were taken.
+    """
+
+    def __init__(self, config: dict[str, Any], work: Work, stack: ExitStack) -> None:
+        self.config, self.unit, self.taken = config, "image" if work.kind == "image" else "env_step", 0
+        if work.kind == "image":
+            self.source: Any = ImageSource(noise.images(work.shape), pick_device(config["device"]))
+        else:
+            self.source = experiment.build_source(config)
+        stack.enter_context(closing(self.source))
+        self.learner = experiment.build_learner(config, self.source.spec)
+        self.buffer = experiment.build_buffer(self.learner, self.source.spec)
+
+    def step(self) -> int:
+        """One turn; returns how far the clock went."""
+        self.learner.progress = min(1.0, self.taken / self.config["steps"])
+        ticks = turn(self.learner, self.source, self.buffer, forget)
+        self.taken += ticks
+        return ticks
+
+    def __call__(self, seconds: float) -> Costs:
+        """A block; before the first one it trains until something was learned."""
+        while not self.learner.num_updates:
+            self.step()
+        before = self.learner.num_updates
+        count, took = repeat(seconds, self.step, self.config["device"])
+        return per(took, **{self.unit: count, "update": self.learner.num_updates - before})
+
+
+def forget(metrics: Batch) -> None:
+    """A log that keeps nothing."""
+
+
+def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """Updates of an agent that sees images, on one batch that is already on the device."""
+    spec = EnvSpec("synthetic", work.shape, "uint8", noise.NUM_ACTIONS, (), (), (), num_envs=1)
+    learner = experiment.build_learner(config, spec)
+    batch = noise.transitions(config["batch_size"], work.shape, learner.device)
+
+    def step() -> int:
+        learner.learn(batch)
+        return 1
+
+    def block(seconds: float) -> Costs:
+        count, took = repeat(seconds, step, config["device"])
+        return per(took, update=count)
+
+    return block
+
+
+def start(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """New processes: the help page, and everything from the interpreter's start to the first step."""
+
+    def block(seconds: float) -> Costs:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "rlgen", "--help"], check=True, capture_output=True)
+        middle = time.perf_counter()
+        train_in_new_process(config, 1)
+        return {"s per help page": middle - begin, "s per first step": time.perf_counter() - middle}
+
+    return block
+
+
+def memory(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """A new process that trains until its buffer is full."""
+    return lambda seconds: {"bytes": float(train_in_new_process(config, config["buffer_size"] + 1_000))}
+
+
+def train_in_new_process(config: dict[str, Any], steps: int) -> int:
+    """Train for so many steps in a new process; returns its peak memory in bytes."""
+    argv = [sys.executable, "-m", "rlgen.bench", json.dumps(config), str(steps)]
+    return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+OURS: dict[str, Maker] = {  # by kind of work
+    "env": Trainer,
+    "image": Trainer,
+    "update": update,
+    "replay": replay.ours,
+    "start": start,
+    "memory": memory,
+}

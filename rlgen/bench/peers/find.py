@@ -1,0 +1,74 @@
+"""Which peers can do a work, and which of those are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+from rlgen.bench.measure import Block
+from rlgen.bench.peers import eager, pythae, sb3, tianshou, torchrl
+from rlgen.bench.works import Maker, Work
+
+
+class Peer(NamedTuple):
+    """A library that does some of the works."""
+
+    module: str  # what is imported
+    package: str  # what pip installs
+    makers: dict[str, Maker]  # by a pattern of names of works
+
+
+PEERS = {
+    "eager PyTorch": Peer(
+        "torch",
+        "torch",
+        {
+            "dqn-*": eager.q_learning,
+            "ppo-*": eager.policy_gradient,
+            "atari-update": eager.update,
+            "vae-*": eager.autoencoder,
+            "gan-no-r1": eager.adversarial,
+        },
+    ),
+    "SB3": Peer(
+        "stable_baselines3",
+        "stable-baselines3",
+        {"dqn-*": sb3.train, "ppo-*": sb3.train, "replay": sb3.replay_buffer},
+    ),
+    "Tianshou": Peer("tianshou", "tianshou", {"dqn-*": tianshou.q_learning}),
+    "TorchRL": Peer(
+        "torchrl",
+        "torchrl",
+        {"dqn-1env": torchrl.q_learning, "dqn-every-step": torchrl.q_learning, "replay": torchrl.replay_buffer},
+    ),
+    "pythae": Peer("pythae", "pythae", {"vae-*": pythae.autoencoder}),
+}
+
+
+@dataclass
+class Found:
+    """The peers of a work, by name."""
+
+    blocks: dict[str, Block] = field(default_factory=dict)  # those that are ready
+    not_installed: dict[str, str] = field(default_factory=dict)  # the others: how to install them
+    failed: dict[str, str] = field(default_factory=dict)  # why they could not be made
+
+
+def find(name: str, config: dict[str, Any], work: Work, stack: ExitStack) -> Found:
+    """Make every installed peer that can do a work, with the work's own hyperparameters; they close with the stack."""
+    found = Found()
+    for peer, (module, package, makers) in PEERS.items():
+        for pattern, maker in makers.items():
+            if not fnmatch(name, pattern):
+                continue
+            if importlib.util.find_spec(module) is None:
+                found.not_installed[peer] = f"pip install {package}"
+                continue
+            try:
+                found.blocks[peer] = maker(config, work, stack)
+            except Exception as error:  # another version of the peer than the one this was written against
+                found.failed[peer] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return found

@@ -1,0 +1,110 @@
+"""What `rlgen bench` measured: a dictionary for JSON, and tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Report(dict[str, Any]):
+    """What was measured, as JSON has it."""
+
+    def text(self) -> str:
+        """Tables, and everything that has to be known to read them."""
+        console = Console(width=None if Console().is_terminal else 140)
+        with console.capture() as captured:
+            write(self, console)
+        return captured.get().rstrip("\n")
+
+
+def write(report: Report, console: Console) -> None:
+    """Write the report for people."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    machine, method = report["machine"], report["method"]
+    console.print(f"[bold]{report['command']}[/]\n{versions}", highlight=False)
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores (load {machine['load']:.1f}), GPU {machine['gpu']}; "
+        f"run on {machine['device']} with {machine['threads']} thread(s)",
+        highlight=False,
+    )
+    if "profile" in report and machine["device"] != "cpu":
+        console.print("What the GPU does is counted where something waits for it.")
+    for name, profile in report.get("profile", {}).items():
+        console.print(profile_table(name, profile))
+    if report.get("scale"):
+        console.print(scale_table(report["scale"]))
+    if report.get("results"):
+        console.print(results_table(report["results"]))
+    if "results" in report:
+        blocks = f"{method['blocks']} blocks of {method['seconds_per_block']:g} s"
+        console.print(
+            f"{blocks}, contenders in turn; median (min to max); a cost is all the time of a block over what was "
+            f"counted in it; peer / rlgen is the cost of the same block: above 1 the peer is slower or larger. "
+            f"Warm-up: {method['warm_up']}.",
+            highlight=False,
+        )
+    for peer, install in report.get("not_installed", {}).items():
+        console.print(f"{peer}: not installed: {install}", highlight=False)
+    for peer, why in report.get("skipped", {}).items():
+        console.print(f"{peer}: left out: {why}", highlight=False, markup=False)
+
+
+def results_table(rows: list[dict[str, Any]]) -> Table:
+    """The costs of each contender, a line a unit."""
+    table = empty_table("work", "contender", "unit", ">cost", ">per second", ">peer / rlgen")
+    last = ""
+    for row in rows:
+        if row["work"] != last:
+            table.add_section()
+        for unit, cost in row["measures"].items():
+            ratio = row["ratio"].get(unit)
+            times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
+            rate = f"{1e6 / cost['median']:,.0f}" if unit.startswith("us") else ""
+            values = f"{number(cost['median'], unit)} ({number(cost['min'], unit)} to {number(cost['max'], unit)})"
+            name = row["work"] if row["work"] != last else ""
+            last = row["work"]
+            table.add_row(name, row["contender"], unit.replace("bytes", "MiB"), values, rate, times)
+    return table
+
+
+def number(value: float, unit: str) -> str:
+    """A cost to three digits; bytes in MiB."""
+    value = value / 2**20 if unit == "bytes" else value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def profile_table(name: str, profile: dict[str, Any]) -> Table:
+    """The parts of a step."""
+    table = empty_table("part", f">us per {profile['unit']}", ">share")
+    table.title = f"{name}: {profile['steps']:,} steps"
+    for part, cost in profile["parts"].items():
+        table.add_row(part, f"{cost['us']:.2f}", f"{cost['share']:.1%}")
+    table.add_section()
+    total, timers = profile["total_us"], profile["timer_us"]
+    table.add_row("total", f"{total:.2f}", "100.0%")
+    table.add_row("of which the timers", f"{timers:.2f}", f"{timers / total:.1%}")
+    return table
+
+
+def scale_table(points: list[dict[str, Any]]) -> Table:
+    """The costs at every value of every axis, a line a unit."""
+    table = empty_table("axis", ">value", "unit", ">cost", ">per second", ">MiB")
+    last = ""
+    for point in points:
+        axis, value, mib = point["axis"], f"{point['value']:,}", number(point["bytes"], "bytes")
+        if axis != last:
+            table.add_section()
+        last = axis
+        for unit, cost in point["costs"].items():
+            table.add_row(axis, value, unit, number(cost, unit), f"{1e6 / cost:,.0f}", mib)
+    return table
+
+
+def empty_table(*columns: str) -> Table:
+    """A table without lines; a column whose name begins with > is aligned to the right."""
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    return table
