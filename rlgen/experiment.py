@@ -61,6 +61,7 @@ def build_source(config: dict[str, Any]) -> Any:
         config["seed"],
         config["eval_episodes"],
         video=config["video"],
+        frame_stack=config["frame_stack"],
     )
 
 

@@ -12,6 +12,7 @@ from rlgen.compare import wandb_runs
 from rlgen.compare.entry import Entry
 from rlgen.errors import UsageError
 from rlgen.runs.find import find, list_runs
+from rlgen.runs.formats import upgraded
 
 
 def collect(
@@ -70,7 +71,9 @@ def _read_directories(paths: Sequence[Path]) -> list[Entry]:
     for path in paths:
         row = rows[path]
         if row["status"] != "damaged" and None not in (row["algo"], row["seed"], row["steps"]):
-            entries.append(Entry(row, json.loads((path / "config.json").read_text(encoding="utf-8"))))
+            entries.append(
+                Entry(row, upgraded(json.loads((path / "config.json").read_text(encoding="utf-8")), path.name))
+            )
     return entries
 
 

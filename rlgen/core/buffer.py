@@ -45,23 +45,24 @@ class Buffer:
         self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
         self.frame_stack, self.frame_padding = frame_stack, frame_padding
         self.backend: Backend = (Arrays if generator.device.type == "cpu" else Tensors)(generator)
-        self.ring: Ring | None = None
+        self.ring: Ring
         self.index: UniformIndex
+        self.is_allocated = False
         self.observations: Observations | None = None  # None where rows are data
 
     def __len__(self) -> int:
         """Transitions that can be read."""
-        return self.index.num_valid if self.ring else 0
+        return self.index.num_valid if self.is_allocated else 0
 
     @property
     def num_added(self) -> int:
         """Valid transitions ever added."""
-        return self.index.num_added if self.ring else 0
+        return self.index.num_added if self.is_allocated else 0
 
     @property
     def nbytes(self) -> int:
         """Memory of the stored tensors, in bytes."""
-        tensors = list(self.ring.columns.values()) if self.ring else []
+        tensors = list(self.ring.columns.values()) if self.is_allocated else []
         tensors += self.observations.finals.tables.values() if self.observations else []
         return sum(tensor.nbytes for tensor in tensors)
 
@@ -77,28 +78,23 @@ class Buffer:
         """
         if any(type(value) is dict for value in rows[0].values()):
             rows = tuple(map(split_parts, rows))
-        if self.ring is None:
+        if not self.is_allocated:
             self._allocate(rows[0])
         for row in rows:
             for name, shape in self.shapes.items():
                 if name not in row or row[name].shape != shape:
                     found = {name: tuple(value.shape) for name, value in row.items()}
                     raise ValueError(f"{name} must have shape {shape} in every row; this one has {found}")
-        assert self.ring is not None
         while rows:
             block = rows[: self.ring.room_in_one_piece()]
-            self._write(block)
+            for _ in range(self.ring.num_used + len(block) - self.ring.max_used):
+                self._drop_oldest()
+            parts = self.observations.columns_to_write(block) if self.observations else []
+            first = self.ring.write(block, [*self.names, *parts])
+            self.index.add(first, block)
+            if self.observations:
+                self.observations.close(first, block)
             rows = rows[len(block) :]
-
-    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        assert self.ring is not None
-        for _ in range(self.ring.num_used + len(rows) - self.ring.max_used):
-            self._drop_oldest()
-        parts = self.observations.columns_to_write(rows) if self.observations else []
-        first = self.ring.write(rows, [*self.names, *parts])
-        self.index.add(first, rows)
-        if self.observations:
-            self.observations.close(first, rows)
 
     def _allocate(self, row: Mapping[str, Any]) -> None:
         """Make room for rows like this one."""
@@ -120,7 +116,7 @@ class Buffer:
                 f"a buffer of {capacity:,} transitions takes {nbytes / 2**30:,.1f} GiB and {self.backend.device} has "
                 f"{room / 2**30:,.1f} GiB: lower --buffer-size"
             )
-        self.ring = Ring(stored, num_rows, max_used, older, self.backend)
+        self.ring, self.is_allocated = Ring(stored, num_rows, max_used, older, self.backend), True
         self.index = UniformIndex(self.ring, self.n_step)
         if streams:
             self.observations = (
@@ -136,7 +132,6 @@ class Buffer:
         self.shapes |= {f"next_{name}": self.shapes[name] for name in parts}
 
     def _drop_oldest(self) -> None:
-        assert self.ring is not None
         self.index.drop_oldest()
         if self.observations:
             self.observations.finals.drop_oldest()
@@ -154,7 +149,7 @@ class Buffer:
             the last of them, and `discount` is gamma^k, or 0 at termination, so that a target is always
             `reward + discount * value(next_obs)`.
         """
-        if self.ring is None:
+        if not self.is_allocated:
             raise ValueError("nothing to sample yet: the buffer is empty")
         batch = self.backend.draw(self._read_drawn, *self.index.span(), batch_size, self.ring.layout)
         return join_parts(batch) if self.has_parts and type(batch) is dict else batch
@@ -164,7 +159,6 @@ class Buffer:
 
     def read(self, index: Any) -> dict[str, Any]:
         """What `sample` returns of the transitions at `index` [B], part by part, as the backend has it."""
-        assert self.ring is not None
         batch = {name: self.backend.take(self.ring.flat[name], index, 0) for name in self.extras}
         if self.observations:
             batch["reward"], batch["discount"], last = self.n_step_return(index)
@@ -173,7 +167,6 @@ class Buffer:
 
     def drain(self) -> Batch:
         """Everything in order of time, every value [T, N, ...], with `valid` [T, N]; the buffer is empty after."""
-        assert self.ring is not None
         index = self.ring.in_order()  # [T, N]
         flat = self.backend.own(index.flatten())
         batch = {name: self.backend.take(self.ring.flat[name], flat, 0) for name in (*self.names, "valid")}
@@ -187,7 +180,7 @@ class Buffer:
     def state_dict(self) -> dict[str, Any]:
         """Everything stored, as tensors and plain Python; rows never written are left out."""
         kind = {"capacity": self.capacity or -1, "n_step": self.n_step, "frame_stack": self.frame_stack}
-        if self.ring is None:
+        if not self.is_allocated:
             return kind
         ring = self.ring.state_dict()
         state = {"row": {name: list(shape) for name, shape in self.shapes.items()}, "ring": ring}
@@ -207,9 +200,8 @@ class Buffer:
             name: torch.zeros(shape, dtype=columns[name if name in columns else name.removeprefix("next_")].dtype)
             for name, shape in state["row"].items()
         }
-        self.ring = self.observations = None
+        self.observations = None
         self._allocate(row)
-        assert self.ring is not None
         self.ring.load_state_dict(state["ring"])
         self.index.load_state_dict(state["index"])
         if self.observations:

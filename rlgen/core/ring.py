@@ -40,9 +40,7 @@ class Ring:
             rings ever have the same one.
     """
 
-    def __init__(
-        self, row: Mapping[str, Tensor], num_rows: int, max_used: int, oldest: int, backend: Backend
-    ) -> None:
+    def __init__(self, row: Mapping[str, Tensor], num_rows: int, max_used: int, oldest: int, backend: Backend) -> None:
         self.num_envs = len(next(iter(row.values())))
         self.num_rows, self.max_used, self.oldest, self.num_used = num_rows, max_used, oldest, 0
         self.size = num_rows * self.num_envs
@@ -128,7 +126,8 @@ class Arrays:
 
     def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
         """Read at `size` random numbers from `first` to `first + num - 1`: a batch of tensors."""
-        return self.tensors(read(torch.randint(first, first + num, (size,), generator=self.generator).numpy()))
+        values = read(torch.randint(first, first + num, (size,), generator=self.generator).numpy())
+        return {name: torch.from_numpy(value) for name, value in values.items()}
 
     def tensors(self, values: dict[str, Any]) -> Batch:
         """Arrays of this backend as tensors; the memory is shared."""

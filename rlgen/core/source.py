@@ -87,8 +87,7 @@ class EnvSource:
         ticks = 0
         rows: list[dict[str, Any]] = []
         for left in reversed(range(learner.rows_per_turn)):
-            obs: Any = self.envs.obs
-            obs = obs if learner.acts_on_arrays else map_parts(torch.from_numpy, obs)
+            obs: Any = self.envs.obs if learner.acts_on_arrays else map_parts(torch.from_numpy, self.envs.obs)
             acted = self.act_with_memory(learner, obs) if learner.memory_spec else learner.act(obs)
             action = acted["action"]
             step = self.envs.step(action if type(action) is np.ndarray else action.numpy())

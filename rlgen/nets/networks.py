@@ -4,47 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlgen.nets.arrays import forward_array
-
-
-def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Linear | nn.Conv2d:
-    """Orthogonal weights and zero bias (Saxe et al. 2014); sqrt(2) suits ReLU and tanh bodies."""
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layer
-
-
-class MLP(nn.Sequential):
-    """Layers one after the other. A NumPy array is answered without gradients: that is how a small agent acts fast."""
-
-    def __call__(self, obs: Any) -> Any:
-        """[B, ...] -> [B, num_out]."""
-        return forward_array(self, obs) if type(obs) is np.ndarray else super().__call__(obs)
-
-
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> MLP:
-    """Linear layers of the given sizes with the activation between them; the last layer is linear.
-
-    Args:
-        sizes: [in, hidden..., out].
-        activation: of every layer but the last.
-        init_gain: orthogonal weights, with sqrt(2) in the body and this gain in the last layer; None keeps torch's.
-    """
-    layers: list[nn.Module] = []
-    for i, (num_in, num_out) in enumerate(pairwise(sizes)):
-        last = i == len(sizes) - 2
-        layer = nn.Linear(num_in, num_out)
-        if init_gain is not None:
-            orthogonal(layer, init_gain if last else math.sqrt(2))
-        layers += [layer] if last else [layer, activation()]
-    return MLP(*layers)
+from rlgen.nets.mlp import MLP, mlp, orthogonal
 
 
 class NatureCNN(nn.Module):

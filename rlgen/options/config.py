@@ -23,7 +23,7 @@ from rlgen.options.files import presets, read_file
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
-AGENT_ONLY = ("env", "num_envs", "vectorization", "eval_episodes", "video")
+AGENT_ONLY = ("env", "num_envs", "vectorization", "frame_stack", "eval_episodes", "video")
 GENERATIVE_ONLY = ("data", "data_dir")
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
@@ -48,6 +48,8 @@ class RunConfig:
     num_envs: int = 1  # environments stepped together; in [1, 65536]
     # fixed: its episodes
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
+    # fixed: networks of other inputs
+    frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
     precision: Literal["float32", "tf32", "bf16"] = "tf32"  # of matrix products: tf32 is float32 except on a GPU

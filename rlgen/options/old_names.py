@@ -20,7 +20,7 @@ MOVED = {  # old module: the modules that hold its names now
     "rlgen.envs": ("rlgen.envs.spec",),
     "rlgen.functional": ("rlgen.core.functional",),
     "rlgen.learner": ("rlgen.core.learner", "rlgen.core.step"),
-    "rlgen.nets": ("rlgen.nets.networks",),
+    "rlgen.nets": ("rlgen.nets.networks", "rlgen.nets.mlp"),
     "rlgen.sources": ("rlgen.core.source",),
 }
 

@@ -1,8 +1,13 @@
-"""Acting in NumPy, on arrays that share the memory of the parameters: a small network costs torch up to twice that."""
+"""Multilayer perceptrons, which also answer NumPy arrays: acting on them takes half of the time that tensors take.
+
+The arrays share the memory of the parameters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,11 +24,44 @@ WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
 known: WeakKeyDictionary[nn.Module, ArrayNetwork] = WeakKeyDictionary()
 
 
-def forward_array(net: nn.Module, obs: np.ndarray) -> Any:
+def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Linear | nn.Conv2d:
+    """Orthogonal weights and zero bias (Saxe et al. 2014); sqrt(2) suits ReLU and tanh bodies."""
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+class MLP(nn.Sequential):
+    """Layers one after the other. A NumPy array is answered without gradients: that is how a small agent acts fast."""
+
+    def __call__(self, obs: Any) -> Any:
+        """[B, ...] -> [B, num_out]."""
+        return forward_array(self, obs) if type(obs) is np.ndarray else super().__call__(obs)
+
+
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> MLP:
+    """Linear layers of the given sizes with the activation between them; the last layer is linear.
+
+    Args:
+        sizes: [in, hidden..., out].
+        activation: of every layer but the last.
+        init_gain: orthogonal weights, with sqrt(2) in the body and this gain in the last layer; None keeps torch's.
+    """
+    layers: list[nn.Module] = []
+    for i, (num_in, num_out) in enumerate(pairwise(sizes)):
+        last = i == len(sizes) - 2
+        layer = nn.Linear(num_in, num_out)
+        if init_gain is not None:
+            orthogonal(layer, init_gain if last else math.sqrt(2))
+        layers += [layer] if last else [layer, activation()]
+    return MLP(*layers)
+
+
+def forward_array(net: MLP, obs: np.ndarray) -> Any:
     """The network's output for acting, without gradients: [N, ...] -> [N, num_out].
 
     Args:
-        net: any network on the CPU; a small MLP is computed in NumPy.
+        net: on the CPU; a small one is computed in NumPy.
         obs: a NumPy array.
 
     Returns:
@@ -46,12 +84,12 @@ class ArrayNetwork:
     Only the very classes are known: a subclass may compute something else.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: MLP) -> None:
         self._params = list(net.parameters())
         self._addresses = [param.data_ptr() for param in self._params]
         self.largest = max((param.numel() for param in self._params), default=0)
         self.layers: list[Callable[[np.ndarray], np.ndarray]] = []
-        for module in net if isinstance(net, nn.Sequential) else [net]:
+        for module in net:
             if type(module) is nn.Linear and module.bias is not None:
                 self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
             elif type(module) in WITHOUT_PARAMS:

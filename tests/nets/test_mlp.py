@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlgen.nets.arrays import forward_array
-from rlgen.nets.networks import MLP, mlp, network
+from rlgen.nets.mlp import MLP, forward_array, mlp
+from rlgen.nets.networks import network
 
 
 class Doubled(nn.Linear):

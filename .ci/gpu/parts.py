@@ -1,0 +1,303 @@
+"""The parts of the GPU check. Each is a function without arguments that prints what it finds, a row a case."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
+IS_TRIAL = SCALE < 1
+ROW = '{"part": '  # how a row begins on the part's output
+ATARI = {"env": "ALE/Breakout-v5", "vectorization": "native", "hidden": (512,), "steps": 10_000_000}
+WARM_UPDATES = 15  # graphs are captured at the 4th, and compared with eager steps at their 1st and 10th replay
+
+
+def say(part: str, **row: Any) -> None:
+    """Print a row."""
+    row = {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
+    print(json.dumps({"part": part, **row}, default=str), flush=True)
+
+
+@contextmanager
+def case(part: str, **names: Any) -> Iterator[None]:
+    """One case of a part: its failure is a row, and the next case goes on."""
+    try:
+        yield
+    except Exception as error:
+        say(part, **names, error=f"{type(error).__name__}: {error}"[:300])
+
+
+def build(algo: str, **options: Any) -> tuple[dict[str, Any], Any, Any, Any]:
+    """A run's configuration, learner, source and buffer, on the GPU."""
+    from rlgen import experiment
+    from rlgen.options.config import resolve
+
+    fixed = {"device": "cuda", "wandb": "disabled", "threads": 1, "no_preset": True}
+    config = resolve(algo, fixed | options).config
+    return config, *experiment.build(config)
+
+
+def train(learner: Any, source: Any, buffer: Any, seconds: float, total: int) -> dict[str, float]:
+    """Whole turns of the loop for so long; environment steps and updates a second. The GPU is waited for once."""
+    from rlgen.core.loop import turn
+
+    torch.cuda.synchronize()
+    begin, steps, updates = time.perf_counter(), 0, learner.num_updates
+    while not steps or time.perf_counter() - begin < seconds:
+        learner.progress = min(1.0, steps / total)
+        steps += turn(learner, source, buffer, lambda metrics: None)
+    torch.cuda.synchronize()
+    took = time.perf_counter() - begin
+    rates = {"steps_per_s": steps / took, "updates_per_s": (learner.num_updates - updates) / took}
+    return rates | {"seconds": took}
+
+
+def gpu_gib() -> float:
+    """The most memory that tensors have taken so far."""
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def machine() -> None:
+    """What the figures are of."""
+    print(subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout)
+    properties = torch.cuda.get_device_properties(0)
+    versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]}
+    say("machine", gpu=properties.name, memory_gib=properties.total_memory / 2**30, **versions)
+    say("machine", cores=os.cpu_count(), load=os.getloadavg()[0])
+
+
+def tests() -> None:
+    """The tests that are marked `gpu`."""
+    options = ["-q", "--no-header", "-p", "no:cacheprovider", "--durations=8", "--tb=short"]
+    code = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", *options], check=False).returncode
+    sys.exit(code)
+
+
+def micro() -> None:
+    """A recorded step alone, with the drawing of its batch and without environments."""
+    for name in ("dqn-64env", "ppo-64env", "vae-mlp", "gan-r1", "gan-no-r1"):
+        for precision in ("tf32", "bf16") if name in ("vae-mlp", "gan-r1") else ("tf32",):
+            with case("micro", work=name, precision=precision), ExitStack() as stack:
+                learner, step, num_samples = work_step(name, precision, stack)
+                say("micro", work=name, precision=precision, **time_step(learner, step, num_samples))
+    for precision in ("tf32", "bf16"):
+        with case("micro", work="dqn-images", precision=precision):
+            learner, step, num_samples = image_step(precision)
+            say("micro", work="dqn-images", precision=precision, **time_step(learner, step, num_samples))
+
+
+def work_step(name: str, precision: str, stack: ExitStack) -> tuple[Any, Callable[[], Any], int]:
+    """Learner, update and samples an update of a work of `rlgen bench`."""
+    from rlgen.bench.ours import Trainer
+    from rlgen.bench.works import WORKS, configure
+
+    config = configure(name, device="cuda", precision=precision)
+    trainer = Trainer(config, WORKS[name], stack)
+    while not trainer.learner.num_updates:
+        trainer.step()
+    learner, buffer, size = trainer.learner, trainer.buffer, config["batch_size"]
+    if config["algo"] != "ppo":
+        return learner, lambda: learner.learn(buffer.sample(size)), size
+    trainer.source.fill(buffer, learner)
+    batch = next(iter(learner.batches(buffer)))
+    return learner, lambda: learner.learn(batch), size
+
+
+def image_step(precision: str, num_envs: int = 8, size: int = 32) -> tuple[Any, Callable[[], Any], int]:
+    """Learner, update and samples an update of Q-learning from stacks of frames, which the ring keeps one by one."""
+    from rlgen import experiment
+    from rlgen.envs.spec import EnvSpec
+    from rlgen.options.config import resolve
+
+    fixed = {"device": "cuda", "wandb": "disabled", "threads": 1, "no_preset": True}
+    config = resolve("dqn", fixed | {"hidden": (512,), "batch_size": size, "precision": precision}).config
+    spec = EnvSpec("synthetic", (4, 84, 84), "uint8", 6, (), (), (), num_envs, frame_stack=4)
+    learner = experiment.build_learner(config, spec)
+    buffer = experiment.build_buffer(learner, spec)
+    obs = torch.randint(256, (num_envs, 4, 84, 84), dtype=torch.uint8, device="cuda")
+    never = np.zeros(num_envs, np.bool_)
+    row = {
+        "obs": obs,
+        "action": torch.zeros(num_envs, dtype=torch.int64, device="cuda"),
+        "reward": np.zeros(num_envs, np.float32),
+        "next_obs": obs,
+        "terminated": never,
+        "truncated": never,
+    }
+    for _ in range(300):
+        buffer.add(row)
+    return learner, lambda: learner.learn(buffer.sample(size)), size
+
+
+def time_step(learner: Any, step: Callable[[], Any], num_samples: int) -> dict[str, Any]:
+    """Time of an update on the GPU, of the host's part of it, and of each of its graphs alone."""
+    for _ in range(int(105 * SCALE) + 12):  # past the checks of the 1st, 10th and 100th recorded step
+        step()
+    num = max(20, int(400 * SCALE))
+    gpu_us, host_us = time_calls(step, num)
+    row = {"us_per_update": gpu_us, "host_us": host_us, "samples_per_s": 1e6 / gpu_us * num_samples}
+    for key, recording in learner.executor.recordings.items():
+        row[f"us_of_graph_{key[0]}"], _ = time_calls(recording._graph.replay, num)
+    return row | {"refused": learner.executor.refused}
+
+
+def time_calls(function: Callable[[], Any], num: int) -> tuple[float, float]:
+    """Microseconds of a call: between events on the GPU, and on the host until the last call has returned."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    began = time.perf_counter()
+    for _ in range(num):
+        function()
+    host = time.perf_counter() - began
+    end.record()
+    torch.cuda.synchronize()
+    return 1e3 * begin.elapsed_time(end) / num, 1e6 * host / num
+
+
+def atari_dqn() -> None:
+    """Q-learning on ALE's native environments with a ring of single frames, and the environments alone."""
+    for num_envs in (16, 64):
+        with case("atari_dqn", envs=num_envs):
+            options = {"batch_size": 32, "learning_starts": 2_000, "train_every": 4}
+            size = int(200_000 * max(SCALE, 0.05))
+            config, learner, source, buffer = build("dqn", num_envs=num_envs, buffer_size=size, **options, **ATARI)
+            with closing(source):
+                while learner.num_updates < WARM_UPDATES:
+                    train(learner, source, buffer, 3 * SCALE, config["steps"])
+                rates = train(learner, source, buffer, 14 * SCALE, config["steps"])
+                memory = {"bytes_per_transition": buffer.nbytes / size, "gpu_gib": gpu_gib()}
+                say("atari_dqn", envs=num_envs, **rates, **memory, refused=learner.executor.refused)
+                say("atari_dqn", envs=num_envs, envs_alone_steps_per_s=time_envs(source, 3 * SCALE))
+
+
+def time_envs(source: Any, seconds: float) -> float:
+    """Environment steps a second with random actions."""
+    spec, steps, begin = source.spec, 0, time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        source.envs.step(np.random.randint(spec.num_actions, size=spec.num_envs))
+        steps += spec.num_envs
+    return steps / (time.perf_counter() - begin)
+
+
+def atari_ppo() -> None:
+    """PPO on ALE's native environments. More of them are not made: each takes up to 0.2 s."""
+    for num_envs in (64, 128):
+        with case("atari_ppo", envs=num_envs):
+            sizes = {"rollout_steps": num_envs * (4 if IS_TRIAL else 128)}
+            sizes["batch_size"] = num_envs * (1 if IS_TRIAL else 32)
+            config, learner, source, buffer = build("ppo", num_envs=num_envs, num_epochs=4, lr=2.5e-4, **sizes, **ATARI)
+            with closing(source):
+                train(learner, source, buffer, 0.1, config["steps"])  # a turn: its 16 updates capture the graph
+                rates = train(learner, source, buffer, 10 * SCALE, config["steps"])
+                say("atari_ppo", envs=num_envs, **rates, gpu_gib=gpu_gib(), refused=learner.executor.refused)
+
+
+def learn() -> None:
+    """Whole runs, and the scores they reach."""
+    from rlgen import experiment
+
+    generative = {"data": "digits"}
+    runs: dict[str, dict[str, Any]] = {"dqn": {}, "ppo": {}, "vae": generative, "gan": generative | {"steps": 100_000}}
+    with tempfile.TemporaryDirectory() as folder:
+        for algo, options in runs.items():
+            options = options | ({"steps": 3_000} if IS_TRIAL else {})
+            with case("learn", algo=algo):
+                begin = time.perf_counter()
+                fixed = {"seed": 200, "device": "cuda", "wandb": "disabled", "runs_dir": folder}
+                run = experiment.train(algo, quiet=True, **fixed, **options)
+                took = time.perf_counter() - begin
+                found = experiment.evaluate(run.path, episodes=3 if IS_TRIAL else 100)
+                scores = {name: found[name] for name in ("nll", "d_gap") if name in found}
+                if "episodic_return" in found:
+                    scores["episodic_return"] = found["episodic_return"]["mean"]
+                say("learn", algo=algo, steps=run.step, seconds=took, **scores)
+
+
+def seeds() -> None:
+    """Ten seeds trained together, against one."""
+    for name, num_updates in (("vae-mlp", 400), ("gan-r1", 60), ("dqn-1env", 60)):
+        with case("seeds", work=name):
+            num_updates = max(10, int(num_updates * SCALE))
+            alone, _ = time_seeds(name, 1, num_updates)
+            together, refused = time_seeds(name, 10, num_updates)
+            times = {"us_of_one": alone, "us_of_ten": together, "times_one": together / alone}
+            say("seeds", work=name, **times, refused=refused)
+
+
+def time_seeds(name: str, num: int, num_updates: int) -> tuple[float, dict[str, str]]:
+    """Microseconds of an update of all seeds, and the losses whose steps were refused."""
+    from rlgen.speed.stacked import Together
+
+    together = Together() if num > 1 else None
+    bodies = [partial(train_seed, name, seed, num_updates, together) for seed in range(num)]
+    times = []
+    for ended in [bodies[0]()] if together is None else together.run(bodies):
+        if isinstance(ended, BaseException):
+            raise ended
+        times.append(ended)
+    begins, ends, refused = zip(*times, strict=True)
+    return 1e6 * (max(ends) - min(begins)) / num_updates, refused[-1]
+
+
+def train_seed(name: str, seed: int, num_updates: int, together: Any) -> tuple[float, float, dict[str, str]]:
+    """Train one of the seeds; when its timed updates began and ended, and the losses whose steps were refused."""
+    from rlgen.bench.ours import Trainer
+    from rlgen.bench.works import WORKS, configure
+
+    with ExitStack() as stack:
+        trainer = Trainer(configure(name, device="cuda", seed=seed), WORKS[name], stack)
+        learner = trainer.learner
+        learner.executor = together or learner.executor
+        while learner.num_updates < WARM_UPDATES:
+            trainer.step()
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        while learner.num_updates < WARM_UPDATES + num_updates:
+            trainer.step()
+        torch.cuda.synchronize()
+        return begin, time.perf_counter(), (together.recorded if together else learner.executor).refused
+
+
+def bench() -> None:
+    """`rlgen bench`."""
+    from rlgen.bench.bench import bench as measure
+
+    for works in ("dqn-64env,dqn-1env", "ppo-64env", "atari-update", "vae-mlp,gan-r1,gan-no-r1"):
+        with case("bench", works=works):
+            report = measure(only=works, blocks=3, seconds=0.4 * max(SCALE, 0.1), device="cuda")
+            for row in report["results"]:
+                say("bench", work=row["work"], **{unit: cost["median"] for unit, cost in row["measures"].items()})
+
+
+def resume() -> None:
+    """A run goes on where it stopped, and is evaluated on the GPU and without one."""
+    commands = (  # what follows `rlgen`, whether the GPU is hidden, and the exit code there should be
+        ("train double_dqn --steps 4000 --name run --device cuda --wandb disabled", False, 0),
+        ("resume run --steps 8000", False, 0),
+        ("eval run --episodes 10 --json", False, 0),
+        ("eval run --episodes 10 --json", True, 0),
+        ("resume run --steps 9000", True, 2),  # one line: --device cuda needs a GPU
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for command, is_hidden, expected in commands:
+            argv = [sys.executable, "-m", "rlgen", *command.split(), "--runs-dir", str(Path(folder))]
+            env = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if is_hidden else {})
+            ended = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+            row = {"command": command, "gpu_is_hidden": is_hidden, "rc": ended.returncode}
+            row["output"] = (ended.stdout + ended.stderr).strip()[-200:]
+            if ended.returncode != expected:
+                row["error"] = f"exit code {ended.returncode}, not {expected}"
+            say("resume", **row)

@@ -1,0 +1,41 @@
+"""`rlgen bench --profile` at a tiny size."""
+
+import math
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from rlgen.bench.profiling import Timer
+
+
+@pytest.mark.parametrize("name", ["dqn-1env", "ppo-4env", "vae-mlp"])
+def test_the_parts_of_a_profile_sum_to_the_total(name, tiny_bench):
+    found = tiny_bench(only=name, profile=True)["profile"][name]
+    acting = set() if name == "vae-mlp" else {"env", "act", "insert"}
+    assert set(found["parts"]) == {"sample", "update", "log", "other"} | acting
+    assert math.isclose(sum(part["us"] for part in found["parts"].values()), found["total_us"])
+    assert math.isclose(sum(part["share"] for part in found["parts"].values()), 1)
+    assert all(part["us"] > 0 for part in found["parts"].values()) and found["timer_us"] > 0
+
+
+def test_time_inside_a_nested_method_is_the_inner_ones(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    def outer():
+        wait(1)
+        owner.inner()
+        yield "item"
+        wait(2)
+
+    owner = SimpleNamespace(inner=lambda: wait(10), outer=outer)
+    timer = Timer()
+    timer.wrap(owner, "inner", "inner")
+    timer.wrap(owner, "outer", "outer")
+    for _ in owner.outer():
+        wait(100)  # the consumer's time is nobody's
+    assert timer.seconds == {"inner": 10, "outer": 3} and timer.calls == 3
