@@ -39,7 +39,9 @@ def test_the_last_rows_of_a_window_are_not_drawn_before_they_are_complete() -> N
 
 def test_n_steps_end_with_the_episode() -> None:
     buffer, yes, no = make_buffer(10, n_step=3), torch.tensor([True]), torch.tensor([False])
-    for t, (terminated, truncated) in enumerate(((no, no), (yes, no), (no, no), (no, yes), (no, no), (no, no), (no, no))):
+    for t, (terminated, truncated) in enumerate(
+        ((no, no), (yes, no), (no, no), (no, yes), (no, no), (no, no), (no, no))
+    ):
         step = {"obs": torch.tensor([t]), "reward": torch.tensor([10.0**t]), "next_obs": torch.tensor([t + 1])}
         buffer.add(step | {"terminated": terminated, "truncated": truncated})
     reward, discount, last = buffer.n_step_return(np.arange(5))

@@ -204,7 +204,9 @@ def test_a_metric_of_a_set_is_computed_over_the_whole_set() -> None:
 def test_the_last_evaluation_is_of_all_images_and_keeps_that_of_the_first_thousand() -> None:
     learner, images = Kinds(), counted(1300)
     source = source_of(images)
-    during, last = ({n: v for n, v in source.evaluate(learner, final).items() if "eval" in n} for final in (False, True))
+    during, last = (
+        {n: v for n, v in source.evaluate(learner, final).items() if "eval" in n} for final in (False, True)
+    )
     first, whole = images[:1000].float().mean().item(), images.float().mean().item()
     assert first != whole
     assert during == {"eval/kinds": 300, "eval/nll": first}
