@@ -55,6 +55,7 @@ class Recording:
         self._max_grad_norm = steps[0].max_grad_norm
         self._module = LossModule(steps[0].learner, steps[0].loss)
         self._metrics: list[str] = []  # their names
+        self._batch_names: list[str] = []  # of what the loss reads
 
         own = dict(self._module.named_parameters()) | dict(self._module.named_buffers())
         name_of = {id(tensor): name for name, tensor in own.items()}
@@ -89,10 +90,10 @@ class Recording:
 
     def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
         batches = [split_parts(step.noisy_batch()) for step in steps]
-        self._batch_names = list(batches[0])
+        names = self._batch_names = self._batch_names or list(batches[0])  # in the order they were recorded in
         if len(steps) == 1:
-            return batches[0]
-        return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}  # [S, B, ...]
+            return {name: batches[0][name] for name in names}
+        return {name: torch.stack([batch[name] for batch in batches]) for name in names}  # [S, B, ...]
 
     def _outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Gradients, seed after seed, then metrics; of parameters, buffers and batch in one row."""

@@ -103,7 +103,9 @@ def test_steps_taken_at_once_remember_what_single_ones_do() -> None:
 
 def test_an_environment_that_cannot_go_back_begins_with_no_memory() -> None:
     source, agent = source_of("Counting-v0", 2, autoreset_mode=AutoresetMode.NEXT_STEP), Diary()
-    source.fill(Rows(), agent)  # type: ignore[arg-type]
+    agent.rows_per_turn = 1
+    while source.memory is None or (source.memory["steps"] == 0).any():
+        source.fill(Rows(), agent)  # type: ignore[arg-type]
     assert source.load_state_dict(source.state_dict()) is False
     agent.notes = []
     source.fill(Rows(), agent)  # type: ignore[arg-type]

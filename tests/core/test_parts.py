@@ -158,10 +158,23 @@ def test_a_row_without_one_of_the_parts_or_with_another_shape_is_refused() -> No
         {"next_obs": second["next_obs"] | {"camera": np.zeros((2, 3, 2), np.uint8)}},
         {"memory": {"hidden": second["memory"]["hidden"]}},
     ):
-        with pytest.raises(ValueError, match="obs/camera|must have shape"):
+        with pytest.raises(ValueError, match="must have shape"):
             buffer.add(second | wrong)
     with pytest.raises(ValueError, match="next_obs"):  # NumPy would spread it over the column
         make(8).add(first | {"next_obs": first["next_obs"] | {"camera": np.zeros((2, 1, 3), np.uint8)}})
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_rows_that_say_what_is_valid_and_rows_that_do_not_are_added_together(first: bool) -> None:
+    """One row's silence once made all of the others valid."""
+    rows = list(part_rows(2, 40, seed=11, junk=True))
+    assert not all(row["valid"].all() for row in rows)
+    added = [{n: v for n, v in row.items() if n != "valid" or not v.all()} for row in rows]
+    begin = next(t for t, row in enumerate(added) if ("valid" in row) == first)
+    buffer = make(60)
+    buffer.add(*added[begin:])
+    check_sample(buffer, rows[begin:], 30, 1)
+    assert len(buffer) == sum(row["valid"].sum() for row in rows[begin:][-30:])
 
 
 def test_a_column_may_be_called_next() -> None:
@@ -213,8 +226,8 @@ def test_minibatches_keep_the_parts_of_a_transition_together() -> None:
 # An agent
 
 
-def learned(executor: Any, as_on_gpu: bool) -> tuple[PartLearner, list[dict[str, Any]]]:
-    """After 25 updates with new rows between them; and what they reported."""
+def learned(executor: Any, as_on_gpu: bool, drawn: bool) -> tuple[PartLearner, list[dict[str, Any]]]:
+    """After 25 updates with new rows between them; and what they reported. `drawn`: a batch is read before its loss."""
     learner, found = PartLearner(), []
     learner.executor = executor
     buffer = Buffer(40, gamma=GAMMA, n_step=3, generator=learner.generator)
@@ -225,17 +238,25 @@ def learned(executor: Any, as_on_gpu: bool) -> tuple[PartLearner, list[dict[str,
     for row in rows[10:35]:
         buffer.add(row)
         for batch in learner.batches(buffer):
+            if drawn:
+                len(batch)
             metrics = learner.learn(batch)
             found.append(metrics | learner.per_sample | {"index": batch["index"]})
     return learner, found
 
 
-@pytest.mark.parametrize("as_on_gpu", [False, True])
-def test_recorded_steps_of_several_parts_are_the_eager_ones(as_on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+# Recording on the CPU draws the batch and then puts the generator back, so that the next batch is the same one again.
+UNDRAWN = pytest.param(True, False, marks=pytest.mark.xfail(reason="recording draws a batch twice", strict=True))
+
+
+@pytest.mark.parametrize(("as_on_gpu", "drawn"), [(False, True), (True, True), UNDRAWN])
+def test_recorded_steps_of_several_parts_are_the_eager_ones(
+    as_on_gpu: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
     executor = recorded.Recorded(verify=3)
-    learner, found = learned(executor, as_on_gpu)
-    eager, expected_metrics = learned(Eager(), as_on_gpu)
+    learner, found = learned(executor, as_on_gpu, drawn)
+    eager, expected_metrics = learned(Eager(), as_on_gpu, drawn)
     assert not executor.refused
     assert sum(each.count for each in executor.recordings.values()) > 10
     for metrics, others in zip(found, expected_metrics, strict=True):

@@ -119,7 +119,7 @@ class TwoParts(nn.Module):
 
     def forward(self, obs: dict[str, Tensor]) -> Tensor:
         camera = torch.relu(self.camera(obs["camera"].flatten(1).float() / 255))
-        speed = torch.relu(self.speed(obs["speed"][:, None]))
+        speed = torch.relu(self.speed(obs["speed"][:, None] / 4096))
         return self.head(torch.cat([camera, speed], -1))
 
 

@@ -1,4 +1,4 @@
-"""A policy gradient with a memory, and a task that only a memory solves. T time, N environments, H hidden, A actions."""
+"""A policy gradient with a memory, and a task that only a memory solves. T time, N envs, H memory, A actions."""
 
 from __future__ import annotations
 

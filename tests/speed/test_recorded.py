@@ -209,6 +209,25 @@ def test_a_parameter_that_the_loss_does_not_reach_moves_the_same_way_recorded() 
     assert [key[0] for key in one.executor.recordings] == ["without_bias"]
 
 
+def test_random_numbers_may_come_in_another_order_than_they_were_recorded_in() -> None:
+    """They belong to their names; a recording has none, and once took one for the other."""
+    learner = Line()
+
+    def noise(batch: Any) -> Any:
+        numbers = {"one": torch.ones(8), "two": torch.full((8,), 2.0)}
+        return dict(reversed(({**batch} | numbers).items())) if learner.num_updates > 3 else {**batch} | numbers
+
+    def loss(nets: Any, batch: Any) -> tuple[torch.Tensor, Any]:
+        value, metrics = learner.loss(nets, batch)
+        return value, metrics | {"losses/one": batch["one"].mean()}
+
+    for i, batch in zip(range(1, 7), batches(), strict=False):
+        learner.num_updates = i
+        assert learner.minimize(loss, batch, learner.optimizer, noise=noise)["losses/one"] == 1
+    assert isinstance(learner.executor, Recorded) and not learner.executor.refused
+    assert next(iter(learner.executor.recordings.values())).count >= 4
+
+
 def test_metrics_of_a_recorded_step_are_ordinary_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without TorchScript too: a log adds them up in place, and a second loss may read the first one's values."""
 

@@ -151,17 +151,14 @@ def assert_close(one: Any, other: Any) -> None:
         assert torch.allclose(param, expected, atol=1e-6, rtol=1e-5), name
 
 
-def twins(
-    make: Callable[[], Any], executor: Any, num: int, fill: Callable[[Buffer, int], None], as_on_gpu: bool = True
-) -> tuple[Any, Any]:
-    """Let a learner and its eager twin learn side by side from equal buffers, with equal random numbers.
+def twins(make: Callable[[], Any], executor: Any, num: int, fill: Callable[[Buffer, int], None]) -> tuple[Any, Any]:
+    """Let a learner and its eager twin learn from equal buffers that draw as on a GPU, with equal random numbers.
 
     Args:
         make: an algorithm's learner.
         executor: of the first.
         num: turns, in each of which at least one update is due.
-        fill: what comes into the buffer in each turn.
-        as_on_gpu: batches are drawn late.
+        fill: puts into a buffer what comes in each turn.
     """
     learners, buffers = [], []
     for each in (executor, Eager()):
@@ -169,8 +166,7 @@ def twins(
         learners.append(make())
         learners[-1].executor = each
         buffers.append(learners[-1].make_buffer())
-        if as_on_gpu:
-            buffers[-1].backend = Tensors(learners[-1].generator)
+        buffers[-1].backend = Tensors(learners[-1].generator)
     for i in range(num):
         found: list[list[Batch]] = []
         for learner, buffer in zip(learners, buffers, strict=True):
@@ -251,7 +247,7 @@ def test_gan_through_graphs_is_a_gan(graphs: type[Graphs]) -> None:
 
     executor = graphs()
     cfg = gan.Config(batch_size=8, width=4, num_hidden=8, latent=4)
-    learner, _ = twins(lambda: gan.GAN(cfg, ImageSpec((1, 8, 8))), executor, 21, fill)
+    twins(lambda: gan.GAN(cfg, ImageSpec((1, 8, 8))), executor, 21, fill)
     assert executor.counts() == {"d_loss": 20, "g_loss": 20} and not executor.refused
 
 
@@ -263,7 +259,7 @@ def test_ppo_through_graphs_is_ppo(graphs: type[Graphs]) -> None:
         buffer.add(*rows(8, turn))
 
     executor = graphs()
-    learner, _ = twins(lambda: ppo.PPO(cfg, SPEC), executor, 5, fill)
+    twins(lambda: ppo.PPO(cfg, SPEC), executor, 5, fill)
     assert executor.counts() == {"loss": 19} and not executor.refused
 
 

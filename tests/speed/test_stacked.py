@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ALGORITHMS, comparable, tiny
+from tiny import ALGORITHMS, assert_equal, comparable, tiny
 
 from rlgen import experiment
 from rlgen.commands import main
@@ -18,6 +18,7 @@ from rlgen.core.learner import Learner
 from rlgen.core.ring import Tensors
 from rlgen.core.step import Eager
 from rlgen.errors import DivergedError, InterruptedRunError, UsageError
+from rlgen.nets.networks import mlp
 from rlgen.options import config
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
@@ -77,7 +78,7 @@ class Errors(Learner):
     def __init__(self, seed: int) -> None:
         super().__init__(None)
         torch.manual_seed(seed)
-        self.net = torch.nn.Linear(3, 1)
+        self.net = mlp([3, 32, 1])
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=1e-2, fused=True)
 
     def loss(self, nets: Any, batch: Batch) -> tuple[torch.Tensor, Batch]:
@@ -88,25 +89,36 @@ class Errors(Learner):
         return self.minimize(self.loss, batch, self.optimizer)
 
 
+def errors_of(seed: int, executor: Any, num: int = 6) -> list[torch.Tensor]:
+    """What every sample of so many updates had as its error."""
+    learner, generator, found = Errors(seed), torch.Generator().manual_seed(seed), []
+    learner.executor = executor
+    for _ in range(num):
+        metrics = learner.learn({"x": torch.randn(40, 3, generator=generator)})
+        assert metrics.keys() == {"losses/loss"} and metrics["losses/loss"].ndim == 0
+        assert learner.per_sample.keys() == {"error"} and learner.per_sample["error"].shape == (40,)
+        found.append(learner.per_sample["error"].clone())
+    return found
+
+
 def test_values_of_every_sample_are_each_seed_s_own_and_not_in_the_log() -> None:
     together = Together(verify=2)
-
-    def body(seed: int, executor: Any) -> list[torch.Tensor]:
-        learner, generator, found = Errors(seed), torch.Generator().manual_seed(seed), []
-        learner.executor = executor
-        for _ in range(6):
-            metrics = learner.learn({"x": torch.randn(5, 3, generator=generator)})
-            assert metrics.keys() == {"losses/loss"} and metrics["losses/loss"].ndim == 0
-            assert learner.per_sample.keys() == {"error"} and learner.per_sample["error"].shape == (5,)
-            found.append(learner.per_sample["error"].clone())
-        return found
-
-    side_by_side = together.run([partial(body, seed, together) for seed in range(3)])
+    side_by_side = together.run([partial(errors_of, seed, together) for seed in range(3)])
     assert not together.recorded.refused and together.recorded.recordings
     for seed, found in enumerate(side_by_side):
         assert isinstance(found, list), found
-        for one, other in zip(found, body(seed, Eager()), strict=True):
-            assert torch.allclose(one, other, atol=1e-6)
+        for one, other in zip(found, errors_of(seed, Eager()), strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_to_check_a_step_changes_no_number() -> None:
+    """The eager step that it is compared with rounds otherwise; what goes on is the recorded one."""
+    runs = []
+    for verify in (0, 50):
+        together = Together(verify)
+        runs.append(together.run([partial(errors_of, seed, together, 30) for seed in range(3)]))
+        assert not together.recorded.refused and together.recorded.recordings
+    assert_equal(runs[0], runs[1])
 
 
 @pytest.mark.gpu
