@@ -71,7 +71,7 @@ def gpu_gib() -> float:
 
 def machine() -> None:
     """What the figures are of."""
-    print(subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False).stdout)
+    subprocess.run("nvidia-smi", shell=True, check=False)  # for the log, where there is this command
     properties = torch.cuda.get_device_properties(0)
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]}
     say("machine", gpu=properties.name, memory_gib=properties.total_memory / 2**30, **versions)
@@ -176,11 +176,11 @@ def atari_dqn() -> None:
             config, learner, source, buffer = build("dqn", num_envs=num_envs, buffer_size=size, **options, **ATARI)
             with closing(source):
                 while learner.num_updates < WARM_UPDATES:
-                    train(learner, source, buffer, 3 * SCALE, config["steps"])
-                rates = train(learner, source, buffer, 14 * SCALE, config["steps"])
+                    train(learner, source, buffer, 2 * SCALE, config["steps"])
+                rates = train(learner, source, buffer, 10 * SCALE, config["steps"])
                 memory = {"bytes_per_transition": buffer.nbytes / size, "gpu_gib": gpu_gib()}
                 say("atari_dqn", envs=num_envs, **rates, **memory, refused=learner.executor.refused)
-                say("atari_dqn", envs=num_envs, envs_alone_steps_per_s=time_envs(source, 3 * SCALE))
+                say("atari_dqn", envs=num_envs, envs_alone_steps_per_s=time_envs(source, 2 * SCALE))
 
 
 def time_envs(source: Any, seconds: float) -> float:

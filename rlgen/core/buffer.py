@@ -190,9 +190,10 @@ class Buffer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned; the buffer then draws what it would have drawn."""
-        ours = (self.capacity or -1, self.n_step, self.frame_stack)
-        if ours != (state["capacity"], state["n_step"], state["frame_stack"]):
-            raise ValueError(f"the saved buffer holds {state['capacity']} transitions, this one {self.capacity}")
+        ours, saved = (self.capacity or -1, self.n_step), (state["capacity"], state["n_step"])
+        if ours != saved:
+            raise ValueError(f"the saved buffer has capacity and n_step {saved}, this one {ours}")
+        self.frame_stack = state["frame_stack"]  # 1: whole stacks are stored, as by runs of before
         if "ring" not in state:
             return
         columns = state["ring"]["columns"]

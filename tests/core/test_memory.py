@@ -135,7 +135,7 @@ def test_only_a_memory_solves_the_task(remember: bool, tmp_path: Path) -> None:
     options = {"lr": 3e-2, "rollout_steps": 64, "steps": 3_000, "eval_every": 3_000, "eval_episodes": 100}
     config = tiny("recurrent", tmp_path, env="recurrent:Cue-v0", num_envs=4, remember=remember, **options)
     run = experiment.start(config, quiet=True)
-    (score,) = (row["eval/episodic_return"] for row in runs.read_metrics(run.path) if "eval/episodic_return" in row)
+    (score,) = (row["eval/episodic_return"] for row in read_metrics(run.path) if "eval/episodic_return" in row)
     assert score >= 0.95 if remember else abs(score - 0.5) < 0.2
     again = experiment.evaluate(run.path, episodes=100)["episodic_return"]["mean"]
     assert again == pytest.approx(score), "the loaded agent remembers as well"
