@@ -75,6 +75,12 @@ class LazyBatch(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._drawn())
 
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:  # as of a batch on the CPU, which is a dictionary
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
 
 def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:
     """Shuffle a rollout and cut it into minibatches, without replacement, anew in every epoch.

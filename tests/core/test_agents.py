@@ -33,6 +33,12 @@ def make(module: Any, spec: EnvSpec, seed: int = 0, **options: Any) -> Any:
     return learner(module.Config(**options), spec)
 
 
+@torch.no_grad()
+def act(agent: Any, obs: Tensor, greedy: bool = False) -> Batch:
+    """As a source asks for it."""
+    return agent.act(obs, greedy)
+
+
 class Table(nn.Module):
     """Values [S, A] looked up by a one-hot observation [B, S]."""
 
@@ -122,7 +128,7 @@ def test_q_learning_finds_the_values_of_a_chain(module: Any) -> None:
     for _ in range(500):
         agent.learn(buffer.sample(32))
     torch.testing.assert_close(agent.q(STATE).detach(), torch.tensor([[1.0, 2.0], [0.0, 4.0]]), atol=0.05, rtol=0)
-    greedy = agent.act(STATE, greedy=True)
+    greedy = act(agent, STATE, greedy=True)
     assert greedy["action"].tolist() == [1, 1]
     torch.testing.assert_close(greedy["q_estimate"], torch.tensor([2.0, 4.0]), atol=0.05, rtol=0)
 
@@ -135,7 +141,7 @@ def count_updates(num_envs: int, steps: int, **options: Any) -> list[tuple[int, 
     counts = []
     while buffer.num_added < steps:
         for _ in range(agent.rows_per_turn):
-            buffer.add(row | agent.act(row["obs"]))
+            buffer.add(row | act(agent, row["obs"]))
         for batch in agent.batches(buffer):
             agent.learn(batch)
         counts.append((buffer.num_added, agent.num_updates))
@@ -179,7 +185,7 @@ def test_each_environment_has_a_coin_of_its_own() -> None:
     agent = make(dqn, make_spec(num_envs=4000), epsilon_start=0.4, epsilon_end=0.4)
     agent.num_updates = 1
     agent.q = Table([[1.0, 0.0], [1.0, 0.0]])
-    action = agent.act(STATE[:1].expand(4000, 2))["action"]
+    action = act(agent, STATE[:1].expand(4000, 2))["action"]
     assert action.float().mean().item() == pytest.approx(0.2, abs=0.03)  # 0.4 random, half of them action 1
 
 
@@ -202,7 +208,7 @@ def rollout_of(agent: Any, obs: Tensor, reward_of: Callable[[Tensor], Tensor], r
     buffer = agent.make_buffer()
     num = len(obs)
     for _ in range(rows):
-        acted = agent.act(obs)
+        acted = act(agent, obs)
         flags = {"terminated": torch.ones(num, dtype=torch.bool), "truncated": torch.zeros(num, dtype=torch.bool)}
         buffer.add({"obs": obs, **acted, "reward": reward_of(acted["action"]), "next_obs": obs, **flags})
     return buffer
@@ -215,7 +221,7 @@ def solve(agent: Any, obs: Tensor, reward_of: Callable[[Tensor], Tensor], rounds
         for batch in agent.batches(rollout_of(agent, obs, reward_of, agent.rows_per_turn)):
             metrics = agent.learn(batch)
             assert all(torch.isfinite(value) for value in metrics.values())
-    return agent.act(obs, greedy=True)["action"]
+    return act(agent, obs, greedy=True)["action"]
 
 
 PPO_TINY = {"lr": 1e-2, "rollout_steps": 64, "batch_size": 32, "num_epochs": 4, "hidden": (16,)}

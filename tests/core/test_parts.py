@@ -208,6 +208,17 @@ def test_a_function_is_applied_to_every_part() -> None:
     assert torch.equal(parts["x"], value.view(6, 4)) and torch.equal(parts["y"], value[..., 0].flatten())
 
 
+def test_more_is_added_to_a_batch_in_the_same_way_on_every_device() -> None:
+    """`batch | {...}` was a TypeError on a GPU alone."""
+    for as_on_gpu in (False, True):
+        buffer = make(40, as_on_gpu=as_on_gpu)
+        buffer.add(*part_rows(2, 20, seed=12))
+        batch, weight = buffer.sample(4), torch.ones(4)
+        for more in (batch | {"weight": weight}, {"weight": weight} | batch):
+            assert more.keys() == {*batch, "weight"}
+            assert more["weight"] is weight and more["reward"] is batch["reward"]
+
+
 def test_minibatches_keep_the_parts_of_a_transition_together() -> None:
     number = torch.arange(12).view(4, 3)
     data: Any = {"obs": {"camera": number[..., None].expand(4, 3, 5), "speed": number.float()}, "action": number}
