@@ -20,43 +20,32 @@ import time
 from pathlib import Path
 from typing import Any
 
-import parts
+import checks
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
-LIMITS = {  # seconds of each part, in order of what must not be lost: 475 in all
-    "machine": 15,
-    "tests": 110,
-    "micro": 55,
-    "atari_dqn": 60,
-    "atari_ppo": 70,
-    "learn": 60,
-    "seeds": 40,
-    "bench": 35,
-    "resume": 30,
-}
 SLOW = 4  # a machine that only tries the script gets so many times as long
 
 
 def main(argv: list[str]) -> int:
     """Run the parts one after the other; returns the exit code."""
     if len(argv) == 2:  # a part in its own process
-        getattr(parts, argv[1])()
+        getattr(checks, argv[1])()
         return 0
     if len(argv) != 1:
         print("usage: python .ci/gpu OUT", file=sys.stderr)
         return 2
-    chosen = [name for name in os.environ.get("CHECK_ONLY", "").split(",") if name] or list(LIMITS)
-    unknown = sorted(set(chosen) - set(LIMITS))
+    chosen = [name for name in os.environ.get("CHECK_ONLY", "").split(",") if name] or list(checks.LIMITS)
+    unknown = sorted(set(chosen) - set(checks.LIMITS))
     if unknown:
-        print(f"CHECK_ONLY: no part {', '.join(unknown)}; there are {', '.join(LIMITS)}", file=sys.stderr)
+        print(f"CHECK_ONLY: no part {', '.join(unknown)}; there are {', '.join(checks.LIMITS)}", file=sys.stderr)
         return 2
-    if not parts.torch.cuda.is_available():
+    if not checks.has_gpu():
         print("torch finds no CUDA device: nothing to check here", file=sys.stderr)
         return 2
     out = Path(argv[0]).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    results = [run(name, out) for name in LIMITS if name in chosen]
+    results = [run(name, out) for name in checks.LIMITS if name in chosen]
     return int(any(result["rc"] or result["problems"] for result in results))
 
 
@@ -66,7 +55,7 @@ def run(name: str, out: Path) -> dict[str, Any]:
     Returns:
         The row that closes the part: its exit code, seconds, and how many of its rows tell of a problem.
     """
-    begin, limit = time.perf_counter(), LIMITS[name] * (SLOW if parts.SCALE < 1 else 1)
+    begin, limit = time.perf_counter(), checks.LIMITS[name] * (SLOW if checks.IS_TRIAL else 1)
     process = subprocess.Popen(
         [sys.executable, "-u", str(FOLDER), str(out), name],
         stdout=subprocess.PIPE,
@@ -84,7 +73,7 @@ def run(name: str, out: Path) -> dict[str, Any]:
         for line in process.stdout:
             log.write(line)
             log.flush()
-            if line.startswith(parts.ROW):
+            if line.startswith(checks.ROW):
                 row = json.loads(line)
                 problems += bool(row.get("error") or row.get("refused"))
                 show(row, out)

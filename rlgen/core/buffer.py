@@ -7,7 +7,7 @@ Transitions stream through it and are sampled (DQN), it is filled and drained (P
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -151,7 +151,7 @@ class Buffer:
         """
         if not self.is_allocated:
             raise ValueError("nothing to sample yet: the buffer is empty")
-        batch = self.backend.draw(self._read_drawn, *self.index.span(), batch_size, self.ring.layout)
+        batch = self.backend.draw(self._read_drawn, *self.index.span(), batch_size, self.ring)
         return join_parts(batch) if self.has_parts and type(batch) is dict else batch
 
     def _read_drawn(self, drawn: Any) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class FinalObservations:
             larger = torch.cat([table, torch.zeros_like(table)])
             larger[kept % len(larger)] = table[kept % len(table)]
             self.tables[name] = larger
-        self.ring.layout = object()
+        self.ring.version += 1
 
     def put(self, index: Any, found: dict[str, Any]) -> dict[str, Any]:
         """Correct `next_obs` [B, ...] of the transitions at `index` [B] where an episode ended there."""

@@ -68,7 +68,7 @@ class UniformIndex:
             listed = torch.zeros(ring.max_used * ring.num_envs, dtype=torch.int64)
             listed[(self.num_added - self.num_valid + torch.arange(self.num_valid)) % len(listed)] = kept
             self.listed = listed.to(ring.backend.device)
-            ring.layout = object()
+            ring.version += 1
         offsets = np.arange(num * ring.num_envs) if valid is None else valid.ravel().nonzero()[0]
         slots = (self.num_added + np.arange(len(offsets))) % len(self.listed)
         own = ring.backend.own

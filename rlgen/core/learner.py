@@ -69,7 +69,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def update(self, batch: Batch) -> Batch:
-        """One update; metrics as detached 0-d tensors on the device, so that nothing waits for the GPU."""
+        """One update, taken by calling `learn`; metrics as detached 0-d tensors on the device, so that nothing waits."""
         raise NotImplementedError
 
     def learning_rates(self) -> dict[str, float]:
@@ -175,8 +175,8 @@ class Agent(Learner):
             `q_estimate` [N], its own estimate of the discounted return, when greedy, to be compared with what came.
 
         An agent with a `memory_spec` also takes `memory`, a dictionary of [N, *shape] float32 that is zero where an
-        episode starts, and returns the next one as `memory`. The source stores with every transition the memory that
-        its action was chosen with.
+        episode starts, and returns the next one as `memory`, in other tensors. The source stores with every transition
+        the memory that its action was chosen with.
         """
         raise NotImplementedError
 

@@ -6,6 +6,7 @@ Shapes: R rows, N environments side by side, T rows written at once, B sampled.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from rlgen.core.batch import Batch, LazyBatch
 
+NUMBERS = itertools.count()  # of rings
 Backend = Any  # `Arrays` or `Tensors`: the same methods, on arrays or on tensors
 
 
@@ -36,16 +38,16 @@ class Ring:
         flat: the same as [R * N, ...], at row * N + environment.
         oldest: the oldest row in use.
         num_used: rows in use.
-        layout: another object whenever tensors were replaced: what was recorded with older ones is then stale. No two
-            rings ever have the same one.
+        number: its own; no two rings ever have the same.
+        version: counts how often tensors were replaced: what was recorded with older ones is then stale.
     """
 
     def __init__(self, row: Mapping[str, Tensor], num_rows: int, max_used: int, oldest: int, backend: Backend) -> None:
         self.num_envs = len(next(iter(row.values())))
         self.num_rows, self.max_used, self.oldest, self.num_used = num_rows, max_used, oldest, 0
+        self.version = 0
         self.size = num_rows * self.num_envs
-        self.backend = backend
-        self.layout: object
+        self.backend, self.number = backend, next(NUMBERS)
         self.columns: Batch = {
             name: torch.zeros((num_rows, *value.shape), dtype=value.dtype, device=backend.device)
             for name, value in row.items()
@@ -57,7 +59,7 @@ class Ring:
         """Take the columns as they are now for those that are read and written."""
         self.rows = {name: self.backend.own(column) for name, column in self.columns.items()}
         self.flat = {name: self.backend.own(column.flatten(0, 1)) for name, column in self.columns.items()}
-        self.layout = object()
+        self.version += 1
 
     def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
         """Write the named columns of T rows where the newest one ended; returns the first row that was written.
@@ -94,7 +96,7 @@ class Ring:
         for name, rows in state["columns"].items():
             self.columns[name][: len(rows)] = rows.to(self.backend.device)
         self.oldest, self.num_used = state["oldest"], state["num_used"]
-        self.layout = object()
+        self.version += 1
 
 
 class Arrays:
@@ -124,7 +126,7 @@ class Arrays:
         if len(chosen):
             values[chosen] = table.numpy()[numbers[chosen] % len(table)]
 
-    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, ring: Ring) -> Any:
         """Read at `size` random numbers from `first` to `first + num - 1`: a batch of tensors."""
         values = read(torch.randint(first, first + num, (size,), generator=self.generator).numpy())
         return {name: torch.from_numpy(value) for name, value in values.items()}
@@ -162,7 +164,7 @@ class Tensors:
         others = table[numbers.clamp(min=0) % len(table)]
         values.copy_(torch.where((numbers >= 0).view(-1, *[1] * (others.ndim - 1)), others, values))
 
-    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, layout: object) -> Any:
+    def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, ring: Ring) -> Any:
         self._first.fill_(first)  # always in the same memory, where a CUDA graph reads them
         self._num.fill_(num)
 
@@ -170,7 +172,7 @@ class Tensors:
             random = torch.randint(2**62, (size,), generator=self.generator, device=self.device)
             return read(self._first + random % self._num)  # the remainder's bias is below 1e-9
 
-        return LazyBatch(draw, (size, layout))
+        return LazyBatch(draw, (size, ring.number, ring.version))
 
     def tensors(self, values: dict[str, Any]) -> Batch:
         return values

@@ -229,7 +229,7 @@ class EnvStream:
         vars(self.vector_env.unwrapped).update({name: _unpack(value) for name, value in state["arrays"].items()})
         self.vector_env.np_random.bit_generator.state = state["generator"]
         self._resets_next = np.array(state["ended"], np.bool_)
-        self.obs = _unpack(state["obs"])
+        self.obs = np.asfortranarray(_unpack(state["obs"]))  # as it lies in memory: another order rounds differently
 
     def render(self) -> np.ndarray:
         """What the first environment looks like now, uint8 [H, W, 3]; it was made with `render_mode="rgb_array"`.

@@ -102,8 +102,11 @@ class Recorded:
         self, key: tuple[Any, ...], steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None
     ) -> Recording:
         self.recordings.pop(key, None)
-        if is_undrawn(steps[0].batch):  # drawn from tensors that have been replaced
-            self.recordings = {known: each for known, each in self.recordings.items() if known[0] != key[0]}
+        if is_undrawn(steps[0].batch):  # recordings that draw from tensors that have been replaced are let go
+            rings = {ring: version for _, ring, version in key[1:]}
+            for known in [known for known in self.recordings if known[0] == key[0]]:
+                if any(len(part) == 3 and rings.get(part[1], part[2]) != part[2] for part in known[1:]):
+                    del self.recordings[known]
         if sum(known[0] == key[0] for known in self.recordings) >= MAX_SIZES:
             raise ValueError(f"its batches come in more than {MAX_SIZES} sizes")
         on_cuda = steps[0].learner.device.type == "cuda"

@@ -133,6 +133,7 @@ class ListRecording(Recording):
     def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> None:
         super().__init__(steps, stacked)
         before = self.state(steps)
+        steps = [replace(step, batch=own_batch(step.batch)) for step in steps]  # whoever takes the step draws it
         tensors = (*self.tensors, *self._noisy_batch(steps).values())
         before.put_back_generators()
         with torch.no_grad(), warnings.catch_warnings():
@@ -142,6 +143,7 @@ class ListRecording(Recording):
             recorded.recompile()
             try:
                 self._listed = torch.jit.trace(recorded, tensors, check_trace=False)
+                self._listed(*tensors)  # it takes some operations that it cannot run
             except Exception:  # it does not take every operation: the backward of a convolution, for one
                 self._listed = recorded  # a Python function of one line an operation
 

@@ -42,6 +42,9 @@ class Together:
         self._alone: dict[Learner, Recorded] = {}
         self._scheduler: greenlet | None = None
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Recorded:
+        return Recorded(self._verify)  # a copy of one learner is alone
+
     def minimize(self, step: GradientStep) -> Batch:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""
         assert self._scheduler is not None

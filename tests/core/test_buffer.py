@@ -83,6 +83,8 @@ def test_the_index_of_a_batch_is_where_its_transitions_lie(as_on_gpu: bool) -> N
     assert buffer.ring is not None
     for name in ("obs", "action"):
         assert torch.equal(buffer.ring.columns[name].flatten(0, 1)[index], batch[name]), name
+    again = buffer.read(buffer.backend.own(index))
+    assert all(torch.equal(torch.as_tensor(again[name]), batch[name]) for name in batch)
 
 
 @pytest.mark.parametrize("junk", [False, True])
@@ -219,30 +221,31 @@ def test_the_device_path_reads_what_the_cpu_path_reads(n_step: int, junk: bool) 
     first, num_drawable = on_device.index.span()
     assert (first, num_drawable) == on_cpu.index.span()
     drawn = torch.arange(first, first + num_drawable)
-    of_cpu, of_device = on_cpu.read(drawn.numpy()), on_device.read(drawn)
+    of_cpu = on_cpu.read(on_cpu.index.locate(drawn.numpy()))
+    of_device = on_device.read(on_device.index.locate(drawn))
     for (name, value), other in zip(of_cpu.items(), of_device.values(), strict=True):
         assert torch.equal(torch.from_numpy(value), other), name
     assert set(on_device.sample(1000)["obs"].tolist()) == set(of_cpu["obs"].tolist())
 
 
-def test_layout_changes_when_a_captured_draw_would_be_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_changes_when_a_captured_draw_would_be_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "FINAL_BYTES", 0)
     buffer, rows = make_buffer(40), list(stream(1, 60, seed=10, junk=True))
     ended = {"terminated": torch.tensor([True]), "truncated": torch.tensor([False]), "valid": torch.tensor([True])}
     buffer.add(rows[0] | ended)
     assert buffer.ring is not None
-    layouts = [buffer.ring.layout]
+    versions = [(buffer.ring.number, buffer.ring.version)]
     buffer.add(rows[1] | ended)
-    assert buffer.ring.layout == layouts[-1]
+    assert (buffer.ring.number, buffer.ring.version) == versions[-1]
     buffer.add(rows[2] | {"valid": torch.tensor([False])})  # the list of ids
-    layouts.append(buffer.ring.layout)
+    versions.append((buffer.ring.number, buffer.ring.version))
     for row in rows[3:25]:
         buffer.add(row | ended)  # the table of final observations grows
-    layouts.append(buffer.ring.layout)
+    versions.append((buffer.ring.number, buffer.ring.version))
     for _ in range(2):
         buffer.load_state_dict(buffer.state_dict())
-        layouts.append(buffer.ring.layout)
-    assert len(set(layouts)) == len(layouts) == 5, "each is new, the last ones too"
+        versions.append((buffer.ring.number, buffer.ring.version))
+    assert len(set(versions)) == len(versions) == 5, "each is new, the last ones too"
 
 
 def test_two_buffers_never_share_a_captured_draw() -> None:

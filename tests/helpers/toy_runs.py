@@ -25,6 +25,9 @@ class Regression(Learner):
         self.net = nn.Linear(width, 1)
         self.optimizer = torch.optim.Adam(self.parameters(), 0.01)
 
+    def batches(self, buffer):
+        yield buffer.sample(4)
+
     def update(self, batch):
         def loss(learner, batch):
             noise = torch.randn(4, generator=learner.generator) + torch.randn(4)

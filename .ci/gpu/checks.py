@@ -1,8 +1,9 @@
-"""The parts of the GPU check. Each is a function without arguments that prints what it finds, a row a case."""
+"""The parts of the check. Each is a function without arguments that prints what it finds, a row a case."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,23 +12,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+LIMITS = {  # seconds of each part, in order of what must not be lost: 475 in all
+    "machine": 15,
+    "tests": 110,
+    "micro": 55,
+    "atari_dqn": 60,
+    "atari_ppo": 70,
+    "learn": 60,
+    "seeds": 40,
+    "bench": 35,
+    "resume": 30,
+}
 SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
 IS_TRIAL = SCALE < 1
+DEVICE = "cuda"
 ROW = '{"part": '  # how a row begins on the part's output
 ATARI = {"env": "ALE/Breakout-v5", "vectorization": "native", "hidden": (512,), "steps": 10_000_000}
 WARM_UPDATES = 15  # graphs are captured at the 4th, and compared with eager steps at their 1st and 10th replay
 
 
+def has_gpu() -> bool:
+    """Whether there is something to check."""
+    return torch.cuda.is_available()
+
+
 def say(part: str, **row: Any) -> None:
-    """Print a row."""
-    row = {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-    print(json.dumps({"part": part, **row}, default=str), flush=True)
+    """Print a row, as strict JSON."""
+    for name, value in row.items():
+        if isinstance(value, float):
+            row[name] = round(value, 3) if math.isfinite(value) else str(value)
+    print(json.dumps({"part": part, **row}), flush=True)
 
 
 @contextmanager
@@ -39,29 +58,30 @@ def case(part: str, **names: Any) -> Iterator[None]:
         say(part, **names, error=f"{type(error).__name__}: {error}"[:300])
 
 
-def build(algo: str, **options: Any) -> tuple[dict[str, Any], Any, Any, Any]:
-    """A run's configuration, learner, source and buffer, on the GPU."""
-    from rlgen import experiment
+def configure(algo: str, **options: Any) -> dict[str, Any]:
+    """A run's flat configuration, on the GPU and without a preset."""
     from rlgen.options.config import resolve
 
-    fixed = {"device": "cuda", "wandb": "disabled", "threads": 1, "no_preset": True}
-    config = resolve(algo, fixed | options).config
-    return config, *experiment.build(config)
+    return resolve(algo, {"device": DEVICE, "wandb": "disabled", "threads": 1, "no_preset": True} | options).config
 
 
-def train(learner: Any, source: Any, buffer: Any, seconds: float, total: int) -> dict[str, float]:
+def train(learner: Any, source: Any, buffer: Any, seconds: float) -> dict[str, float]:
     """Whole turns of the loop for so long; environment steps and updates a second. The GPU is waited for once."""
     from rlgen.core.loop import turn
 
     torch.cuda.synchronize()
     begin, steps, updates = time.perf_counter(), 0, learner.num_updates
     while not steps or time.perf_counter() - begin < seconds:
-        learner.progress = min(1.0, steps / total)
         steps += turn(learner, source, buffer, lambda metrics: None)
     torch.cuda.synchronize()
     took = time.perf_counter() - begin
     rates = {"steps_per_s": steps / took, "updates_per_s": (learner.num_updates - updates) / took}
     return rates | {"seconds": took}
+
+
+def refused(learner: Any) -> dict[str, str]:
+    """Losses whose steps could not be recorded, and why."""
+    return learner.executor.refused
 
 
 def gpu_gib() -> float:
@@ -100,11 +120,11 @@ def micro() -> None:
 
 def work_step(name: str, precision: str, stack: ExitStack) -> tuple[Any, Callable[[], Any], int]:
     """Learner, update and samples an update of a work of `rlgen bench`."""
+    from rlgen.bench import works
     from rlgen.bench.ours import Trainer
-    from rlgen.bench.works import WORKS, configure
 
-    config = configure(name, device="cuda", precision=precision)
-    trainer = Trainer(config, WORKS[name], stack)
+    config = works.configure(name, device=DEVICE, precision=precision)
+    trainer = Trainer(config, works.WORKS[name], stack)
     while not trainer.learner.num_updates:
         trainer.step()
     learner, buffer, size = trainer.learner, trainer.buffer, config["batch_size"]
@@ -119,23 +139,15 @@ def image_step(precision: str, num_envs: int = 8, size: int = 32) -> tuple[Any, 
     """Learner, update and samples an update of Q-learning from stacks of frames, which the ring keeps one by one."""
     from rlgen import experiment
     from rlgen.envs.spec import EnvSpec
-    from rlgen.options.config import resolve
 
-    fixed = {"device": "cuda", "wandb": "disabled", "threads": 1, "no_preset": True}
-    config = resolve("dqn", fixed | {"hidden": (512,), "batch_size": size, "precision": precision}).config
+    config = configure("dqn", hidden=(512,), batch_size=size, precision=precision)
     spec = EnvSpec("synthetic", (4, 84, 84), "uint8", 6, (), (), (), num_envs, frame_stack=4)
     learner = experiment.build_learner(config, spec)
     buffer = experiment.build_buffer(learner, spec)
-    obs = torch.randint(256, (num_envs, 4, 84, 84), dtype=torch.uint8, device="cuda")
-    never = np.zeros(num_envs, np.bool_)
-    row = {
-        "obs": obs,
-        "action": torch.zeros(num_envs, dtype=torch.int64, device="cuda"),
-        "reward": np.zeros(num_envs, np.float32),
-        "next_obs": obs,
-        "terminated": never,
-        "truncated": never,
-    }
+    obs = torch.randint(256, (num_envs, 4, 84, 84), dtype=torch.uint8, device=DEVICE)
+    row: dict[str, Any] = {"obs": obs, "next_obs": obs, "reward": np.zeros(num_envs, np.float32)}
+    row["action"] = torch.zeros(num_envs, dtype=torch.int64, device=DEVICE)
+    row["terminated"] = row["truncated"] = np.zeros(num_envs, np.bool_)
     for _ in range(300):
         buffer.add(row)
     return learner, lambda: learner.learn(buffer.sample(size)), size
@@ -150,7 +162,7 @@ def time_step(learner: Any, step: Callable[[], Any], num_samples: int) -> dict[s
     row = {"us_per_update": gpu_us, "host_us": host_us, "samples_per_s": 1e6 / gpu_us * num_samples}
     for key, recording in learner.executor.recordings.items():
         row[f"us_of_graph_{key[0]}"], _ = time_calls(recording._graph.replay, num)
-    return row | {"refused": learner.executor.refused}
+    return row | {"refused": refused(learner)}
 
 
 def time_calls(function: Callable[[], Any], num: int) -> tuple[float, float]:
@@ -169,17 +181,19 @@ def time_calls(function: Callable[[], Any], num: int) -> tuple[float, float]:
 
 def atari_dqn() -> None:
     """Q-learning on ALE's native environments with a ring of single frames, and the environments alone."""
+    from rlgen import experiment
+
+    size = int(200_000 * max(SCALE, 0.05))
     for num_envs in (16, 64):
         with case("atari_dqn", envs=num_envs):
-            options = {"batch_size": 32, "learning_starts": 2_000, "train_every": 4}
-            size = int(200_000 * max(SCALE, 0.05))
-            config, learner, source, buffer = build("dqn", num_envs=num_envs, buffer_size=size, **options, **ATARI)
+            options = {"num_envs": num_envs, "buffer_size": size, "learning_starts": 2_000, "train_every": 4}
+            learner, source, buffer = experiment.build(configure("dqn", batch_size=32, **options, **ATARI))
             with closing(source):
                 while learner.num_updates < WARM_UPDATES:
-                    train(learner, source, buffer, 2 * SCALE, config["steps"])
-                rates = train(learner, source, buffer, 10 * SCALE, config["steps"])
+                    train(learner, source, buffer, 2 * SCALE)
+                rates = train(learner, source, buffer, 10 * SCALE)
                 memory = {"bytes_per_transition": buffer.nbytes / size, "gpu_gib": gpu_gib()}
-                say("atari_dqn", envs=num_envs, **rates, **memory, refused=learner.executor.refused)
+                say("atari_dqn", envs=num_envs, **rates, **memory, refused=refused(learner))
                 say("atari_dqn", envs=num_envs, envs_alone_steps_per_s=time_envs(source, 2 * SCALE))
 
 
@@ -194,15 +208,17 @@ def time_envs(source: Any, seconds: float) -> float:
 
 def atari_ppo() -> None:
     """PPO on ALE's native environments. More of them are not made: each takes up to 0.2 s."""
+    from rlgen import experiment
+
     for num_envs in (64, 128):
         with case("atari_ppo", envs=num_envs):
-            sizes = {"rollout_steps": num_envs * (4 if IS_TRIAL else 128)}
-            sizes["batch_size"] = num_envs * (1 if IS_TRIAL else 32)
-            config, learner, source, buffer = build("ppo", num_envs=num_envs, num_epochs=4, lr=2.5e-4, **sizes, **ATARI)
+            options = {"num_envs": num_envs, "rollout_steps": num_envs * (4 if IS_TRIAL else 128), "num_epochs": 4}
+            options["batch_size"] = num_envs * (1 if IS_TRIAL else 32)  # 16 updates a turn
+            learner, source, buffer = experiment.build(configure("ppo", lr=2.5e-4, **options, **ATARI))
             with closing(source):
-                train(learner, source, buffer, 0.1, config["steps"])  # a turn: its 16 updates capture the graph
-                rates = train(learner, source, buffer, 10 * SCALE, config["steps"])
-                say("atari_ppo", envs=num_envs, **rates, gpu_gib=gpu_gib(), refused=learner.executor.refused)
+                train(learner, source, buffer, 0.1)  # a turn: it captures the graph
+                rates = train(learner, source, buffer, 10 * SCALE)
+                say("atari_ppo", envs=num_envs, **rates, gpu_gib=gpu_gib(), refused=refused(learner))
 
 
 def learn() -> None:
@@ -216,11 +232,11 @@ def learn() -> None:
             options = options | ({"steps": 3_000} if IS_TRIAL else {})
             with case("learn", algo=algo):
                 begin = time.perf_counter()
-                fixed = {"seed": 200, "device": "cuda", "wandb": "disabled", "runs_dir": folder}
+                fixed = {"seed": 200, "device": DEVICE, "wandb": "disabled", "runs_dir": folder}
                 run = experiment.train(algo, quiet=True, **fixed, **options)
                 took = time.perf_counter() - begin
                 found = experiment.evaluate(run.path, episodes=3 if IS_TRIAL else 100)
-                scores = {name: found[name] for name in ("nll", "d_gap") if name in found}
+                scores: dict[str, Any] = {name: found[name] for name in ("nll", "d_gap") if name in found}
                 if "episodic_return" in found:
                     scores["episodic_return"] = found["episodic_return"]["mean"]
                 say("learn", algo=algo, steps=run.step, seconds=took, **scores)
@@ -232,9 +248,9 @@ def seeds() -> None:
         with case("seeds", work=name):
             num_updates = max(10, int(num_updates * SCALE))
             alone, _ = time_seeds(name, 1, num_updates)
-            together, refused = time_seeds(name, 10, num_updates)
+            together, causes = time_seeds(name, 10, num_updates)
             times = {"us_of_one": alone, "us_of_ten": together, "times_one": together / alone}
-            say("seeds", work=name, **times, refused=refused)
+            say("seeds", work=name, **times, refused=causes)
 
 
 def time_seeds(name: str, num: int, num_updates: int) -> tuple[float, dict[str, str]]:
@@ -248,18 +264,18 @@ def time_seeds(name: str, num: int, num_updates: int) -> tuple[float, dict[str, 
         if isinstance(ended, BaseException):
             raise ended
         times.append(ended)
-    begins, ends, refused = zip(*times, strict=True)
-    return 1e6 * (max(ends) - min(begins)) / num_updates, refused[-1]
+    begins, ends, causes = zip(*times, strict=True)
+    return 1e6 * (max(ends) - min(begins)) / num_updates, causes[-1]
 
 
 def train_seed(name: str, seed: int, num_updates: int, together: Any) -> tuple[float, float, dict[str, str]]:
     """Train one of the seeds; when its timed updates began and ended, and the losses whose steps were refused."""
+    from rlgen.bench import works
     from rlgen.bench.ours import Trainer
-    from rlgen.bench.works import WORKS, configure
 
     with ExitStack() as stack:
-        trainer = Trainer(configure(name, device="cuda", seed=seed), WORKS[name], stack)
-        learner = trainer.learner
+        trainer = Trainer(works.configure(name, device=DEVICE, seed=seed), works.WORKS[name], stack)
+        learner: Any = trainer.learner
         learner.executor = together or learner.executor
         while learner.num_updates < WARM_UPDATES:
             trainer.step()
@@ -268,7 +284,7 @@ def train_seed(name: str, seed: int, num_updates: int, together: Any) -> tuple[f
         while learner.num_updates < WARM_UPDATES + num_updates:
             trainer.step()
         torch.cuda.synchronize()
-        return begin, time.perf_counter(), (together.recorded if together else learner.executor).refused
+        return begin, time.perf_counter(), together.recorded.refused if together else refused(learner)
 
 
 def bench() -> None:
@@ -277,7 +293,7 @@ def bench() -> None:
 
     for works in ("dqn-64env,dqn-1env", "ppo-64env", "atari-update", "vae-mlp,gan-r1,gan-no-r1"):
         with case("bench", works=works):
-            report = measure(only=works, blocks=3, seconds=0.4 * max(SCALE, 0.1), device="cuda")
+            report = measure(only=works, blocks=3, seconds=0.4 * max(SCALE, 0.1), device=DEVICE)
             for row in report["results"]:
                 say("bench", work=row["work"], **{unit: cost["median"] for unit, cost in row["measures"].items()})
 
@@ -293,11 +309,12 @@ def resume() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for command, is_hidden, expected in commands:
-            argv = [sys.executable, "-m", "rlgen", *command.split(), "--runs-dir", str(Path(folder))]
+            argv = [sys.executable, "-m", "rlgen", *command.split(), "--runs-dir", folder]
             env = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if is_hidden else {})
             ended = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
             row = {"command": command, "gpu_is_hidden": is_hidden, "rc": ended.returncode}
-            row["output"] = (ended.stdout + ended.stderr).strip()[-200:]
             if ended.returncode != expected:
-                row["error"] = f"exit code {ended.returncode}, not {expected}"
+                row["error"] = f"exit code {expected} was expected: {ended.stderr.strip()[-200:]}"
+            elif "--json" in command:
+                row["episodic_return"] = json.loads(ended.stdout)["episodic_return"]["mean"]
             say("resume", **row)
