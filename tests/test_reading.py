@@ -23,12 +23,11 @@ def test_the_turn_is_one_of_four_environment_steps_and_one_update(reading):
     assert not {"EnvSource.evaluate", "RunLog.write", "Run.save", "soft_update"} & entered, reading.table()
 
 
-@pytest.mark.xfail(strict=True, reason="until the parts of core/ are simple")
 def test_a_turn_is_short(reading):
     assert reading.lines <= MAX_LINES, "\n" + reading.table()
 
 
-@pytest.mark.xfail(strict=True, reason="until the parts of core/ are simple")
+@pytest.mark.xfail(strict=True, reason="not reached: every part that is a file of its own is a move")
 def test_a_turn_stays_in_few_files(reading):
     assert reading.moves <= MAX_MOVES, "\n" + reading.table()
 
