@@ -230,7 +230,7 @@ def ran(place: Path) -> Ran:
     return found
 
 
-@pytest.mark.parametrize("line", filter(is_run, lines()))
+@pytest.mark.parametrize("line", [line for line in lines() if is_run(line)])
 def test_a_command_of_readme_runs(line: str, ran: Ran) -> None:
     tiny(line)
     code, printed = ran[line]
@@ -307,9 +307,10 @@ def test_every_algorithm_and_exit_code_is_named() -> None:
 def test_flags_that_are_named_are_there() -> None:
     words = [word for span in INLINE.findall(OUTSIDE) for word in span.split() if not span.startswith("pip ")]
     named = {word for word in words if word.startswith("--")}
-    known = {name for command in commands.listed() for name in commands.options_of(command)}
+    known = {"help", *(name for command in commands.listed() for name in commands.options_of(command))}
     known |= {name for algo in algorithms.own_modules() for name in config.options(algorithms.find(algo))}
-    assert {flag for flag in named if flag[2:].removeprefix("no-").replace("-", "_") not in known | {"no_preset"}} == set()
+    known |= {f"no_{name}" for name in known}
+    assert {flag for flag in named if flag[2:].replace("-", "_") not in known} == set()
 
 
 def test_files_that_are_named_are_there() -> None:

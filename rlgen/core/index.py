@@ -43,7 +43,7 @@ class UniformIndex:
         valid: Any = np.True_
         if any("valid" in row for row in rows):
             valid = np.array([row.get("valid", self._all_valid) for row in rows])  # [T, N]
-        if not valid.all() or self.listed is not None or self.valid_in_row[block] != counts:
+        if np.count_nonzero(valid) < valid.size or self.listed is not None or self.valid_in_row[block] != counts:
             counts = self._mark(block, valid, counts)
         self.num_valid += sum(counts)
         self.num_added += sum(counts)
