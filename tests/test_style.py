@@ -18,7 +18,6 @@ EXCUSED: dict[str, dict[str, str]] = {
         "rlgen/runs/old_states.py: 'n_step'": "a name in the states of older checkpoints",
     },
     "misleading_names": {"rlgen/speed/recording.py: the name replay": "a CUDA graph is replayed: the word is torch's"},
-    "readme": {"README.md": "README is rewritten last"},
     "mirror": {
         "tests/core/test_agents.py": WHOLE,
         "tests/core/test_algorithms.py": WHOLE,
