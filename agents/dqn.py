@@ -104,9 +104,9 @@ class DQN(Agent):
     def loss(self, nets: DQN, batch: Batch) -> tuple[Tensor, Batch]:
         with torch.no_grad():
             target_q_value = nets.target_q(batch["next_obs"])  # [B, A]
-            chooser = nets.q(batch["next_obs"]) if self.cfg.double else target_q_value  # [B, A]
-            next_value = target_q_value.gather(-1, chooser.argmax(-1, keepdim=True)).squeeze(-1)  # [B]
-            target = batch["reward"] + batch["discount"] * next_value  # [B] discount is 0 at termination
+            choosing = nets.q(batch["next_obs"]) if self.cfg.double else target_q_value  # [B, A]
+            next_value = target_q_value.gather(-1, choosing.argmax(-1, keepdim=True)).squeeze(-1)  # [B]
+            target = batch["reward"] + batch["discount"] * next_value  # [B]; discount is 0 at termination
 
         q_value = nets.q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
         loss = huber_loss(q_value, target)

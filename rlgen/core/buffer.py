@@ -30,6 +30,7 @@ class Buffer:
             the newest is stored.
         frame_padding: what an episode's first stack holds before its first frame: that frame (`reset`), or `zero`.
         generator: random numbers for `sample`; its device is where the data live.
+        index: which transitions a batch is made of.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class Buffer:
         frame_stack: int = 1,
         frame_padding: str = "reset",
         generator: torch.Generator,
+        index: type[UniformIndex] = UniformIndex,
     ) -> None:
+        self.make_index = index
         self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
         self.frame_stack, self.frame_padding = frame_stack, frame_padding
         self.backend: Backend = (Arrays if generator.device.type == "cpu" else Tensors)(generator)
@@ -116,8 +119,8 @@ class Buffer:
                 f"a buffer of {capacity:,} transitions takes {nbytes / 2**30:,.1f} GiB and {self.backend.device} has "
                 f"{room / 2**30:,.1f} GiB: lower --buffer-size"
             )
-        self.ring, self.is_allocated = Ring(stored, num_rows, max_used, older, self.backend), True
-        self.index = UniformIndex(self.ring, self.n_step)
+        self.ring, self.is_allocated = Ring(stored, num_rows, max_used, oldest=older, backend=self.backend), True
+        self.index = self.make_index(self.ring, self.n_step)
         if streams:
             self.observations = (
                 StackedFrames(self.ring, self.frame_stack, self.frame_padding) if older else Observations(self.ring)
@@ -193,7 +196,7 @@ class Buffer:
         ours, saved = (self.capacity or -1, self.n_step), (state["capacity"], state["n_step"])
         if ours != saved:
             raise ValueError(f"the saved buffer has capacity and n_step {saved}, this one {ours}")
-        self.frame_stack = state["frame_stack"]  # 1: whole stacks are stored, as by runs of before
+        self.frame_stack = state["frame_stack"]  # older checkpoints stored whole stacks: 1
         if "ring" not in state:
             return
         columns = state["ring"]["columns"]

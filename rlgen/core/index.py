@@ -1,7 +1,7 @@
 """Which transitions a batch is made of: drawn uniformly, and summed up over n steps.
 
-A choice of transitions is an index [B] into the ring, counted flat: row * N + environment. Another way to choose them
-(by priority, or as sequences) is another class with the four methods of `UniformIndex`.
+A choice of transitions is an index [B] into the ring, counted flat: row * N + environment. To choose them otherwise (by
+priority, or as sequences), extend `UniformIndex` and give the class to the buffer: `Buffer(..., index=...)`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ class UniformIndex:
 
     A transition may be drawn if it is valid and the rows that its n-step window needs have been written.
 
+    A draw has three parts: `span` gives a range of whole numbers, the ring's backend draws uniformly among them, and
+    `locate` says which transitions they are. On a GPU `locate` may run inside a CUDA graph: what it reads stays in the
+    same memory, or `ring.version` counts on.
+
     Args:
         ring: where the transitions are.
         n_step: rows of a window.
@@ -35,10 +39,10 @@ class UniformIndex:
         self.num_added = self.num_valid = 0
         self.valid_in_row = [0] * ring.num_rows
         self._all_valid = np.ones(ring.num_envs, np.bool_)
-        self.listed: Tensor | None = None  # [max_used * N] flat indices of the valid ones, once there are others
+        self.listed: Tensor | None = None  # [max_used * N] indices of the valid ones; None while all are
 
     def add(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count T rows that were written from row `first` on; `valid` [N] says which transitions of a row are some."""
+        """Count T rows that were written from row `first` on; `valid` [N] marks those that are real ones."""
         counts, block = [self.ring.num_envs] * len(rows), slice(first, first + len(rows))
         valid: Any = np.True_
         if any("valid" in row for row in rows):
@@ -60,7 +64,7 @@ class UniformIndex:
     def _list(self, first: int, num: int, valid: np.ndarray | None) -> None:
         """List the valid transitions of `num` rows, so that exactly those are drawn.
 
-        Until the first row with others in it there is no list: every index between the first row and the last counts.
+        There is no list while all transitions are valid: every index between the first row and the last counts.
         """
         ring = self.ring
         if self.listed is None:
@@ -83,7 +87,7 @@ class UniformIndex:
         self.num_valid, self.valid_in_row = 0, [0] * self.ring.num_rows
 
     def span(self) -> tuple[int, int]:
-        """Where the transitions that can be drawn begin, and how many there are.
+        """The first of the numbers to draw from, and how many there are: indices, or places in the list of valid ones.
 
         Raises:
             ValueError: there are none.

@@ -7,7 +7,8 @@ calls back into an algorithm's mathematics: a loss is a pure function of (networ
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -26,9 +27,9 @@ class Learner(nn.Module):
     frozen `Config` and the source's description of its data (`EnvSpec` or `ImageSpec`).
 
     Attributes:
-        rows_per_turn: rows that a source adds between two rounds of updates: vector steps, or images.
+        rows_per_turn: what a source takes between two rounds of updates: vector steps of an agent, images of a model.
         progress: the fraction of the run behind us; set by the loop, read by schedules.
-        num_updates: updates taken, this one included; counted by `learn`, never by an algorithm.
+        num_updates: updates taken, this one included; counted by `learn`.
         precision: of the losses, float32 (tf32 is float32 with rounded factors) or bf16.
         executor: how gradient steps are taken.
         per_sample: values [B] of the last update, one a sample of its batch, by name; a loss returns them as metrics.
@@ -69,7 +70,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def update(self, batch: Batch) -> Batch:
-        """One update, taken by calling `learn`; metrics as detached 0-d tensors on the device, so that nothing waits."""
+        """One update, called by `learn`, which counts it; returns metrics, detached 0-d tensors on the device."""
         raise NotImplementedError
 
     def learning_rates(self) -> dict[str, float]:
@@ -88,7 +89,7 @@ class Learner(nn.Module):
                 group["lr"] = rate
         self.per_sample.clear()
         metrics = self.update(batch)
-        self.num_updates = number  # also where an algorithm counts too
+        self.num_updates = number  # a plug-in of before counts it too
         return metrics
 
     def minimize(
@@ -158,7 +159,7 @@ class Agent(Learner):
         discount: per step, of the values that it estimates when it acts greedily.
     """
 
-    memory_spec: ClassVar[dict[str, tuple[int, ...]]] = {}
+    memory_spec: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     acts_ahead: bool = False
     acts_on_arrays: bool = False
     discount: float = 1.0

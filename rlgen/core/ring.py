@@ -121,7 +121,7 @@ class Arrays:
         return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
 
     def replace(self, values: np.ndarray, numbers: np.ndarray, table: Tensor) -> None:
-        """Where `numbers` [B] are not negative, replace values [B, ...] by those entries of a table that is a ring."""
+        """Where `numbers` [B] are not negative, replace values [B, ...] by `table[numbers % len(table)]`."""
         chosen = (numbers >= 0).nonzero()[0]
         if len(chosen):
             values[chosen] = table.numpy()[numbers[chosen] % len(table)]

@@ -32,7 +32,7 @@ class Source(Protocol):
     spec: Any
 
     def fill(self, buffer: Buffer, learner: Any) -> int:
-        """Add `learner.rows_per_turn` rows; returns clock ticks: environment steps taken, or images drawn."""
+        """Bring the buffer up to date for one turn; returns clock ticks: environment steps taken, or images drawn."""
 
     def metrics(self) -> dict[str, float]:
         """What was seen since the last call."""
@@ -83,7 +83,7 @@ class EnvSource:
 
     @torch.no_grad()
     def fill(self, buffer: Buffer, learner: Agent) -> int:
-        """Take `learner.rows_per_turn` steps in every environment; a junk step of an autoreset ticks no clock."""
+        """Take `learner.rows_per_turn` steps in every environment; the extra step of an autoreset is not counted."""
         ticks = 0
         rows: list[dict[str, Any]] = []
         for left in reversed(range(learner.rows_per_turn)):

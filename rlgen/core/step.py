@@ -1,8 +1,8 @@
 """One gradient step as a value, and how it is taken eagerly.
 
 An algorithm says *what* is minimized: a loss, its batch, an optimizer. An executor says *how* the step is taken.
-`Eager` is the plain one: a debugger can stop at every line. Faster executors give the same numbers. They are handed to
-the learner from outside, and nothing here knows of them.
+`Eager` is the plain one: a debugger can stop at every line. Faster executors give the same numbers up to rounding.
+They are handed to the learner from outside, and nothing here knows of them.
 """
 
 from __future__ import annotations

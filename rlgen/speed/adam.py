@@ -22,9 +22,9 @@ class FusedAdam:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         groups = optimizer.param_groups
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or not all(group["fused"] for group in groups):
-            raise ValueError(f"only Adam and AdamW with fused=True are, not {type(optimizer).__name__}")
+            raise ValueError(f"only Adam and AdamW with fused=True can be recorded, not {type(optimizer).__name__}")
         if any(group["amsgrad"] for group in groups):
-            raise ValueError("Adam with amsgrad is not")
+            raise ValueError("Adam with amsgrad cannot be recorded")
         self._keys = [param for group in groups for param in group["params"]]
         self.params = [param.detach() for param in self._keys]
         states = [optimizer.state[param] for param in self._keys]

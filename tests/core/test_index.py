@@ -1,9 +1,14 @@
 """Which transitions are drawn, how often, and what n steps add up to."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from transitions import GAMMA, make_buffer, stream
+
+from rlgen.core.buffer import Buffer
+from rlgen.core.index import UniformIndex
 
 
 @pytest.mark.parametrize("as_on_gpu", [False, True])
@@ -48,3 +53,18 @@ def test_n_steps_end_with_the_episode() -> None:
     assert reward.tolist() == [6.0, 10.0, 600.0, 1000.0, 1e4 + 5e4 + 2.5e5]
     assert discount.tolist() == [0.0, 0.0, GAMMA**2, GAMMA, GAMMA**3]
     assert last.tolist() == [1, 1, 3, 3, 6]
+
+
+class NewestIndex(UniformIndex):
+    """Draws the newest transition, always."""
+
+    def locate(self, drawn: Any) -> Any:
+        newest = (self.ring.oldest + self.ring.num_used - 1) % self.ring.num_rows
+        return super().locate(drawn) * 0 + newest * self.ring.num_envs
+
+
+def test_another_index_chooses_other_transitions() -> None:
+    buffer = Buffer(8, generator=torch.Generator().manual_seed(0), index=NewestIndex)
+    rows = list(stream(1, 11, seed=3))
+    buffer.add(*rows)
+    assert set(buffer.sample(20)["obs"].tolist()) == set(rows[-1]["obs"].tolist())

@@ -10,7 +10,7 @@ from acting import Constant, Remembering, Rows, Signs
 
 from rlgen.core.batch import map_parts
 from rlgen.core.source import EnvSource
-from rlgen.speed.act_ahead import GpuEnvSource
+from rlgen.speed.gpu_source import GpuEnvSource
 
 
 class HostSource(GpuEnvSource):
