@@ -15,7 +15,7 @@ from rlgen.runs.formats import FORMAT, upgraded
 from rlgen.runs.run import Run
 
 REFERENCE = Path(__file__).parents[2] / "runs/reference"  # all of format 1
-OLDEST = REFERENCE / "vae-mnist-0"  # from before gradient steps were recorded
+OLDEST = REFERENCE.parents[1] / "tests/fixtures/oldest/vae-mnist-0"  # from before gradient steps were recorded
 
 
 def change(path, **entries):
