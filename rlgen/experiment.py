@@ -27,8 +27,8 @@ from rlgen.options.config import algorithm_config, changed, resolve
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.run import Run
-from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
+from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
 

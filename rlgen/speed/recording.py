@@ -199,14 +199,14 @@ class CudaGraph:
             try:
                 # The stream is put back here too: should the capture fail, the graph leaves its own behind.
                 with torch.cuda.stream(torch.cuda.current_stream()):
-                    return captured(self._graph, function, generators)
+                    return capture_into(self._graph, function, generators)
             except BaseException:
                 # Before torch 2.13 generators stay in a capture that failed. One that ends well takes them out.
-                captured(torch.cuda.CUDAGraph(), lambda: [torch.zeros((), device="cuda")], generators)
+                capture_into(torch.cuda.CUDAGraph(), lambda: [torch.zeros((), device="cuda")], generators)
                 raise
 
 
-def captured(graph: Any, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]) -> Any:
+def capture_into(graph: Any, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]) -> Any:
     """Capture `function`, which may draw from the generators; returns what it returned."""
     for generator in generators:
         graph.register_generator_state(generator)  # or every replay would draw the same numbers
