@@ -25,7 +25,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.data.images import ImageSpec
-from rlgen.nets.mlp import mlp
+from rlgen.nets.perceptron import mlp
 
 CHUNK = 500  # images whose importance samples are computed together
 ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more than this over images (Burda et al. 2016)

@@ -16,6 +16,7 @@ EXCUSED: dict[str, dict[str, str]] = {
     "option_reads": {
         "rlgen/options/checks.py: ": "SYNONYMS: words of other libraries, for a hint to an option that exists",
         "rlgen/runs/old_states.py: 'n_step'": "a name in the states of older checkpoints",
+        "rlgen/options/old_names.py: self.cfg.batch_size": "what plug-ins of before are used to",
     },
     "misleading_names": {"rlgen/speed/recording.py: the name replay": "a CUDA graph is replayed: the word is torch's"},
     "mirror": {

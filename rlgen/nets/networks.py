@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rlgen.nets.mlp import MLP, mlp, orthogonal
+from rlgen.nets.perceptron import MLP, mlp, orthogonal
 
 
 class NatureCNN(nn.Module):

@@ -126,4 +126,6 @@ def load(name: str) -> type[Learner]:
     learners = [cls for cls in own if issubclass(cls, Learner)]
     if len(learners) != 1:
         raise UsageError(f"{module.__file__} defines {len(learners)} Learner classes; an algorithm is exactly one")
+    if folder not in FOLDERS:
+        old_names.adapt(learners[0])
     return learners[0]

@@ -1,4 +1,4 @@
-"""The names that version 0.1.0 gave its modules; plug-ins that import them work for one version more.
+"""The names of version 0.1.0, of modules and in learners; plug-ins that use them work for one version more.
 
 A plug-in is an algorithm of another package, found by the entry-point group `rlgen.algorithms`. The old names exist
 only in a process that has met one; nothing of ours imports them.
@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
+from collections.abc import Iterator
 from functools import cache, partial
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ MOVED = {  # old module: the modules that hold its names now
     "rlgen.envs": ("rlgen.envs.spec",),
     "rlgen.functional": ("rlgen.core.functional",),
     "rlgen.learner": ("rlgen.core.learner", "rlgen.core.step"),
-    "rlgen.nets": ("rlgen.nets.networks", "rlgen.nets.mlp"),
+    "rlgen.nets": ("rlgen.nets.networks", "rlgen.nets.perceptron"),
     "rlgen.sources": ("rlgen.core.source",),
 }
 
@@ -53,12 +54,44 @@ def look_up(old: str, name: str) -> Any:
 
 def call(net: Any, obs: Any) -> Any:
     """What `rlgen.nets.infer` computed."""
-    return net(obs)
+    import torch
+
+    with torch.no_grad():
+        return net(obs)
+
+
+@cache  # once a class
+def adapt(learner: Any) -> None:
+    """Give a plug-in's learner class what it was used to: `collect`, `minimize(draw=)`, a default for `batches`."""
+    from rlgen.core.learner import Learner
+
+    old_collect, minimize = vars(learner).get("collect"), learner.minimize
+
+    def set_collect(self: Any, num: int) -> None:
+        warn("Learner.collect", "rows_per_turn")
+        self.rows_per_turn = num
+
+    def minimize_as_before(self: Any, *args: Any, draw: Any = None, **options: Any) -> Any:
+        if draw is not None:
+            warn("minimize(draw=)", "minimize(noise=)")
+            options["noise"] = draw
+        return minimize(self, *args, **options)
+
+    def batches(self: Any, buffer: Any) -> Iterator[Any]:
+        yield buffer.sample(self.cfg.batch_size)
+
+    if old_collect is not None:  # in the body of the class
+        warn("Learner.collect", "rows_per_turn")
+        learner.rows_per_turn = old_collect
+    learner.collect = property(lambda self: self.rows_per_turn, set_collect)
+    learner.minimize = minimize_as_before
+    if learner.batches is Learner.batches:
+        learner.batches = batches
 
 
 @cache
-def warn(old: str) -> None:
-    """Say once where an old module's names are now, as the line that uses it."""
-    places = " and ".join(MOVED[old])
+def warn(old: str, new: str = "") -> None:
+    """Say once what an old name is now, as the line that uses it."""
+    places = new or " and ".join(MOVED[old])
     message = f"{old} is {places} now; the old name works in this version of rlgen only"
     warnings.warn(message, DeprecationWarning, stacklevel=3)

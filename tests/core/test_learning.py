@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from rlgen import experiment
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
-from rlgen.nets.mlp import mlp
+from rlgen.nets.perceptron import mlp
 from rlgen.runs.find import find
 from rlgen.runs.run import Run
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlgen.nets.mlp import mlp
 from rlgen.nets.networks import NatureCNN, network
+from rlgen.nets.perceptron import mlp
 
 
 def seen_by_the_first_convolution(net: NatureCNN, image: Tensor) -> Tensor:

@@ -82,3 +82,69 @@ def test_nothing_of_ours_uses_the_old_names():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+TRAINED = '''"""Outside, 2015."""
+from dataclasses import dataclass
+import torch
+from rlgen.buffer import Buffer
+from rlgen.learner import Agent
+from rlgen.nets import infer, mlp
+
+@dataclass(frozen=True)
+class Config:
+    lr: float = 0.01  # in (0, 1)
+    batch_size: int = 8  # in [1, 100]
+
+class Outside(Agent):
+    Config = Config
+
+    def __init__(self, cfg, spec):
+        super().__init__(cfg)
+        self.collect = 4
+        self.q = mlp([4, 2])
+        self.optimizer = torch.optim.Adam(self.q.parameters(), lr=cfg.lr)
+
+    def make_buffer(self):
+        return Buffer(100, generator=self.generator)
+
+    def act(self, obs, greedy=False):
+        return {"action": infer(self.q, obs).argmax(-1)}
+
+    def draw(self, batch):
+        return {"obs": batch["obs"], "noise": torch.randn(len(batch["obs"]), generator=self.generator)}
+
+    def loss(self, nets, batch):
+        loss = (nets.q(batch["obs"])[:, 0] - batch["noise"]).square().mean()
+        return loss, {"losses/loss": loss}
+
+    def update(self, batch):
+        metrics = self.minimize(self.loss, batch, self.optimizer, draw=self.draw)
+        self.num_updates += 1
+        return metrics
+'''
+TRAIN = """
+import sys, warnings
+from importlib.metadata import EntryPoint
+from rlgen.options import algorithms
+algorithms.entry_points = lambda group: [EntryPoint("outside", "outside_algo", "rlgen.algorithms")]
+import rlgen
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    run = rlgen.train("outside", steps=80, eval_episodes=1, wandb="disabled", threads=1, device="cpu", quiet=True)
+print(rlgen.load(run.path).num_updates)
+print(*sorted(str(w.message) for w in caught if "now; the old name" in str(w.message)), sep="\\n")
+"""
+
+
+def test_a_plug_in_of_before_trains_as_it_did(tmp_path):
+    """`collect` was ignored in silence, and `draw=` a traceback."""
+    (tmp_path / "outside_algo.py").write_text(TRAINED)
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", TRAIN]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    count, *told = result.stdout.splitlines()
+    assert count == "20", "four environment steps to an update"
+    assert any("Learner.collect is rows_per_turn" in line for line in told)
+    assert any("minimize(draw=) is minimize(noise=)" in line for line in told)

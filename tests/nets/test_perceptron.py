@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlgen.nets.mlp import MLP, forward_array, mlp
 from rlgen.nets.networks import network
+from rlgen.nets.perceptron import MLP, forward_array, mlp
 
 
 class Doubled(nn.Linear):
