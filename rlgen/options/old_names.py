@@ -60,12 +60,13 @@ def call(net: Any, obs: Any) -> Any:
         return net(obs)
 
 
-@cache  # once a class
 def adapt(learner: Any) -> None:
     """Give a plug-in's learner class what it was used to: `collect`, `minimize(draw=)`, a default for `batches`."""
     from rlgen.core.learner import Learner
 
     old_collect, minimize = vars(learner).get("collect"), learner.minimize
+    if isinstance(old_collect, property):
+        return  # it has them already
 
     def set_collect(self: Any, num: int) -> None:
         warn("Learner.collect", "rows_per_turn")
