@@ -1,6 +1,7 @@
 """A recorded gradient step is the eager one, for every algorithm, and says so when it is not."""
 
 import copy
+import gc
 import math
 import re
 from pathlib import Path
@@ -300,3 +301,56 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_random_numbers_go_on(ca
     assert isinstance(learner.executor, Recorded) and list(learner.executor.refused) == ["branching_loss"]
     assert capsys.readouterr().err.count("not recorded") == 1
     assert len(set(drawn_noise(learner, 10))) == 10
+
+
+@pytest.mark.gpu
+def test_a_capture_that_fails_leaves_other_recordings_and_generators_alone() -> None:
+    """Before torch 2.13 generators stay in it: the next replay of another graph was an error."""
+    with torch.device("cuda"):
+        learner = Line()
+    batch = {name: value.cuda() for name, value in next(batches()).items()}
+    offsets = []
+
+    def noise(batch: dict) -> dict:
+        return {**batch, "noise": torch.randn(8, generator=learner.generator, device="cuda")}
+
+    for number in range(20):
+        if number == 12:
+            for _ in range(5):
+                learner.minimize(learner.branching_loss, batch, learner.optimizer, noise=noise)
+        before = learner.generator.get_offset()
+        learner.minimize(learner.loss, batch, learner.optimizer, noise=noise)
+        offsets.append(learner.generator.get_offset() - before)
+    assert isinstance(learner.executor, Recorded) and list(learner.executor.refused) == ["branching_loss"]
+    assert len(learner.executor.recordings) == 1
+    assert len(set(offsets)) == 1 and offsets[0] > 0, "every step draws, recorded or not"
+    torch.randn(1, device="cuda")  # torch's own generator was in the capture too
+
+
+@pytest.mark.gpu
+def test_garbage_does_not_end_a_capture() -> None:
+    """A graph that a garbage collection destroys while another is captured ended the capture."""
+    with torch.device("cuda"):
+        learner = Line()
+    batch = {name: value.cuda() for name, value in next(batches()).items()}
+
+    def loss(nets: Line, batch: dict) -> tuple[torch.Tensor, dict]:
+        if torch.cuda.is_current_stream_capturing():
+            gc.set_threshold(1, 1, 1)
+            [[] for _ in range(1000)]
+        return learner.loss(nets, batch)
+
+    for _ in range(6):
+        learner.minimize(learner.loss, batch, learner.optimizer)
+    assert isinstance(learner.executor, Recorded)
+    threshold = gc.get_threshold()
+    gc.set_threshold(0)
+    garbage = [learner.executor.recordings.popitem()[1]]
+    garbage.append(garbage)  # type: ignore[arg-type]
+    del garbage
+    try:
+        for _ in range(6):
+            learner.minimize(loss, batch, learner.optimizer)
+    finally:
+        gc.set_threshold(*threshold)
+    assert not learner.executor.refused and len(learner.executor.recordings) == 1

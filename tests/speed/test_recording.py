@@ -3,6 +3,8 @@
 There is no GPU here. A CUDA graph is simulated, see `fake_graph`; the buffer draws as it does on a GPU.
 """
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -385,3 +387,21 @@ def test_a_capture_that_fails_moves_nothing_and_draws_nothing(
     assert list(learners[0].executor.refused) == ["branching_loss"]  # type: ignore[attr-defined]
     assert capsys.readouterr().err.count("not recorded") == 1
     assert_equal(learners[0].state_dict(), learners[1].state_dict())
+
+
+def test_a_recording_that_is_let_go_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a reference cycle. Its graph kept its memory, and a garbage collection in a capture destroyed both."""
+    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    learner, batch = Line(), next(batches())
+    learner.executor = Recorded(record=record_graph)
+    for _ in range(3):
+        learner.minimize(learner.loss, batch, learner.optimizer)
+    assert isinstance(learner.executor, Recorded)
+    gc.disable()
+    try:
+        [kept] = map(weakref.ref, learner.executor.recordings.values())
+        assert type(kept()) is GraphRecording
+        learner.executor.recordings.clear()
+        assert kept() is None
+    finally:
+        gc.enable()
