@@ -84,7 +84,7 @@ class FinalObservations:
         ahead = 0 if device.type == "cpu" else min(1024, FINAL_BYTES // frame)
         room = max(16, ring.num_envs, ahead)
         self.tables = {
-            name: torch.zeros((room, *ring.shapes[name][1:]), dtype=ring.columns[name].dtype, device=device)
+            name: torch.zeros((room, *ring.columns[name].shape[2:]), dtype=ring.columns[name].dtype, device=device)
             for name in parts
         }
         self.dropped = self.added = 0  # how many were ever dropped, ever added

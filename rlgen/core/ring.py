@@ -52,14 +52,8 @@ class Ring:
             name: torch.zeros((num_rows, *value.shape), dtype=value.dtype, device=backend.device)
             for name, value in row.items()
         }
-        self.shapes = {name: tuple(value.shape) for name, value in row.items()}
-        self.make_views()
-
-    def make_views(self) -> None:
-        """Take the columns as they are now for those that are read and written."""
         self.rows = {name: self.backend.own(column) for name, column in self.columns.items()}
         self.flat = {name: self.backend.own(column.flatten(0, 1)) for name, column in self.columns.items()}
-        self.version += 1
 
     def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
         """Write the named columns of T rows where the newest one ended; returns the first row that was written.
