@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgen.runs.best import SUBSET
+from rlgen.metrics import SUBSET
 
 FAILED = ("diverged", "failed")
 SAMPLED_ROWS = 1_000  # read of a metric that is in every row of a run

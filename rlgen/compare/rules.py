@@ -7,9 +7,9 @@ import re
 from functools import cache
 
 from rlgen.errors import UsageError
-from rlgen.metrics import returns
+from rlgen.metrics import SUBSET, returns
 from rlgen.options import algorithms
-from rlgen.runs.best import SCORES, SUBSET
+from rlgen.runs.best import SCORES
 
 FEW_SEEDS = 5
 RULES = (

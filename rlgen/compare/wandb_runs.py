@@ -20,7 +20,7 @@ import numpy as np
 from rlgen.compare.entry import Entry, columns
 from rlgen.compare.wandb_api import connect, errors_in_one_line
 from rlgen.errors import UsageError
-from rlgen.runs.best import SUBSET
+from rlgen.metrics import SUBSET
 
 PROJECT = re.compile(r"([\w.-]+)/([\w.-]+)(?:\?(\w[\w.]*=[^&]*(?:&\w[\w.]*=[^&]*)*))?")
 FIELDS = {"tag": "tags", "state": "state", "user": "username", "group": "group", "name": "displayName", "id": "name"}

@@ -17,12 +17,11 @@ from rlgen.data.images import ImageData, ImageSpec
 from rlgen.envs.make import make_envs
 from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
+from rlgen.metrics import EVAL_IMAGES, SUBSET
 from rlgen.pictures import grid
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
 MAX_ROWS = 128  # vector steps that go to the buffer at once
-EVAL_IMAGES = 1_000  # held-out images of an evaluation during training; the last one uses all of them too
-SUBSET = "eval/first_1000/"  # names of the last evaluation's metrics of those images, beside those of all
 
 
 class Source(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rlgen.metrics import SUBSET
+
 SCORES = {"eval/episodic_return": 1, "eval/nll": -1, "eval/elbo": 1, "eval/fd": -1}  # 1: higher is better
-SUBSET = "eval/first_1000/"  # the last evaluation is of all held-out images; those of before are of the first 1,000
 
 
 def compared(metrics: dict[str, Any], metric: str) -> Any:

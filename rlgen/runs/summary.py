@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from rlgen.runs.best import SUBSET
+from rlgen.metrics import SUBSET
 from rlgen.runs.rows import strict
 from rlgen.runs.run import Run
 
