@@ -18,6 +18,7 @@ class Options:
     metric: str | None = None  # ranked by this, NAME:higher or NAME:lower if need be (None: the first score all have)
     steps: int | None = None  # score every run at this step (None: at its end); in [1, 10**12]
     threshold: float | None = None  # score to reach, for the steps and time to it (None: the environment's own)
+    until_decided: bool = False  # say how many more seeds are needed to tell the groups apart, and how to train them
     out: tuple[str, ...] = ()  # files to write: .html, .md, .csv, .json, .png; several with blanks or commas
     wandb: bool = False  # write it as a view of the wandb project too; offline, say what that would hold
     json: bool = False  # one JSON document on stdout
@@ -34,7 +35,9 @@ def run(options: Options) -> Any:
     files.check(out)
     entries = collect(options.run, options.runs_dir, options.algo, options.env, options.data)
     group = [key.strip() for key in options.group.split(",") if key.strip()]
-    result = compare(entries, options.metric, group, options.steps, options.threshold)
+    result = compare(
+        entries, options.metric, group, options.steps, options.threshold, until_decided=options.until_decided
+    )
     files.write(result, out)
     if options.wandb:
         from rlgen.compare.wandb_views import publish

@@ -10,6 +10,7 @@ from rlgen.compare.describe import describe
 from rlgen.compare.entry import Entry
 from rlgen.compare.groups import Task, make_tasks
 from rlgen.compare.judge import judge, nothing_shared
+from rlgen.compare.more_seeds import more_seeds
 from rlgen.compare.rules import RULES
 from rlgen.metrics import returns
 
@@ -27,6 +28,7 @@ def compare(
     steps: int | None = None,
     threshold: float | None = None,
     resamples: int = returns.RESAMPLES,
+    until_decided: bool = False,
 ) -> Comparison:
     """Everything that can be said about these runs; `RULES` are the conventions.
 
@@ -38,6 +40,7 @@ def compare(
         steps: score every run at this step instead of at its end.
         threshold: score to be reached, for steps and time to it; by default the environment's own.
         resamples: of the bootstrap.
+        until_decided: say of each ranked task how many more seeds it needs: its entry `more_seeds`.
     """
     tasks = make_tasks(entries, metric, group, steps, threshold)
     for task in tasks:
@@ -52,6 +55,9 @@ def compare(
         versions=_versions(tasks),
         machines=sorted({entry.machine for task in tasks for entry in task.entries} - {""}),
     )
+    if until_decided:
+        for task, described in zip(tasks, result["tasks"], strict=True):
+            described["more_seeds"] = more_seeds(task) if task.ranked else None
     result.tasks = tasks
     return result
 

@@ -95,7 +95,7 @@ def _group_warnings(task: Task, group: Group) -> Iterator[str]:
 def _machine_warnings(task: Task) -> Iterator[str]:
     """What makes wall times or simulators differ."""
     several = len(task.groups) > 1
-    together = {entry.algo for entry in task.entries if "--seeds" in entry.info.get("command", "").split()}
+    together = {entry.algo for entry in task.entries if "--seeds" in (entry.info.get("command") or "").split()}
     if together:
         yield f"seeds of {', '.join(sorted(together))} trained side by side; alone, each would take less time"
     for package in SIMULATORS if several and task.kind == "agent" else ():

@@ -65,6 +65,8 @@ def _task_tables(task: dict[str, Any]) -> list[Table]:
     tables = [_score_table(task)]
     if task["pairs"]:
         tables.append(_pair_table(task["pairs"]))
+    if task.get("more_seeds"):
+        tables += _seed_tables(task["more_seeds"])
     if len({name for row in task["groups"] for name in row["metrics"]}) > 1:
         tables.append(_metric_table(task))
     if task["differences"]:
@@ -110,6 +112,19 @@ def _pair_table(pairs: list[dict[str, Any]]) -> Table:
             verdict = f"{x} is better" if low > 0.5 else f"{y} is better" if high < 0.5 else "not settled"
         rows.append([x, y, range_cell(pair["probability"], low, high, "{:.2f}".format), verdict])
     return Table("Probability of improvement", ["X", "Y", "P(X > Y) [95 % CI]", "at 95 %"], rows)
+
+
+def _seed_tables(found: dict[str, Any]) -> list[Table]:
+    """Which pairs are decided, and the seeds that the others need."""
+    title = f"Sequential test of the means (AdaStop), level {found['level']:.0%}, at most {found['most']} seeds each"
+    rows: list[list[Cell]] = [[pair["x"], pair["y"], pair["verdict"], str(pair["seeds"])] for pair in found["pairs"]]
+    tables = [Table(title, ["X", "Y", "verdict", "seeds used"], rows)]
+    if found["missing"]:
+        needs: list[list[Cell]] = [[group, count_cell(count)] for group, count in found["missing"].items()]
+        tables.append(Table("Seeds that the next look needs", ["group", "more seeds"], needs))
+    if found["commands"]:
+        tables.append(Table("They are trained by", ["command"], [[command] for command in found["commands"]]))
+    return tables
 
 
 def _metric_table(task: dict[str, Any]) -> Table:

@@ -50,3 +50,12 @@ def test_metrics_of_the_first_images_are_ranked_as_the_usual_ones_if_they_are_as
     (task,) = found(tmp_path, metric="eval/first_1000/nll")["tasks"]
     assert task["direction"] == -1 and by_group(task)["vae"]["scores"] == [91.0, 92.0, 93.0, 94.0, 95.0]
     assert "importance samples behind the NLL" in task["refusals"][0]
+
+
+def test_runs_made_from_python_have_no_command_and_are_compared(runs):
+    for algo in ("dqn", "double_dqn"):
+        path = make_run(runs, algo, 1)
+        info = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(info | {"command": None}))
+    result = found(runs)
+    assert result["tasks"][0]["ranked"] and result["commands"] == []
