@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rlgen.errors import UsageError
 from rlgen.runs.files import replaced
 
+MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
 
 def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Rows of a run's metrics.jsonl, one at a time; "NaN" and "Infinity" come back as floats.
+    """Rows of a run's metrics.jsonl, one at a time; "NaN" and "Infinity" come back as floats, other texts do not.
 
     A torn last line, left by a killed process, is skipped.
 
@@ -24,30 +28,57 @@ def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
         path: the run's directory, or the file.
 
     Raises:
-        UsageError: a line in the middle is not a JSON object.
+        UsageError: a line is damaged, or the file cannot be read.
     """
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
     if not path.exists():
         return
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            row = parse(line)
-            if row is not None:
-                yield row
-            elif line.endswith(b"\n") and file.peek(1):
-                raise UsageError(f"{path} line {number} is no row of metrics: {line[:40]!r}; mend or remove it")
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(lines(file), 1):
+                row = parse(line)
+                if row is not None:
+                    yield row
+                elif not torn(line):
+                    raise UsageError(f"{path} line {number} is no row of metrics: {line[:40]!r}; mend or remove it")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is longer than `MAX_LINE` the beginning, with a newline of its own."""
+    while line := file.readline(MAX_LINE):
+        cut = len(line) == MAX_LINE and not line.endswith(b"\n")
+        while cut and (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+            pass
+        yield line[:80] + b"\n" if cut else line
+
+
+def torn(line: bytes) -> bool:
+    """Whether it is the last line of a file that a killed process left half-written."""
+    return not line.endswith(b"\n")
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The row in a line; None where the line is torn or holds none."""
+    """The row in a line: its numbers by name. None where the line is torn or holds no row."""
     try:
         row = json.loads(line)
-    except ValueError:
+        if torn(line) or not isinstance(row, dict) or not _is_step(row.get("step")):
+            return None
+        texts = {name: value for name, value in row.items() if isinstance(value, str)}
+        numbers = {name: value for name, value in row.items() if name not in texts}
+        if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers.values()):
+            return None
+        for value in numbers.values():
+            float(value)  # an integer may be beyond every float
+    except (ValueError, RecursionError, OverflowError):
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int) or not line.endswith(b"\n"):
-        return None
-    return {k: float(v) if v in ("NaN", "Infinity", "-Infinity") else v for k, v in row.items()}
+    return numbers | {name: float(value) for name, value in texts.items() if value in NOT_FINITE}
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def strict(value: Any) -> Any:
@@ -59,31 +90,56 @@ def strict(value: Any) -> Any:
 
 def last_step(path: Path) -> int:
     """Step of the last whole row of a metrics.jsonl, from the end of the file alone; 0 without one."""
-    if not path.exists():
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 65536))
+            rows = [row for line in file.readlines()[-3:] if (row := parse(line))]
+    except OSError:
         return 0
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
-        rows = [row for line in file.readlines()[-3:] if (row := parse(line))]
     return rows[-1]["step"] if rows else 0
 
 
-def truncate(path: Path, step: int) -> None:
-    """Cut, in one piece, the rows past `step` and a torn line: a resumed run writes them again.
+def truncate(path: Path, step: int) -> Path | None:
+    """Cut the rows past `step` and a torn last line, which a resumed run writes again; nothing else gets lost.
+
+    Where a line is damaged, or the steps go backwards, the file as it was is kept beside the new one.
+
+    Returns:
+        Where a damaged file is kept; None if there was no damage.
 
     Raises:
         DiskError: it could not be written; the file is as it was.
     """
     if not path.exists():
-        return
-    keep = 0  # bytes
+        return None
+    kept, dropped, damaged, last = [], False, False, 0  # kept: where in the file, (first byte, bytes)
     with open(path, "rb") as file:
-        for line in file:
-            row = parse(line)
-            if row is None or row["step"] > step:
-                break
-            keep += len(line)
-        if keep == path.stat().st_size:
-            return
-        file.seek(0)
-        with replaced(path) as temporary:
-            temporary.write_bytes(file.read(keep))
+        begin = 0
+        for line in lines(file):
+            row, end = parse(line), file.tell()
+            if row is None or row["step"] < last:
+                dropped, damaged = True, damaged or not torn(line)
+            else:
+                last = row["step"]
+                dropped = dropped or last > step
+                if last <= step:
+                    kept.append((begin, end - begin))
+            begin = end
+        if not dropped:
+            return None
+        aside = _keep_aside(path) if damaged else None
+        with replaced(path) as temporary, open(temporary, "wb") as new:
+            for first, size in kept:
+                file.seek(first)
+                new.write(file.read(size))
+    return aside
+
+
+def _keep_aside(path: Path) -> Path:
+    """Give the file a second name, metrics.damaged-1.jsonl or the next one that is free."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+        number += 1
+    with replaced(aside) as temporary:
+        shutil.copyfile(path, temporary)
+    return aside

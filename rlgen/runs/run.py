@@ -16,6 +16,7 @@ import json
 import secrets
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -227,7 +228,8 @@ class Run:
                 torch.cuda.set_rng_state_all(state["rng"]["cuda"])
             self._mark_best(state["best"])
         self.step = self.saved = state["step"]
-        rows.truncate(self.path / "metrics.jsonl", self.step)
+        if aside := rows.truncate(self.path / "metrics.jsonl", self.step):
+            print(f"warning: metrics.jsonl had damaged lines; as it was, it is kept as {aside}", file=sys.stderr)
 
     def restore_learner(self, learner: Learner, which: str | int = "last") -> None:
         """Load the learner alone, to evaluate or sample; nothing of the run is touched.

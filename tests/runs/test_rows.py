@@ -1,8 +1,11 @@
 import json
+import math
+import tracemalloc
 
 import pytest
 
 from rlgen.errors import UsageError
+from rlgen.runs import rows as rows_module
 from rlgen.runs.rows import read_metrics, truncate
 
 
@@ -21,3 +24,62 @@ def test_metrics_are_read_without_a_torn_last_line_and_cut_at_a_step(tmp_path):
     path.write_text(lines[0] + "\n\x00\x00\n" + lines[1] + "\n")
     with pytest.raises(UsageError, match="line 2"):
         list(read_metrics(path))
+
+
+DAMAGE = {
+    "a letter": b"x",
+    "nulls": b"\x00" * 40,
+    "an empty line": b"",
+    "no text": b"\xff\xfe{",
+    "no object": b"[1, 2]",
+    "no step": b'{"a": 1}',
+    "a step that is true": b'{"step": true}',
+    "a negative step": b'{"step": -1}',
+    "a list as a value": b'{"step": 2, "a": [1]}',
+    "a number beyond every float": b'{"step": 2, "a": 1' + b"0" * 400 + b"}",
+    "deep nesting": b"[" * 100_000,
+    "steps that go backwards": b'{"step": 1}',
+    "a long line": b'{"step": 2, "a": "' + b"x" * 5_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_resume_loses_nothing_behind_a_damaged_line(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(rows_module, "MAX_LINE", 4_000)
+    path = tmp_path / "metrics.jsonl"
+    good = [json.dumps({"step": step, "a": step}).encode() for step in range(2, 12)]
+    content = b"\n".join([*good[:2], DAMAGE[kind], *good[2:]]) + b"\n"
+    path.write_bytes(content)
+    aside = truncate(path, 9)
+    assert path.read_bytes() == b"\n".join(good[:8]) + b"\n"
+    assert aside == tmp_path / "metrics.damaged-1.jsonl" and aside.read_bytes() == content
+    path.write_bytes(content)
+    assert truncate(path, 9) == tmp_path / "metrics.damaged-2.jsonl"  # an earlier one is never written over
+    assert len(list(read_metrics(path))) == 8 and truncate(path, 9) is None
+
+
+@pytest.mark.parametrize("kind", sorted(set(DAMAGE) - {"steps that go backwards"}))
+def test_readers_name_the_damaged_line(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(rows_module, "MAX_LINE", 4_000)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + DAMAGE[kind] + b"\n")
+    with pytest.raises(UsageError, match="line 2"):
+        list(read_metrics(tmp_path))
+
+
+def test_texts_of_a_row_are_left_out_and_its_numbers_stay(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a": "NaN", "b": 2, "weights": "0f3a"}\n')
+    (row,) = read_metrics(tmp_path)
+    assert math.isnan(row.pop("a")) and row == {"step": 1, "b": 2}
+
+
+def test_a_line_of_any_length_takes_little_memory(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "wb") as file:
+        file.write(b'{"step": 1, "a": "')
+        file.truncate(2**28)  # zeros that take no room on the disk
+    tracemalloc.start()
+    with pytest.raises(UsageError, match="line 1"):  # the file ends without a newline; that much is not a torn row
+        list(read_metrics(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * rows_module.MAX_LINE
