@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import CheckpointError, DiskError
+from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import TEMPORARY, digest, fsync, write_json
 from rlgen.runs.old_states import converted
 
@@ -111,6 +112,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             raise CheckpointError(f"it does not hold the state of step {step}")
         if manifest["format"] == 1:
             state = converted(state)
+        if name := not_finite(state.get("learner")):
+            raise CheckpointError(f"it is of a run that had diverged: {name} is not a number")
     except CheckpointError:
         raise
     except FileNotFoundError as error:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from rlgen.errors import DiskError, DivergedError, RlgenError
 from rlgen.pictures import save_gif
+from rlgen.runs import diverged
 from rlgen.runs.files import write_json
 from rlgen.runs.progress import Progress, warn
 from rlgen.runs.rows import strict
@@ -55,7 +56,8 @@ class RunLog:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Count one update's metrics in: 0-d tensors, which stay on their device, so that nothing waits for it."""
-        self._sums.add(metrics)
+        if self._sums.add(metrics) and not self._sums.were_finite():
+            self.write(self._run.step)  # which finds and names it
         self._progress.tick()
 
     def write(self, step: int, metrics: dict[str, Any] | None = None, kind: Literal["train", "eval"] = "train") -> Row:
@@ -156,10 +158,9 @@ class RunLog:
     def _check_finite(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                saved = f"step {self._run.saved:,} is saved" if self._run.saved else "nothing is saved"
-                message = f"{name} is {value} at step {step:,}: the run has diverged ({saved})"
+                message = f"{name} is {value} at step {step:,}: the run has diverged"
                 self._wandb.alert(f"{self._run.name} has diverged", message)
-                raise DivergedError(f"{message}; lower the learning rate or clip gradients, and train again")
+                raise DivergedError(f"{message}; {diverged.advice(self._run)}")
 
 
 def _number(value: Any) -> float:

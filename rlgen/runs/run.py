@@ -22,9 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rlgen.errors import CheckpointError, InterruptedRunError, UsageError
+from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from rlgen.options.config import PERIODS
-from rlgen.runs import checkpoint, formats, lock, rows, stopping
+from rlgen.runs import checkpoint, diverged, formats, lock, rows, stopping
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import read_json, remove_stale, write_json
@@ -145,17 +145,19 @@ class Run:
         """Save a checkpoint of everything at `step`; keep the last two and the best.
 
         Raises:
-            DivergedError: a metric since the last row is not finite; a diverged state never replaces a good one.
+            DivergedError: a metric since the last row, or a weight, is not finite; such a state is never saved.
             DiskError: it could not be written; the earlier ones are as they were.
         """
         import torch
 
-        log_state = log.state_dict()
+        log_state, learner_state = log.state_dict(), learner.state_dict()
+        if name := diverged.not_finite(learner_state, dict(learner.named_buffers())):
+            raise DivergedError(f"{name} is not finite at step {self.step:,}: {diverged.advice(self)}")
         best = self._candidate if self._candidate and self._candidate["step"] == self.step else self.best
         state = {
             "format": checkpoint.FORMAT,
             "step": self.step,
-            "learner": checkpoint.owned(learner.state_dict()),
+            "learner": checkpoint.owned(learner_state),
             "source": source.state_dict(),
             "buffer": buffer.state_dict() if source.streams else None,  # a data set's is filled again
             "log": log_state,

@@ -15,11 +15,12 @@ class Sums:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, ...], _Group] = {}  # an update may not always return the same names
+        self._finite: Tensor | None = None  # whether the sums of the last chunk were, on its way to the CPU
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """Count one update's metrics in: 0-d tensors."""
+    def add(self, metrics: dict[str, Tensor]) -> bool:
+        """Count one update's metrics in: 0-d tensors. Returns whether a chunk has just become full."""
         if not metrics:
-            return
+            return False
         names = tuple(metrics)
         group = self._groups.get(names)
         if group is None:
@@ -29,6 +30,16 @@ class Sums:
         group.count += 1
         if len(group.rows) == self.CHUNK:
             group.total, group.rows = group.sum(), []
+            return True
+        return False
+
+    def were_finite(self) -> bool:
+        """Whether all sums were finite at the last call; a chunk later, nothing waits for the answer."""
+        before, totals = self._finite, [group.total for group in self._groups.values() if group.total is not None]
+        device = totals[-1].device
+        finite = torch.cat([total.to(device) for total in totals]).isfinite().all()
+        self._finite = finite.to("cpu", non_blocking=True)
+        return before is None or bool(before)
 
     def means(self) -> dict[str, float]:
         """Mean of every name, in one transfer to the host."""

@@ -67,6 +67,16 @@ def test_a_value_that_is_not_finite_is_written_as_strict_json_and_stops_the_run(
     assert (summary["status"], summary["metrics"]["losses/td_loss"]) == ("diverged", text)
 
 
+def test_a_loss_that_is_not_finite_is_noticed_within_a_thousand_updates(run):
+    log = quiet(run)
+    for _ in range(1234):
+        log.add(losses(1.0))
+    with pytest.raises(DivergedError, match="losses/td_loss is nan"):
+        for _ in range(1000):
+            log.add(losses(float("nan")))
+    assert str(next(read_metrics(run.path))["losses/td_loss"]) == "nan"
+
+
 def test_every_row_is_on_disk_when_it_is_written(run):
     log = quiet(run)
     log.write(1)

@@ -141,6 +141,48 @@ def test_a_diverged_state_is_never_saved(tmp_path):
     assert checkpoint.steps(run.checkpoints) == []
 
 
+def spoil(learner, where, value):
+    tensors = {"a weight": learner.net.weight, "a moment": learner.optimizer.state[learner.net.bias].get("exp_avg_sq")}
+    with torch.no_grad():
+        tensors[where].flatten()[0] = value
+
+
+@pytest.mark.parametrize("where", ["a weight", "a moment"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_never_saved_and_the_line_that_goes_on_is_said(tmp_path, where, value):
+    run, trained = make_run(tmp_path, "mine", lr=0.3, baseline_lr=0.03), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    trained[1].fill(trained[2], trained[0])
+    trained[0].learn(next(trained[0].batches(trained[2])))
+    save_at(run, trained, log, 10)
+    spoil(trained[0], where, value)
+    fork = r"go on from it with a smaller step size: rlgen fork \S*mine --set lr=0.1 --set baseline_lr=0.01"
+    with pytest.raises(DivergedError, match=f"is not finite at step 20: step 10 is saved; {fork}"):
+        save_at(run, trained, log, 20)
+    assert checkpoint.steps(run.checkpoints) == [10]
+
+
+def test_a_mask_may_hold_infinities(tmp_path):
+    run, trained = make_run(tmp_path), parts()
+    trained[0].register_buffer("mask", torch.tensor([0.0, -float("inf")]))
+    save_at(run, trained, RunLog(run, "disabled", quiet=True), 10)
+    assert checkpoint.load(run.checkpoints, 10)["learner"]["mask"][1] == -float("inf")
+
+
+def test_resume_goes_on_from_the_last_good_state_of_a_run_that_had_saved_a_diverged_one(tmp_path, capsys, monkeypatch):
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    save_at(run, trained, log, 10)
+    with monkeypatch.context() as before:
+        before.setattr("rlgen.runs.run.diverged.not_finite", lambda *_: None)
+        with torch.no_grad():
+            trained[0].net.weight[0, 0] = float("nan")
+        save_at(run, trained, log, 20)
+    opened = Run.open(run.path)
+    opened.restore(*parts(), log)
+    assert opened.step == 10 and "diverged: net.weight is not a number" in capsys.readouterr().err
+
+
 def test_checkpoint_of_another_architecture_is_one_line(tmp_path):
     run = make_run(tmp_path)
     log = RunLog(run, "disabled", quiet=True)

@@ -13,7 +13,8 @@ def test_adding_waits_for_no_device_and_keeps_few_tensors(run, monkeypatch):
         )
     for _ in range(2000):
         log.add(losses(1.0))
-    assert transfers == []
+    assert transfers == ["__bool__"] * 6  # every 256 updates, of a flag that is on the CPU for long
+    transfers.clear()
     assert sum(len(group.rows) for group in log._sums._groups.values()) < 256
     log.write(1)
     assert transfers == ["tolist"]
