@@ -22,6 +22,7 @@ from rlgen.data.images import ImageSpec
 from rlgen.data.load import load as load_images
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
+from rlgen.files import made
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config, changed, resolve
 from rlgen.runs.find import find
@@ -278,8 +279,7 @@ def _record(run: Run, source: EnvSource, learner: Agent, seed: int) -> Path:
     from rlgen.pictures import save_gif
 
     frames = source.play(learner, 1, seed, render=True)["frames"]
-    path = run.path / "videos" / f"step_{run.step:09d}_seed_{seed}.gif"
-    path.parent.mkdir(exist_ok=True)
+    path = made(run.path / "videos") / f"step_{run.step:09d}_seed_{seed}.gif"
     save_gif(frames, path, fps=30)
     return path
 

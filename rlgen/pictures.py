@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rlgen.errors import DiskError, UsageError
+from rlgen.errors import UsageError
+from rlgen.files import replaced
 
 TILE = 56  # pixels a small image is enlarged to, about
 # of curves: Okabe and Ito 2008, less black
@@ -64,15 +65,26 @@ def save_gif(frames: Sequence[NDArray[np.uint8]], path: str | Path, fps: float) 
         frames: at least one, all of one size.
         path: the file.
         fps: frames a second; above 50 it plays at 50, as browsers slow a delay under 20 ms down to 100 ms.
+
+    Raises:
+        DiskError: it cannot be written; a file of before is as it was.
     """
     if len(frames) == 0:
         raise UsageError(f"no frames to write to {path}: record at least one")
     first, *rest = (Image.fromarray(frame) for frame in frames)
     delay = max(20, round(100 / fps) * 10)  # ms; the format counts in 10 ms
-    try:
-        first.save(path, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
-    except OSError as error:
-        raise DiskError(f"{path} cannot be written ({error.strerror or error}): name a writable directory") from None
+    with replaced(path) as temporary:
+        first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
+
+
+def save_png(image: Image.Image, path: str | Path) -> None:
+    """Write a picture as a PNG.
+
+    Raises:
+        DiskError: it cannot be written; a file of before is as it was.
+    """
+    with replaced(path) as temporary:
+        image.save(temporary, format="PNG")
 
 
 def theme() -> Any:

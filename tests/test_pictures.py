@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from full_disk import largest_file
 from PIL import Image
 
 from rlgen.errors import DiskError, UsageError
-from rlgen.pictures import grid, save_gif, to_uint8
+from rlgen.pictures import grid, save_gif, save_png, to_uint8
 
 
 def test_to_uint8_rounds_clips_and_moves_channels_last():
@@ -62,6 +63,16 @@ def test_gif_keeps_frames_rate_and_repeats(tmp_path, fps, delay):
         assert (gif.n_frames, gif.size, gif.info["duration"], gif.info["loop"]) == (4, (8, 6), delay, 0)
         gif.seek(3)
         assert abs(int(np.asarray(gif.convert("RGB"))[0, 0, 0]) - 120) <= 2
+
+
+def test_pictures_are_written_whole_or_not_at_all(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with largest_file(1000):
+        with pytest.raises(DiskError, match=r"cannot write .*x\.png: "):
+            save_png(Image.fromarray(noise), tmp_path / "x.png")
+        with pytest.raises(DiskError, match=r"cannot write .*x\.gif: "):
+            save_gif([noise, noise], tmp_path / "x.gif", fps=10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gif_errors_are_one_line(tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlgen.errors import DiskError, MissingExtraError
+from rlgen.errors import MissingExtraError
+from rlgen.files import replaced
 from rlgen.pictures import COLOURS, theme
 
 
@@ -39,7 +40,5 @@ def draw(report: dict[str, Any], path: str) -> None:
         machine = report["machine"]
         where = f"{machine['cpu']}, {machine['device']}, {machine['threads']} thread(s)"
         figure.suptitle(f"{where}, torch {report['versions']['torch']}")
-        try:
-            figure.savefig(path, dpi=120)
-        except OSError as error:
-            raise DiskError(f"cannot write {path}: {error.strerror}") from None
+        with replaced(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)

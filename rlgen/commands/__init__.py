@@ -11,20 +11,24 @@ pages, not imported; torch is imported by `run`, where it is needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlgen import __version__
-from rlgen.errors import InterruptedRunError, RlgenError, UsageError
+from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
 from rlgen.text import document, nearest, readable
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # a disk that takes no more
+STDOUT = 1  # its file descriptor
 # In this file `list` and `eval` are the commands of these names once they are imported, not Python's functions.
 
 # Of the help page; a command that is not here comes last.
@@ -49,17 +53,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
+        return 0
     except RlgenError as error:
-        print(error if isinstance(error, InterruptedRunError) else f"error: {error}", file=sys.stderr)
+        say(str(error) if isinstance(error, InterruptedRunError) else f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except MemoryError as error:
-        print(f"error: out of memory ({error}): smaller batches, networks or buffers need less", file=sys.stderr)
+        say(f"error: out of memory ({error}): smaller batches, networks or buffers need less")
         return 2
-    except BrokenPipeError:  # `rlgen list envs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    except OSError as error:
+        broken = isinstance(error, BrokenPipeError) and stdout_is_broken()  # `rlgen list envs | head`
+        if not broken and error.errno not in FULL:
+            raise
+        drop_output()
+        if broken:
+            return 0
+        where = error.filename or "what it prints, or a file"
+        say(f"error: cannot write {where}: {error.strerror}; free space or fix permissions")
+        return DiskError.exit_code
+
+
+def say(line: str) -> None:
+    """A line on stderr; where that cannot be written, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def stdout_is_broken() -> bool:
+    """Whether nobody reads stdout any more."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_output() -> None:
+    """Forget what waits to be written to an stdout that refuses it: Python tries once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 
 
 def dispatch(argv: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlgen.errors import DiskError, UsageError
+from rlgen.errors import UsageError
+from rlgen.files import replaced
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,13 @@ def run(options: Options) -> str:
     from rlgen import experiment
 
     images = experiment.sample(options.run, options.num, options.runs_dir, options.seed, options.checkpoint)
-    try:
-        if out.suffix == ".npz":
-            import numpy as np
+    if out.suffix == ".npz":
+        import numpy as np
 
-            np.savez_compressed(out, images=images)
-        else:
-            from rlgen.pictures import grid
+        with replaced(out) as temporary, open(temporary, "wb") as file:  # to a name it adds an ending of its own
+            np.savez_compressed(file, images=images)
+    else:
+        from rlgen.pictures import grid, save_png
 
-            grid(images.transpose(0, 3, 1, 2)).save(out)  # [N, H, W, C] -> [N, C, H, W]
-    except OSError as error:
-        raise DiskError(f"cannot write {out}: {error.strerror}") from None
+        save_png(grid(images.transpose(0, 3, 1, 2)), out)  # [N, H, W, C] -> [N, C, H, W]
     return f"{len(images)} images in {out}"

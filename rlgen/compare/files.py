@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from rlgen.compare.figures import Figure
 from rlgen.compare.page import html_page
 from rlgen.compare.panels import panels
 from rlgen.compare.tables import Section, sections
-from rlgen.errors import DiskError, MissingExtraError, UsageError
+from rlgen.errors import MissingExtraError, UsageError
+from rlgen.files import replaced, write_whole
 from rlgen.pictures import theme
 from rlgen.text import document
 
@@ -49,20 +51,19 @@ def write(comparison: Comparison, paths: Sequence[str | Path]) -> None:
     parts = sections(comparison)
     figures = panels(comparison) if any(Path(path).suffix in DRAWN for path in paths) else []
     for path in map(Path, paths):
-        try:
-            if path.suffix == ".png":
-                _write_png(parts, figures, path)
-            elif path.suffix == ".csv":
-                with open(path, "w", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows(csv_rows(comparison))
-            elif path.suffix == ".json":
-                path.write_text(document(comparison), encoding="utf-8")
-            elif path.suffix == ".md":
-                path.write_text(markdown(parts), encoding="utf-8")
-            else:
-                path.write_text(html_page(comparison, parts, figures), encoding="utf-8")
-        except OSError as error:
-            raise DiskError(f"cannot write {path}: {error.strerror}") from None
+        if path.suffix == ".png":
+            with replaced(path) as temporary:
+                _write_png(parts, figures, temporary)
+        elif path.suffix == ".csv":
+            lines = io.StringIO()
+            csv.writer(lines).writerows(csv_rows(comparison))
+            write_whole(path, lines.getvalue())
+        elif path.suffix == ".json":
+            write_whole(path, document(comparison))
+        elif path.suffix == ".md":
+            write_whole(path, markdown(parts))
+        else:
+            write_whole(path, html_page(comparison, parts, figures))
 
 
 def markdown(parts: Sequence[Section]) -> str:
@@ -120,4 +121,4 @@ def _write_png(parts: Sequence[Section], figures: Sequence[Sequence[Figure]], pa
                     continue
                 figure.draw(ax)
                 ax.set_title(figure.title, fontsize=10)
-        canvas.savefig(path, dpi=110, bbox_inches="tight")
+        canvas.savefig(path, format="png", dpi=110, bbox_inches="tight")

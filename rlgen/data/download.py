@@ -7,16 +7,17 @@ import hashlib
 import http.client
 import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from rlgen.data.files import UNREADABLE, archive_members, reason
 from rlgen.data.known import KNOWN
-from rlgen.errors import DiskError, UsageError
+from rlgen.errors import UsageError
+from rlgen.files import write_whole, writing
 
 TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
+CACHE_FIX = "free space, or set XDG_CACHE_HOME"
 
 
 def cache() -> Path:
@@ -54,8 +55,10 @@ def download(name: str, folder: Path, searched: list[Path]) -> None:
             digests = {file: hashlib.sha256(content.get(file, b"")).hexdigest() for file in wanted}
             wrong = [file for file in wanted if digests[file] != entry.sha256[file]]
             if not wrong:
+                with writing(folder, CACHE_FIX):
+                    folder.mkdir(parents=True, exist_ok=True)
                 for file in wanted:
-                    write_whole(folder / file, content[file])
+                    write_whole(folder / file, content[file], CACHE_FIX)
                 break
             expected, digest = entry.sha256[wrong[0]], digests[wrong[0]]
             failures.append(f"{url}: {wrong[0]} has sha256 {digest[:12]}.. and not {expected[:12]}..")
@@ -88,26 +91,3 @@ def fetch(url: str, folder: Path) -> bytes:
     if total is not None and len(body) != total:
         raise OSError(f"cut off after {len(body)} of {total} bytes")
     return bytes(body)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Raises:
-        DiskError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-        try:
-            with open(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(handle)
-            os.chmod(draft, 0o644)  # a temporary file is born private
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        raise DiskError(f"{path} cannot be written ({reason(error)}): free space, or set XDG_CACHE_HOME") from None

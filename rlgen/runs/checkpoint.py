@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from rlgen.errors import CheckpointError, DiskError
+from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, writing
 from rlgen.runs.diverged import not_finite
-from rlgen.runs.files import TEMPORARY, digest, fsync, write_json
+from rlgen.runs.files import digest, write_json
 from rlgen.runs.old_states import converted
 
 FORMAT = 2  # of state.pt
-_TORN_WRITE = re.compile("PytorchStreamWriter|inline_container|unexpected pos|file write failed", re.IGNORECASE)
 
 
 def directory(folder: Path, step: int) -> Path:
@@ -55,7 +54,13 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     temporary = folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
-        torch.save(state, temporary / "state.pt")
+        with WholeWrites(temporary / "state.pt", "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError:
+                if file.refused:  # its zip writer raises over it
+                    raise file.refused from None
+                raise
         manifest = {
             "format": FORMAT,
             "step": step,
@@ -69,11 +74,10 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
         fsync(folder)
     except BaseException as error:  # a second Ctrl-C too must not leave gigabytes behind
         shutil.rmtree(temporary, ignore_errors=True)
-        # torch reports a full disk as a RuntimeError of its zip writer; any other RuntimeError is not the disk's fault
-        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _TORN_WRITE.search(str(error))):
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split("\n")[0]
+        if refused := disk_error(error):
+            reason = refused.strerror or str(refused).split("\n")[0]
             kept = f"step {last[-1]} is intact" if (last := steps(folder)) else "none was saved before"
-            raise DiskError(f"cannot write checkpoint {final}: {reason}; free space, then resume ({kept})") from error
+            raise DiskError(f"cannot write checkpoint {final}: {reason} ({kept}); free space") from error
         raise
     return final
 
@@ -144,11 +148,16 @@ def load_newest(folder: Path) -> dict[str, Any]:
 
 
 def prune(folder: Path, step: int, best: int | None) -> None:
-    """Keep the two newest up to `step`, and the best one. Later steps belong to a future that a resume gave up."""
+    """Keep the two newest up to `step`, and the best one. Later steps belong to a future that a resume gave up.
+
+    Raises:
+        DiskError: one cannot be removed.
+    """
     keep = {*[s for s in steps(folder) if s <= step][-2:], best}
-    for other in steps(folder):
-        if other not in keep:
-            discard(directory(folder, other))
+    with writing(folder):
+        for other in steps(folder):
+            if other not in keep:
+                discard(directory(folder, other))
 
 
 def discard(path: Path) -> None:

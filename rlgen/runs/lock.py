@@ -9,10 +9,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from rlgen.errors import UsageError
+from rlgen.files import WholeWrites, writing
 
 NAME = ".lock"  # of the file, in the run's directory; it holds the owner while the lock is held
 
@@ -23,26 +24,30 @@ def hold(path: Path) -> Iterator[None]:
 
     Raises:
         UsageError: another process holds it.
+        DiskError: its file cannot be written: the disk is full, or the run is another user's.
     """
-    with open(path / NAME, "a+", encoding="utf-8") as lock:
+    with writing(path / NAME):
+        lock = WholeWrites(path / NAME, "a+b")
+    with lock:
         _acquire(lock, path)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+        with writing(path / NAME):
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} on {socket.gethostname()}".encode())
         try:
             yield
         finally:
-            lock.truncate(0)
+            with contextlib.suppress(OSError):  # a disk that went away
+                lock.truncate(0)
 
 
-def _acquire(lock: Any, path: Path) -> None:
+def _acquire(lock: FileIO, path: Path) -> None:
     for attempt in range(3):
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if attempt == 2:  # `list runs` holds it for a moment when it looks
                 lock.seek(0)
-                owner = lock.read().strip() or "unknown"
+                owner = lock.read().decode(errors="replace").strip() or "unknown"
                 raise UsageError(f"run {path.name} is in use by process {owner}; wait for it or stop it") from error
             time.sleep(0.1)
         except OSError as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from rlgen.errors import DiskError, DivergedError, RlgenError
-from rlgen.pictures import save_gif
+from rlgen.errors import DiskError, DivergedError
+from rlgen.files import Lines, made
+from rlgen.pictures import save_gif, save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
 from rlgen.runs.progress import Progress, warn
@@ -47,7 +47,8 @@ class RunLog:
         self._run, self._quiet = run, quiet
         self._sums = Sums()
         self._last: dict[str, float] = {}  # newest value of every metric
-        self._file: TextIO | None = None  # opened by the first row: a resume replaces the file before
+        # opened by the first row: a resume replaces the file before
+        self._rows = Lines(run.path / "metrics.jsonl")
         self._wandb = Wandb(run, wandb_mode)
         self._progress = Progress(run, ["charts/episodic_return", metric], self._last, quiet)
         self._begin = time.monotonic()  # moved back by the time that earlier sessions took
@@ -85,33 +86,22 @@ class RunLog:
         row |= {name: _number(value) for name, value in (metrics or {}).items() if name not in pictures}
         values = {name: value for name, value in row.items() if name not in ("step", "time")}
         self._last |= values
-        try:
-            self._write_line(row)
-            for name, picture in pictures.items():
-                self._wandb.image(step, name, self._save_picture(step, name, picture))
-        except OSError as error:
-            reason = f"cannot write in {self._run.path}: {error.strerror or error}"
-            raise DiskError(f"{reason}; free space, then: {self._run.command('resume')}") from error
+        self._rows.add(json.dumps({name: strict(value) for name, value in row.items()}, allow_nan=False))
+        for name, picture in pictures.items():
+            self._wandb.image(step, name, self._save_picture(step, name, picture))
         self._wandb.log({**values, "global_step": step}, always=kind == "eval")
         self._progress.tick()
         self._check_finite(values, step)
         return row
 
-    def _write_line(self, row: Row) -> None:
-        line = json.dumps({name: strict(value) for name, value in row.items()}, allow_nan=False)
-        if self._file is None:
-            self._file = open(self._run.path / "metrics.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
-        self._file.write(line + "\n")
-
     def _save_picture(self, step: int, name: str, picture: np.ndarray) -> Path:
         is_video = picture.ndim == 4
         folder, suffix = ("videos", "gif") if is_video else ("samples", "png")
-        path = self._run.path / folder / f"{name.rpartition('/')[2]}_{step:09d}.{suffix}"
-        path.parent.mkdir(exist_ok=True)
+        path = made(self._run.path / folder) / f"{name.rpartition('/')[2]}_{step:09d}.{suffix}"
         if is_video:
             save_gif(list(picture), path, fps=30)
         else:
-            Image.fromarray(picture.squeeze()).save(path)
+            save_png(Image.fromarray(picture.squeeze()), path)
         return path
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,10 +109,10 @@ class RunLog:
 
         Raises:
             DivergedError: a metric added since then is not finite, so the state is not worth saving.
+            DiskError: the rows are not on the disk.
         """
         self._check_finite(self._sums.means(), self._run.step)
-        if self._file is not None:  # the rows of a checkpoint are as durable as the checkpoint
-            os.fsync(self._file.fileno())
+        self._rows.sync()  # the rows of a checkpoint are as durable as the checkpoint
         return {
             "sums": self._sums.state_dict(),
             "time": time.monotonic() - self._begin,
@@ -139,19 +129,26 @@ class RunLog:
         self._last_row = (state["last_row"][0], state["last_row"][1])
 
     def close(self, exit_code: int = 0) -> None:
-        """End the bar and wandb, write summary.json and print what to do next."""
+        """End the bar and wandb, write summary.json and print what to do next.
+
+        Raises:
+            DiskError: not all could be written, of a run that had ended well; whatever else ended it matters more.
+        """
         if self._closed:
             return
         self._closed = True
         self._progress.close()
         self._wandb.finish(exit_code)
-        if self._file is not None:
-            self._file.close()
-        summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last)
         try:
+            self._rows.close()
+            summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last)
             write_json(self._run.path / "summary.json", summary)
-        except RlgenError as error:
-            warn(str(error))  # whatever ended the run matters more
+        except DiskError as error:
+            if exit_code == 0:
+                raise
+            if exit_code != error.exit_code:
+                warn(str(error))
+            return
         if not self._quiet and summary["status"] != "failed":
             print_summary(self._run, summary, self._wandb.note)
 

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import DiskError, UsageError
+from rlgen.errors import UsageError
+from rlgen.files import writing
 from rlgen.options.config import NAME
 from rlgen.runs import checkpoint
 
@@ -42,19 +43,19 @@ def make_directory(runs_dir: Path, name: str) -> Path:
     """Make the directory of a run, and `runs_dir` if it is missing.
 
     Raises:
-        UsageError: the name is taken, or nothing can be written there.
+        UsageError: the name is taken, or no directory can be there.
+        DiskError: the disk is full, or cannot be written.
     """
-    try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make {runs_dir}: {error.strerror}; give another --runs-dir") from error
     path = runs_dir / name
-    try:
-        path.mkdir()
-    except FileExistsError as error:
-        raise UsageError(f"run {name} exists in {runs_dir}; give another --name, or rlgen resume {name}") from error
-    except OSError as error:
-        raise UsageError(f"cannot write in {runs_dir}: {error.strerror}; give another --runs-dir") from error
+    with writing(path, "free space, or give another --runs-dir"):
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+            raise UsageError(f"cannot make {runs_dir}: {error.strerror}; give another --runs-dir") from error
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            raise UsageError(f"run {name} exists in {runs_dir}; give another --name, or rlgen resume {name}") from error
     return path
 
 
@@ -62,13 +63,13 @@ def copy_state(parent: Path, step: int, path: Path) -> None:
     """Copy the rows and the checkpoint of `step` from a run's directory to that of its fork.
 
     Raises:
-        DiskError: it could not be written; the fork's directory is gone.
+        DiskError: it could not be written.
     """
     saved = checkpoint.directory(parent / "checkpoints", step)
-    try:
-        shutil.copytree(saved, path / "checkpoints" / saved.name)
+    with writing(path):
+        copy = path / "checkpoints" / saved.name
+        copy.mkdir(parents=True)
+        for file in saved.iterdir():  # copytree would name all files that failed, not the reason
+            shutil.copyfile(file, copy / file.name)
         if (parent / "metrics.jsonl").exists():
             shutil.copyfile(parent / "metrics.jsonl", path / "metrics.jsonl")
-    except OSError as error:
-        shutil.rmtree(path, ignore_errors=True)
-        raise DiskError(f"cannot copy the state of {parent.name} to {path}: {error.strerror or error}") from error

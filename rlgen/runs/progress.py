@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -14,7 +15,8 @@ from rlgen.runs.run import Run
 
 def warn(message: str, note: bool = False) -> None:
     """One line on stderr, above the bar; a note is no warning."""
-    tqdm.write(message if note else f"warning: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads it, or it goes to a full disk: no reason to stop training
+        tqdm.write(message if note else f"warning: {message}", file=sys.stderr)
 
 
 class Progress:
@@ -37,8 +39,11 @@ class Progress:
     def tick(self) -> None:
         """Show the current step, if it is time to; called at every update, so it has to cost nothing."""
         now = time.monotonic()
-        if now < self._next:
-            return
+        if now >= self._next:
+            with contextlib.suppress(OSError):
+                self._show(now)
+
+    def _show(self, now: float) -> None:
         step = self._run.step
         if self._begin is None:
             self._begin = (step, now)
@@ -78,12 +83,13 @@ class Progress:
 
     def close(self) -> None:
         """Show where the run ended, and end the bar."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._text(), refresh=False)
-            self._bar.update(self._run.step - self._bar.n)
-            self._bar.refresh()
-            self._bar.close()
         self._next = math.inf
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
+                self._bar.set_postfix_str(self._text(), refresh=False)
+                self._bar.update(self._run.step - self._bar.n)
+                self._bar.refresh()
+                self._bar.close()
 
 
 class _Bar(tqdm):

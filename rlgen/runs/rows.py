@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlgen.errors import UsageError
-from rlgen.runs.files import replaced
+from rlgen.files import replaced
 
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")

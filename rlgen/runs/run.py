@@ -15,6 +15,7 @@ import contextlib
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -23,12 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
+from rlgen.files import writing
 from rlgen.options.config import PERIODS
-from rlgen.runs import checkpoint, diverged, formats, lock, rows, stopping
+from rlgen.runs import checkpoint, diverged, formats, rows, stopping
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
-from rlgen.runs.files import read_json, remove_stale, write_json
+from rlgen.runs.files import read_json, write_json
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
+from rlgen.runs.session import session
 from rlgen.runs.weights import save_weights
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ class Run:
         self.best: dict[str, Any] | None = read_json(self.checkpoints / "best.json")  # metric, value, step
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
         self._signum = 0
+        self.is_new = False  # nothing of an earlier session lies in the directory
 
     @classmethod
     def create(
@@ -86,7 +90,8 @@ class Run:
             parent: the run that this one goes on from, at the parent's `step`; its rows and that checkpoint are copied.
 
         Raises:
-            UsageError: the name is not valid or taken, or the directory cannot be made.
+            UsageError: the name is not valid or taken.
+            DiskError: it cannot be written; the directory is gone again.
         """
         config = dict(config)
         for what, times in PERIODS.items():
@@ -106,10 +111,16 @@ class Run:
         }
         if parent is not None:
             info["parent"] = {"run": parent.name, "step": parent.step, "wandb_id": parent.info.get("wandb_id")}
-        write_json(path / "config.json", info)
-        if parent is not None:
-            copy_state(parent.path, parent.step, path)
-        return cls(path, info)
+        try:
+            write_json(path / "config.json", info)
+            if parent is not None:
+                copy_state(parent.path, parent.step, path)
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        run = cls(path, info)
+        run.is_new = parent is None
+        return run
 
     @classmethod
     def open(cls, path: str | Path, steps: int | None = None) -> Run:
@@ -269,7 +280,8 @@ class Run:
         if best:
             write_json(self.checkpoints / "best.json", best)
         else:
-            (self.checkpoints / "best.json").unlink(missing_ok=True)
+            with writing(self.checkpoints):
+                (self.checkpoints / "best.json").unlink(missing_ok=True)
 
     @property
     def interrupted(self) -> bool:
@@ -296,15 +308,10 @@ class Run:
 
         Raises:
             UsageError: another process holds the lock.
+            DiskError: something could not be written; a new run that has nothing yet is removed.
         """
-        with lock.hold(self.path):
-            remove_stale(self.path)
-            remove_stale(self.checkpoints)
-            if read_json(self.path / "config.json") != self.info:
-                write_json(self.path / "config.json", self.info)
-            (self.path / "summary.json").unlink(missing_ok=True)  # it told of an earlier end
-            with stopping.listening(self):
-                yield
+        with session(self), stopping.listening(self):
+            yield
 
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with this run, ready to paste."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rlgen.runs.files import replaced
+from rlgen.files import replaced
 
 
 def save_weights(path: Path, state: dict[str, Any], about: dict[str, str]) -> None:

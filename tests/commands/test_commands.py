@@ -1,12 +1,15 @@
 """The command line from outside: what is printed where, exit codes, and the whole way of an agent and of a model."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from full_disk import largest_file
 from PIL import Image
 from tiny_runs import DQN, TINY
 
@@ -152,8 +155,58 @@ def test_an_unexpected_error_keeps_its_traceback(rlgen, monkeypatch):
         rlgen("show", "x")
 
 
-def test_a_closed_pipe_is_no_error():
-    command = f"{sys.executable} -m rlgen list envs | head -n 1"
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_full_disk_nobody_thought_of_is_one_line_and_exit_code_6(rlgen, monkeypatch, code):
+    from rlgen.commands import show
+
+    def refused(options):
+        raise OSError(code, os.strerror(code), "somewhere")
+
+    monkeypatch.setattr(show, "run", refused)
+    found, _, err = rlgen("show", "x")
+    assert (found, err) == (6, f"error: cannot write somewhere: {os.strerror(code)}; free space or fix permissions\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED="])
+def test_a_full_disk_behind_stdout_is_one_line_and_exit_code_6(unbuffered):
+    command = f"{unbuffered} {sys.executable} -m rlgen completion bash > /dev/full"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stderr.startswith("error: cannot write what it prints, or a file: No space left on device; free")
+    assert result.stderr.count("\n") == 1 and result.returncode == 6
+
+
+def test_an_error_that_cannot_be_said_has_its_exit_code(rlgen, monkeypatch):
+    def full(text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys.stderr, "write", full)
+    assert commands.main(["show"]) == 2
+
+
+def test_a_pipe_that_broke_elsewhere_is_an_error(rlgen, monkeypatch):
+    from rlgen.commands import show
+
+    def broken(options):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # of a worker process, say
+
+    monkeypatch.setattr(show, "run", broken)
+    with pytest.raises(BrokenPipeError):
+        rlgen("show", "x")
+
+
+@pytest.mark.parametrize("out", ["x.npz", "x.png"])
+def test_samples_are_written_whole_or_not_at_all(rlgen, trained, tmp_path, out):
+    words = ("sample", "model", "--num", "64", "--out", out, "--runs-dir", trained)
+    with largest_file(1000):
+        code, _, err = rlgen(*words)
+    assert code == 6 and err.startswith(f"error: cannot write {out}: ") and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert rlgen(*words)[0] == 0
+
+
+@pytest.mark.parametrize("unbuffered", ["PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED="])
+def test_a_closed_pipe_is_no_error(unbuffered):
+    command = f"{unbuffered} {sys.executable} -m rlgen list envs | head -n 1"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert result.stderr == "" and result.stdout.startswith("env")
 

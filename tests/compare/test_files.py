@@ -7,13 +7,14 @@ import sys
 import warnings
 
 import pytest
+from full_disk import largest_file
 from PIL import Image
 from synthetic import make_run
 
 from rlgen.compare import figures, files, tables
 from rlgen.compare.collect import collect
 from rlgen.compare.comparison import compare
-from rlgen.errors import MissingExtraError, UsageError
+from rlgen.errors import DiskError, MissingExtraError, UsageError
 
 
 def test_json_and_csv_hold_the_same_numbers(comparison, tmp_path):
@@ -29,6 +30,17 @@ def test_json_and_csv_hold_the_same_numbers(comparison, tmp_path):
                 assert float(row["iqm"]) == stats["iqm"] and int(row["failed"]) == group["failed"]
                 assert bool(row["area"]) == (name == task["metric"])
     assert not by_key
+
+
+@pytest.mark.parametrize("suffix", files.FORMATS)
+def test_a_file_is_written_whole_or_not_at_all(comparison, tmp_path, suffix):
+    if suffix in files.DRAWN:
+        pytest.importorskip("matplotlib")
+    path = tmp_path / f"r{suffix}"
+    path.write_text("of before")
+    with largest_file(100), pytest.raises(DiskError, match=rf"cannot write .*/r\{suffix}: "):
+        files.write(comparison, [path])
+    assert path.read_text() == "of before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_markdown_is_tables_with_as_many_cells_as_columns(comparison, tmp_path):

@@ -15,6 +15,7 @@ from typing import Any
 
 RANKS = (  # a district imports only districts of earlier ranks
     {"errors"},
+    {"files"},
     {"metrics", "pictures", "text"},
     {"envs", "data"},
     {"nets"},

@@ -1,10 +1,14 @@
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import FullDisk
 from toy_runs import CONFIG, make_run
 
-from rlgen.errors import UsageError
+from rlgen.errors import DiskError, UsageError
+from rlgen.runs import checkpoint
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 
@@ -60,3 +64,20 @@ def test_a_fork_whose_networks_do_not_fit_leaves_no_directory(tmp_path: Path) ->
     experiment.train("gan", name="parent", steps=64, no_preset=True, quiet=True, **options)
     assert main(["fork", "parent", "--steps", "96", "--set", "width=16", "--runs-dir", str(tmp_path)]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["parent"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_directory_that_could_not_be_filled_is_removed(tmp_path: Path, code: int) -> None:
+    parent = make_run(tmp_path, "parent")
+    checkpoint.save(parent.checkpoints, 10, {"step": 10})
+    parent.step = 10
+    (parent.path / "metrics.jsonl").write_text('{"step": 10}\n')
+    runs = tmp_path / "runs"
+    for kind in (None, parent):
+        with FullDisk(runs) as disk:
+            Run.create(runs, f"good-{kind is None}", CONFIG, parent=kind)
+        for first in range(len(disk.calls)):
+            with FullDisk(runs, first, code), pytest.raises(DiskError, match=os.strerror(code)) as caught:
+                Run.create(runs, "new", CONFIG, parent=kind)
+            assert str(caught.value).startswith(f"cannot write {runs}/new") and "\n" not in str(caught.value)
+            assert sorted(path.name for path in runs.iterdir() if path.name[:4] != "good") == ["parent"]

@@ -1,0 +1,52 @@
+"""A session: a process holds a run's directory, from tidying it up to saying how to go on after a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlgen.errors import DiskError
+from rlgen.files import writing
+from rlgen.runs import checkpoint, lock, rows
+from rlgen.runs.files import read_json, remove_stale, write_json
+
+FOLDERS = ("", "checkpoints", "samples", "videos")  # that a killed process may have left something half-written in
+
+
+class Held(Protocol):
+    """What a session needs of a run."""
+
+    path: Path
+    info: dict[str, Any]
+    is_new: bool
+
+    def command(self, verb: str) -> str:
+        """The line that does something with the run."""
+
+
+@contextlib.contextmanager
+def session(run: Held) -> Iterator[None]:
+    """Hold the run's lock, with config.json up to date and nothing left of how an earlier session ended.
+
+    Raises:
+        UsageError: another process holds the lock.
+        DiskError: something could not be written; a new run that has nothing yet is removed.
+    """
+    try:
+        with lock.hold(run.path):
+            for folder in FOLDERS:
+                remove_stale(run.path / folder)
+            if read_json(run.path / "config.json") != run.info:
+                write_json(run.path / "config.json", run.info)
+            with writing(run.path):
+                (run.path / "summary.json").unlink(missing_ok=True)
+            yield
+    except DiskError as error:
+        saved = checkpoint.steps(run.path / "checkpoints")
+        if run.is_new and not (saved or rows.last_step(run.path / "metrics.jsonl")):
+            shutil.rmtree(run.path, ignore_errors=True)
+        go_on = f"then: {run.command('resume')}" if saved else "then train again"
+        raise DiskError(f"{error}, {go_on}") from error
