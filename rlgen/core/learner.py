@@ -123,13 +123,14 @@ class Learner(nn.Module):
         """What a loss is computed in: matrix products and convolutions in bfloat16 if `precision` says so."""
         return autocast(self.device, self.precision)
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer, by its attribute's name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
 
     def get_extra_state(self) -> dict[str, Any]:
         """Optimizers, generator and counters, so that `state_dict()` is all there is to save."""
         return {
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
             "generator": self.generator.get_state(),
             "num_updates": self.num_updates,
             "progress": self.progress,
@@ -137,7 +138,7 @@ class Learner(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Put back what `get_extra_state` returned."""
-        for name, optimizer in self._optimizers().items():
+        for name, optimizer in self.optimizers().items():
             optimizer.load_state_dict(state["optimizers"][name])
             for param, moments in optimizer.state.items():
                 for key, value in moments.items():  # saved, perhaps, when weights lay otherwise in memory

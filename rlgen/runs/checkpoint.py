@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +126,22 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         raise CheckpointError(f"{Path(error.filename).name} is missing") from error
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"its manifest is damaged ({type(error).__name__})") from error
-    except Exception as error:  # torch.load refuses code with UnpicklingError, and damage with several other types
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            "it cannot be read: it is damaged, or holds code or objects that are no tensors, which are never loaded"
+        ) from error
+    except Exception as error:  # damage ends torch.load with errors of many types
         reason = str(error).strip().split("\n")[0].removesuffix(".")[:160]
         raise CheckpointError(f"it cannot be read: {type(error).__name__}: {reason}") from error
     return state
 
 
-def load_newest(folder: Path) -> dict[str, Any]:
+def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """Load the newest checkpoint that verifies, naming on stderr each newer one that did not.
+
+    Args:
+        folder: holds all checkpoints of a run.
+        use: called with the state; a CheckpointError from it is one more reason to take the next older one.
 
     Raises:
         CheckpointError: none does.
@@ -139,7 +149,10 @@ def load_newest(folder: Path) -> dict[str, Any]:
     reasons = []
     for step in reversed(steps(folder)):
         try:
-            return load(folder, step)
+            state = load(folder, step)
+            if use:
+                use(state)
+            return state
         except CheckpointError as error:
             reasons.append(f"{directory(folder, step).name}: {error}")
             print(f"warning: skipped checkpoint {directory(folder, step)}: {error}", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,6 +30,7 @@ from rlgen.runs import checkpoint, diverged, formats, rows, stopping
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import read_json, write_json
+from rlgen.runs.fitting import fitting, load_learner
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
 from rlgen.runs.session import session
 from rlgen.runs.weights import save_weights
@@ -194,15 +195,19 @@ class Run:
         about = {"run": self.name, "algo": self.config["algo"], "step": str(self.step)}
         save_weights(self.path / "weights.safetensors", learner.state_dict(), about)
 
-    def load(self, which: str | int = "last") -> dict[str, Any]:
-        """The state of a checkpoint, on the CPU: `last` that verifies, `best`, or a step.
+    def load(self, which: str | int = "last", use: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """The state of a checkpoint, on the CPU: `last` that can be used, `best`, or a step.
+
+        Args:
+            which: of these.
+            use: called with the state; what it raises makes `last` the next older one.
 
         Raises:
             CheckpointError: it is not there or cannot be used.
             UsageError: `which` is none of the three.
         """
         if which == "last":
-            return checkpoint.load_newest(self.checkpoints)
+            return checkpoint.load_newest(self.checkpoints, use)
         saved = checkpoint.steps(self.checkpoints)
         if which == "best":
             if self.best is None:
@@ -215,7 +220,10 @@ class Run:
         if step not in saved:
             raise CheckpointError(f"run {self.name} has no checkpoint of step {step}; it has {saved or 'none'}")
         try:
-            return checkpoint.load(self.checkpoints, step)
+            state = checkpoint.load(self.checkpoints, step)
+            if use:
+                use(state)
+            return state
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint {checkpoint.directory(self.checkpoints, step)}: {error}") from error
 
@@ -225,21 +233,23 @@ class Run:
         Call it inside `running()`, before the first step.
 
         Raises:
-            CheckpointError: none can be used, or it is of another architecture.
+            CheckpointError: none can be used, or none is of this architecture.
         """
         import torch
 
-        state = self.load(which)
-        with self._fits(state):
-            learner.load_state_dict(state["learner"])
-            source.load_state_dict(state["source"])
-            if state["buffer"] is not None:
-                buffer.load_state_dict(state["buffer"])
-            log.load_state_dict(state["log"])
-            torch.set_rng_state(state["rng"]["cpu"])
-            if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-            self._mark_best(state["best"])
+        def put_back(state: dict[str, Any]) -> None:
+            with fitting(state, self.config["algo"]):
+                load_learner(learner, state["learner"])
+                source.load_state_dict(state["source"])
+                if state["buffer"] is not None:
+                    buffer.load_state_dict(state["buffer"])
+                log.load_state_dict(state["log"])
+                torch.set_rng_state(state["rng"]["cpu"])
+                if len(state["rng"]["cuda"]) == torch.cuda.device_count():
+                    torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+
+        state = self.load(which, put_back)
+        self._mark_best(state["best"])
         self.step = self.saved = state["step"]
         if aside := rows.truncate(self.path / "metrics.jsonl", self.step):
             print(f"warning: metrics.jsonl had damaged lines; as it was, it is kept as {aside}", file=sys.stderr)
@@ -250,21 +260,12 @@ class Run:
         Raises:
             CheckpointError: as `restore`.
         """
-        state = self.load(which)
-        with self._fits(state):
-            learner.load_state_dict(state["learner"])
-        self.step = state["step"]
 
-    @contextlib.contextmanager
-    def _fits(self, state: dict[str, Any]) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"the checkpoint of step {state['step']} does not fit this {self.config['algo']}: {reason}; "
-                "use the version and the options that made it"
-            ) from error
+        def put_back(state: dict[str, Any]) -> None:
+            with fitting(state, self.config["algo"]):
+                load_learner(learner, state["learner"])
+
+        self.step = self.load(which, put_back)["step"]
 
     def improved(self, metrics: dict[str, Any]) -> bool:
         """Whether this evaluation is the best so far; if so, a checkpoint saved at this step becomes the best one."""

@@ -9,7 +9,7 @@ from toy_runs import CONFIG, Regression, make_run, parts, rows_of, save_at
 from rlgen.core.loop import train
 from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from rlgen.options.config import NAME
-from rlgen.runs import checkpoint
+from rlgen.runs import checkpoint, files
 from rlgen.runs.find import list_runs
 from rlgen.runs.log import RunLog
 from rlgen.runs.run import Run
@@ -195,6 +195,59 @@ def test_checkpoint_of_another_architecture_is_one_line(tmp_path):
     run.step = 0
     run.restore_learner(learner, "last")
     assert run.step == 10
+
+
+def sign(run, step, change):
+    """Change a state that was saved, and sign it: as a bug of its writer would."""
+    folder = checkpoint.directory(run.checkpoints, step)
+    state = checkpoint.load(run.checkpoints, step)
+    change(state)
+    torch.save(state, folder / "state.pt")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["state.pt"] = files.digest(folder / "state.pt")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def cut_moment(state):
+    moments = state["learner"]["_extra_state"]["optimizers"]["optimizer"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"][:, :2]
+
+
+def cut_weight(state):
+    state["learner"]["net.weight"] = state["learner"]["net.weight"][:, :2]
+
+
+def cut_generator(state):
+    state["rng"]["cpu"] = state["rng"]["cpu"][:100]
+
+
+WRONG = {
+    "a cut weight": (cut_weight, "size mismatch"),
+    "a cut moment": (cut_moment, "size mismatch: optimizer's exp_avg"),
+    "a cut generator": (cut_generator, "RNG"),
+    "no buffer": (lambda state: state.pop("buffer"), "it lacks buffer"),
+    "a source that is a list": (lambda state: state.update(source=[]), "list indices"),
+    "no optimizer": (lambda state: state["learner"]["_extra_state"]["optimizers"].clear(), "optimizer"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_signed_checkpoint_that_does_not_fit_is_followed_by_the_older_one(tmp_path, capsys, what):
+    change, reason = WRONG[what]
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    trained[1].fill(trained[2], trained[0])
+    trained[0].learn(next(trained[0].batches(trained[2])))
+    save_at(run, trained, log, 10)
+    good = {name: value.clone() for name, value in trained[0].named_parameters()}
+    trained[0].learn(next(trained[0].batches(trained[2])))
+    save_at(run, trained, log, 20)
+    sign(run, 20, change)
+    opened, others = Run.open(run.path), parts(seed=2)
+    opened.restore(*others, log)
+    assert opened.step == 10 and reason in capsys.readouterr().err
+    assert all(torch.equal(value, good[name]) for name, value in others[0].named_parameters())
+    assert others[0].num_updates == 1
 
 
 def test_commands_can_be_pasted(tmp_path, monkeypatch):
