@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rlgen.commands import options_of
@@ -20,6 +21,7 @@ class Options:
     config: str | None = None  # YAML or TOML file of options: above the preset, below the flags
     no_preset: bool = False  # leave out the tuned values of this environment or data set
     dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
+    resume_if_exists: bool = False  # go on with the run of this --name if there is one; nothing if it is finished
     seeds: str | None = None  # A:B trains the seeds A to B - 1 side by side in this process, a run each
 
 
@@ -30,6 +32,7 @@ class Training:
     resolved: config.Resolved
     seeds: range | None  # side by side
     dry_run: bool
+    resume_if_exists: bool
     command: list[str]  # what the user typed
 
 
@@ -58,7 +61,9 @@ def parse(words: Sequence[str]) -> Training:
         raise UsageError(f"--seed {given['seed']} with --seeds {asked.seeds}: give one of them")
     resolved = config.resolve(name, given | {"config": asked.config, "no_preset": asked.no_preset})
     seeds = None if asked.seeds is None else config.parse_seeds(asked.seeds)
-    return Training(resolved, seeds, asked.dry_run, ["rlgen", "train", *words])
+    if asked.resume_if_exists and (seeds or resolved.config["name"] is None):
+        raise UsageError("--resume-if-exists needs a --name, and no --seeds: one run a command")
+    return Training(resolved, seeds, asked.dry_run, asked.resume_if_exists, ["rlgen", "train", *words])
 
 
 def usage() -> str:
@@ -82,8 +87,15 @@ def run(training: Training) -> str | None:
         return cost(resolved.config)
     if training.seeds is None:
         from rlgen import experiment
+        from rlgen.runs.again import standing
 
-        experiment.start(resolved.config, training.command)
+        found = standing(resolved.config) if training.resume_if_exists else "new"
+        if found == "finished":
+            return f"run {resolved.config['name']} is finished"
+        if found == "unfinished":
+            experiment.resume(str(Path(resolved.config["runs_dir"]) / resolved.config["name"]))
+        else:
+            experiment.start(resolved.config, training.command)
     else:
         train_seeds(resolved.config, training.seeds, training.command)
     return None

@@ -285,6 +285,11 @@ class Run:
                 (self.checkpoints / "best.json").unlink(missing_ok=True)
 
     @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.saved >= self.steps and (read_json(self.path / "summary.json") or {}).get("status") == "finished"
+
+    @property
     def interrupted(self) -> bool:
         """A signal asked the run to stop: it saves at the end of this step."""
         return self._signum != 0
