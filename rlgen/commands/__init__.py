@@ -41,6 +41,7 @@ ORDER = (
     "list",
     "show",
     "diff",
+    "delete",
     "compare",
     "bench",
     "doctor",

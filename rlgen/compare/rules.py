@@ -48,7 +48,7 @@ IGNORED = (
     {"algo", "exp_name", "name", "seed", "env_id", "data"}
     | {"data_dir", "runs_dir", "device", "threads", "vectorization"}
     | {"wandb", "wandb_project", "wandb_private"}
-    | {"log_every", "eval_every", "checkpoint_every"}
+    | {"log_every", "eval_every", "checkpoint_every", "keep"}
 )
 SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version may be another environment under the same name
 PROTOCOL = {  # options that change what a score means: the prefix of the metrics they matter to, and in words

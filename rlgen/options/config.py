@@ -65,6 +65,7 @@ class RunConfig:
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     checkpoint_every: int | None = None  # steps between checkpoints (None: steps / 10); in [1, 10**12]
+    keep: int = 2  # newest checkpoints that are kept, beside the best one; in [1, 10**6]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import CheckpointError, DiskError
+from rlgen.errors import CheckpointError, DiskError, UsageError
 from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, writing
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, write_json
@@ -136,6 +136,40 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     return state
 
 
+def load_chosen(folder: Path, which: str | int, best: int | None, use: Callable[[dict[str, Any]], None]) -> Any:
+    """The state of `last` that can be used, `best`, or a step.
+
+    Args:
+        folder: holds all checkpoints of a run.
+        which: of these.
+        best: step of the best one, if there is one.
+        use: called with the state; a CheckpointError from it makes `last` the next older one.
+
+    Raises:
+        CheckpointError: it is not there or cannot be used.
+        UsageError: `which` is none of the three.
+    """
+    if which == "last":
+        return load_newest(folder, use)
+    saved = steps(folder)
+    if which == "best":
+        if best is None:
+            raise CheckpointError(f"{folder} has no best checkpoint (not evaluated); use --checkpoint last")
+        step = best
+    elif str(which).isdecimal():
+        step = int(which)
+    else:
+        raise UsageError(f"--checkpoint {which!r} is not valid: last, best, or a step of {saved}")
+    if step not in saved:
+        raise CheckpointError(f"{folder} has no checkpoint of step {step}; it has {saved or 'none'}")
+    try:
+        state = load(folder, step)
+        use(state)
+        return state
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {directory(folder, step)}: {error}") from error
+
+
 def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """Load the newest checkpoint that verifies, naming on stderr each newer one that did not.
 
@@ -160,13 +194,13 @@ def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = Non
     raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
 
 
-def prune(folder: Path, step: int, best: int | None) -> None:
-    """Keep the two newest up to `step`, and the best one. Later steps belong to a future that a resume gave up.
+def prune(folder: Path, step: int, best: int | None, newest: int = 2) -> None:
+    """Keep the `newest` up to `step`, and the best one. Later steps belong to a future that a resume gave up.
 
     Raises:
         DiskError: one cannot be removed.
     """
-    keep = {*[s for s in steps(folder) if s <= step][-2:], best}
+    keep = {*[s for s in steps(folder) if s <= step][-newest:], best}
     with writing(folder):
         for other in steps(folder):
             if other not in keep:

@@ -154,7 +154,7 @@ class Run:
         return self.step // every > last_step // every
 
     def save(self, learner: Learner, source: Source, buffer: Buffer, log: Log) -> None:
-        """Save a checkpoint of everything at `step`; keep the last two and the best.
+        """Save a checkpoint of everything at `step`; keep the newest ones and the best.
 
         Raises:
             DivergedError: a metric since the last row, or a weight, is not finite; such a state is never saved.
@@ -184,7 +184,7 @@ class Run:
         self.saved = self.step
         if best != self.best:
             self._mark_best(best)
-        checkpoint.prune(self.checkpoints, self.step, best["step"] if best else None)
+        checkpoint.prune(self.checkpoints, self.step, best["step"] if best else None, self.config.get("keep", 2))
 
     def export(self, learner: Learner) -> None:
         """Write the networks' weights to weights.safetensors, for programs that are not rlgen.
@@ -206,26 +206,8 @@ class Run:
             CheckpointError: it is not there or cannot be used.
             UsageError: `which` is none of the three.
         """
-        if which == "last":
-            return checkpoint.load_newest(self.checkpoints, use)
-        saved = checkpoint.steps(self.checkpoints)
-        if which == "best":
-            if self.best is None:
-                raise CheckpointError(f"run {self.name} has no best checkpoint (not evaluated); use --checkpoint last")
-            step = int(self.best["step"])
-        elif str(which).isdecimal():
-            step = int(which)
-        else:
-            raise UsageError(f"--checkpoint {which!r} is not valid: last, best, or a step of {saved}")
-        if step not in saved:
-            raise CheckpointError(f"run {self.name} has no checkpoint of step {step}; it has {saved or 'none'}")
-        try:
-            state = checkpoint.load(self.checkpoints, step)
-            if use:
-                use(state)
-            return state
-        except CheckpointError as error:
-            raise CheckpointError(f"checkpoint {checkpoint.directory(self.checkpoints, step)}: {error}") from error
+        best = int(self.best["step"]) if self.best else None
+        return checkpoint.load_chosen(self.checkpoints, which, best, use or (lambda state: None))
 
     def restore(self, learner: Learner, source: Source, buffer: Buffer, log: Log, which: str | int = "last") -> None:
         """Put everything back as it was when the checkpoint was saved, and cut metrics.jsonl to its step.

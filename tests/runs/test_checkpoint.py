@@ -182,3 +182,11 @@ def test_a_step_saved_again_is_replaced(tmp_path):
     checkpoint.save(tmp_path, 10, state(10, size=5))
     assert len(checkpoint.load(tmp_path, 10)["weights"]) == 5
     assert os.listdir(tmp_path) == ["step_000000010"]
+
+
+def test_as_many_as_asked_for_are_kept_beside_the_best(tmp_path):
+    save(tmp_path, 10, 20, 30, 40, 50)
+    checkpoint.prune(tmp_path, 50, 10, newest=3)
+    assert checkpoint.steps(tmp_path) == [10, 30, 40, 50]
+    checkpoint.prune(tmp_path, 50, 40, newest=1)
+    assert checkpoint.steps(tmp_path) == [40, 50]
