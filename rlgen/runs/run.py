@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
+from rlgen.errors import DivergedError, InterruptedRunError, UsageError
 from rlgen.files import writing
 from rlgen.options.config import PERIODS
 from rlgen.runs import checkpoint, diverged, formats, rows, stopping
