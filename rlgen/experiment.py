@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -16,6 +15,7 @@ import torch
 
 from rlgen.core import loop
 from rlgen.core.buffer import Buffer
+from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
 from rlgen.data.images import ImageSpec
@@ -25,8 +25,10 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import made
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config, changed, resolve
+from rlgen.runs import stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
+from rlgen.runs.progress import warn
 from rlgen.runs.run import Run
 from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
 from rlgen.speed.gpu_source import GpuEnvSource
@@ -62,6 +64,7 @@ def build_source(config: dict[str, Any]) -> Any:
         config["seed"],
         config["eval_episodes"],
         video=config["video"],
+        max_episode_steps=config["max_episode_steps"],
         frame_stack=config["frame_stack"],
     )
 
@@ -137,6 +140,7 @@ def start_seeds(
     together = Together(config["verify_graph"])
 
     def body(seed: int) -> Run:
+        stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
         learner, source, buffer = build({**config, "seed": seed})
         if isinstance(learner.executor, Recorded):
@@ -148,7 +152,8 @@ def start_seeds(
             run_to_end(run, learner, source, buffer, quiet or seed != seed_range[0])
         return run
 
-    return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
+    with stopping.handling():
+        return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
 
 
 def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> Run:
@@ -201,8 +206,13 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
+            if isinstance(source, EnvSource) and not source.has_time_limit and not quiet:
+                limit = f"evaluation cuts its episodes after {source.max_episode_steps:,} steps (--max-episode-steps)"
+                warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
             if restore:
                 run.restore(learner, source, buffer, log)
+                run.raise_if_interrupted()
+                catch_up(learner, source, buffer, run, log)
             loop.train(learner, source, buffer, run, log)
             run.export(learner)
         except BaseException as error:
@@ -294,27 +304,3 @@ def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, che
             f"{opened.name} is an agent ({opened.config['algo']}); it has no images to sample, see `rlgen eval`"
         )
     return to_uint8(learner.sample(num, seed=seed).numpy(force=True))
-
-
-def estimate(config: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
-    """What a run is expected to cost, measured by training for a moment without a run directory.
-
-    Returns:
-        `parameters`, `buffer_bytes`, `steps_per_second`, `seconds`, `updates`, `device`, `threads`.
-    """
-    learner, source, buffer = build(config)
-    with closing(source):
-        steps, begin = 0, time.perf_counter()
-        while time.perf_counter() - begin < seconds:
-            learner.progress = min(1.0, steps / config["steps"])
-            steps += loop.turn(learner, source, buffer, lambda metrics: None)
-        rate = steps / (time.perf_counter() - begin)
-        return {
-            "parameters": sum(param.numel() for param in learner.parameters()),
-            "buffer_bytes": buffer.nbytes,
-            "steps_per_second": rate,
-            "seconds": config["steps"] / rate,
-            "updates_per_step": learner.num_updates / max(1, steps),
-            "device": str(learner.device),
-            "threads": torch.get_num_threads(),
-        }

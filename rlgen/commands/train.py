@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlgen.commands import options_of
-from rlgen.errors import UsageError
+from rlgen.errors import InterruptedRunError, UsageError
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
 from rlgen.text import cell, duration, table
@@ -103,14 +105,40 @@ def run(training: Training) -> str | None:
 
 def cost(resolved: dict[str, Any]) -> str:
     """What a run is expected to cost."""
-    from rlgen import experiment
-
-    found = experiment.estimate(resolved)
+    found = estimate(resolved)
     return (
         f"\n{found['parameters']:,} parameters, {found['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
         f"{found['steps_per_second']:,.0f} steps/s on {found['device']} (threads: {found['threads']}): "
         f"about {duration(found['seconds'])} for {resolved['steps']:,} steps, without evaluation"
     )
+
+
+def estimate(resolved: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
+    """The cost, measured by training for a moment without a run directory.
+
+    Returns:
+        `parameters`, `buffer_bytes`, `steps_per_second`, `seconds`, `device`, `threads`.
+    """
+    import torch
+
+    from rlgen import experiment
+    from rlgen.core import loop
+
+    learner, source, buffer = experiment.build(resolved)
+    with contextlib.closing(source):
+        steps, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < seconds:
+            learner.progress = min(1.0, steps / resolved["steps"])
+            steps += loop.turn(learner, source, buffer, lambda metrics: None)
+        rate = steps / (time.perf_counter() - begin)
+        return {
+            "parameters": sum(param.numel() for param in learner.parameters()),
+            "buffer_bytes": buffer.nbytes,
+            "steps_per_second": rate,
+            "seconds": resolved["steps"] / rate,
+            "device": str(learner.device),
+            "threads": torch.get_num_threads(),
+        }
 
 
 def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:
@@ -121,7 +149,8 @@ def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequenc
     rows = []
     for seed, result in results.items():
         if isinstance(result, BaseException):
-            rows.append((str(seed), "failed", "-", str(result)))
+            state = "interrupted" if isinstance(result, InterruptedRunError) else "failed"
+            rows.append((str(seed), state, "-", str(result)))
         else:
             rows.append((str(seed), "finished", cell(result.best and result.best["value"]), result.name))
     print("\n" + table(("seed", "state", "best", "run"), rows))

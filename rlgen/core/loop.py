@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
 
 from rlgen.core.batch import Batch
 from rlgen.core.buffer import Buffer
+from rlgen.core.evaluation import Log, Run, evaluate
 from rlgen.core.learner import Learner
 from rlgen.core.source import Source
-
-
-class Log(Protocol):
-    """Where metrics go."""
-
-    def add(self, metrics: Batch) -> None:
-        """Count one update's metrics in: 0-d tensors, which stay on their device."""
-
-    def write(self, step: int, metrics: dict[str, Any] | None = None, kind: Literal["train", "eval"] = "train") -> Any:
-        """Write a row: the means of what was added (training rows only), and `metrics`."""
-
-
-class Run(Protocol):
-    """Where the run stands, and what is due now."""
-
-    step: int
-    steps: int
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal asked the run to stop."""
-
-    def due(self, what: Literal["log", "eval", "checkpoint"], last_step: int) -> bool:
-        """Whether a multiple of the period lies in (last_step, step]."""
-
-    def improved(self, metrics: dict[str, Any]) -> bool:
-        """Whether this evaluation is the best so far."""
-
-    def save(self, learner: Learner, source: Source, buffer: Buffer, log: Any) -> None:
-        """Save a checkpoint of everything."""
-
-    def raise_if_interrupted(self) -> None:
-        """Stop, after the state was saved, if a signal asked for it."""
 
 
 def turn(learner: Learner, source: Source, buffer: Buffer, log: Callable[[Batch], None]) -> int:
@@ -68,9 +35,7 @@ def train(learner: Learner, source: Source, buffer: Buffer, run: Run, log: Log) 
         if run.due("log", last_step) or finished:
             log.write(run.step, source.metrics() | learner.schedules())
         if run.due("eval", last_step) or finished:
-            scores = source.evaluate(learner, final=finished)
-            log.write(run.step, scores, kind="eval")
-            best = run.improved(scores)
+            best = evaluate(learner, source, run, log)
         if run.due("checkpoint", last_step) or finished or best or run.interrupted:
             run.save(learner, source, buffer, log)
         run.raise_if_interrupted()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from rlgen.core.batch import map_parts
+from rlgen.core.interruption import EvaluationInterrupted, never
 from rlgen.core.learner import Agent
 from rlgen.envs.stream import EnvStream
 
@@ -15,7 +17,9 @@ MAX_ENVS = 50  # environments that play side by side
 
 
 @torch.no_grad()
-def play(agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False) -> dict[str, Any]:
+def play(
+    agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False, interrupted: Callable[[], bool] = never
+) -> dict[str, Any]:
     """Play whole greedy episodes.
 
     All of the first episodes of every environment are counted, whatever their length, so that short ones are not
@@ -26,6 +30,7 @@ def play(agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False)
         envs: freshly reset, N <= `num_episodes`; closed by the caller.
         num_episodes: how many.
         render: keep the frames of the first episode.
+        interrupted: asked at every step whether to give up.
 
     Returns:
         `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `frames` uint8 [H, W, 3] of the first
@@ -33,6 +38,9 @@ def play(agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False)
         states visited, beside `eval/q_realised`, the discounted return really obtained from the same states (van
         Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still weighed more
         than 1 % (gamma^k > 0.01) are left out of both.
+
+    Raises:
+        EvaluationInterrupted: the answer was yes.
     """
     num_envs = envs.num_envs
     quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
@@ -44,6 +52,8 @@ def play(agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False)
     estimates: list[list[float]] = [[] for _ in range(num_envs)]
     memory = first_memory(agent, num_envs)
     while len(returns) < num_episodes:
+        if interrupted():
+            raise EvaluationInterrupted
         if render and not returns:
             frames.append(envs.render())
         acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)

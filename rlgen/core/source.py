@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rlgen.core.batch import map_parts
 from rlgen.core.buffer import Buffer
+from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
-from rlgen.envs.make import make_envs
+from rlgen.envs.make import has_time_limit, make_envs
 from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
 from rlgen.metrics import EVAL_IMAGES, SUBSET
@@ -36,8 +37,12 @@ class Source(Protocol):
     def metrics(self) -> dict[str, float]:
         """What was seen since the last call."""
 
-    def evaluate(self, learner: Any, final: bool = False) -> dict[str, Any]:
-        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C], videos 4-d."""
+    def evaluate(self, learner: Any, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
+        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C], videos 4-d.
+
+        Raises:
+            EvaluationInterrupted: `interrupted`, which is asked now and then, said so.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed source needs to go on as if never stopped."""
@@ -56,6 +61,7 @@ class EnvSource:
         seed: of the run; evaluation uses its own episodes.
         eval_episodes: greedy episodes of an evaluation.
         video: evaluations record their first episode.
+        max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
         options: more of `make_envs`.
     """
 
@@ -69,10 +75,12 @@ class EnvSource:
         seed: int,
         eval_episodes: int,
         video: bool = False,
+        max_episode_steps: int = 27_000,
         **options: Any,
     ) -> None:
         self.env_id, self.vectorization, self.seed, self.options = env_id, vectorization, seed, options
-        self.eval_episodes, self.video = eval_episodes, video
+        self.eval_episodes, self.video, self.max_episode_steps = eval_episodes, video, max_episode_steps
+        self.has_time_limit = has_time_limit(env_id)
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, **options)
         self.spec: EnvSpec = self.envs.spec
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
@@ -140,18 +148,26 @@ class EnvSource:
         self._finished = []
         return {"charts/episodic_return": float(returns.mean()), "charts/episodic_length": float(lengths.mean())}
 
-    def evaluate(self, learner: Agent, final: bool = False) -> dict[str, Any]:
+    def evaluate(self, learner: Agent, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
         """Greedy return over `eval_episodes` fixed episodes, and how far the agent overestimates it."""
-        result = self.play(learner, self.eval_episodes, self.seed + EVAL_SEED)
+        seed = self.seed + EVAL_SEED
+        result = self.play(learner, self.eval_episodes, seed, interrupted=interrupted)
         returns = np.array(result.pop("returns"))
         if self.video:
-            result["videos/episode"] = np.stack(self.play(learner, 1, self.seed + EVAL_SEED, render=True)["frames"])
+            result["videos/episode"] = np.stack(self.play(learner, 1, seed, True, interrupted)["frames"])
         return {
             "eval/episodic_return": float(returns.mean()),
             "eval/episodic_return_std": float(returns.std()),
         } | result
 
-    def play(self, learner: Agent, num_episodes: int, seed: int, render: bool = False) -> dict[str, Any]:
+    def play(
+        self,
+        learner: Agent,
+        num_episodes: int,
+        seed: int,
+        render: bool = False,
+        interrupted: Callable[[], bool] = never,
+    ) -> dict[str, Any]:
         """Play whole greedy episodes in environments of their own; the same seed plays the same ones.
 
         Returns:
@@ -160,9 +176,11 @@ class EnvSource:
         in_process = self.vectorization == "async" or (render and self.vectorization == "auto")
         vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
         num_envs = 1 if render else min(num_episodes, MAX_ENVS)
-        envs = make_envs(self.env_id, num_envs, vectorization, seed, render_mode=mode, **self.options)
+        limit = None if self.has_time_limit else self.max_episode_steps
+        options = {"render_mode": mode, "max_episode_steps": limit, **self.options}
+        envs = make_envs(self.env_id, num_envs, vectorization, seed, **options)
         try:
-            return play(learner, envs, num_episodes, render)
+            return play(learner, envs, num_episodes, render, interrupted)
         finally:
             envs.close()
 
@@ -217,12 +235,18 @@ class ImageSource:
         """Nothing: a data set does not change."""
         return {}
 
-    def evaluate(self, learner: Generative, final: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self, learner: Generative, final: bool = False, interrupted: Callable[[], bool] = never
+    ) -> dict[str, Any]:
         """Held-out metrics, samples from the same latents every time, and held-out images with reconstructions.
 
         While a run goes on these are metrics of the first 1,000 held-out images. The last evaluation has those of all
         under the same names, and beside them those of the first 1,000, which are what earlier ones compare with.
         """
+        with ask_between_layers(learner, interrupted):
+            return self._evaluate(learner, final)
+
+    def _evaluate(self, learner: Generative, final: bool) -> dict[str, Any]:
         images = torch.from_numpy(self.data.test)
         first = images[:EVAL_IMAGES]
         result: dict[str, Any] = self.score(learner, first)

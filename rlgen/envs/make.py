@@ -31,6 +31,7 @@ def make_envs(
     autoreset_mode: AutoresetMode | None = None,
     render_mode: str | None = None,
     frame_stack: int = 1,
+    max_episode_steps: int | None = None,
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -44,6 +45,7 @@ def make_envs(
         render_mode: Gymnasium's, for `vector_env.render()`.
         frame_stack: k > 1 makes observations [k, H, W] of the last k grey frames [H, W]; the newest is last. 1 leaves
             observations as they are: ALE's native class stacks 4 frames itself.
+        max_episode_steps: cuts episodes, except of a native class; None is the environment's own limit.
 
     Raises:
         UsageError: no such environment, or one whose spaces, vectorization or frames are not supported.
@@ -64,7 +66,8 @@ def make_envs(
         if vectorization == "native":
             vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
         elif vectorization in ("sync", "async"):
-            thunks = [partial(_make_single, spec, kwargs, frame_stack, os.getpid())] * num_envs
+            limited = kwargs | {"max_episode_steps": max_episode_steps}
+            thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid())] * num_envs
             mode = autoreset_mode or AutoresetMode.DISABLED
             in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
             vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
@@ -85,6 +88,12 @@ def make_envs(
     except BaseException:
         vector_env.close()
         raise
+
+
+def has_time_limit(env_id: str) -> bool:
+    """Whether every episode ends, by a limit that is registered or Atari's own."""
+    spec = check_env_id(env_id)
+    return spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs
 
 
 def _make_native(

@@ -23,7 +23,7 @@ from rlgen.options.files import presets, read_file
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
-AGENT_ONLY = ("env", "num_envs", "vectorization", "frame_stack", "eval_episodes", "video")
+AGENT_ONLY = ("env", "num_envs", "vectorization", "frame_stack", "eval_episodes", "max_episode_steps", "video")
 GENERATIVE_ONLY = ("data", "data_dir")
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
@@ -63,6 +63,7 @@ class RunConfig:
     log_every: int | None = None  # steps between rows of metrics (None: steps / 200); in [1, 10**12]
     eval_every: int | None = None  # steps between evaluations (None: steps / 10); in [1, 10**12]
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]
+    max_episode_steps: int = 27_000  # of an evaluation's episodes, where the environment has no limit; in [1, 10**12]
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     checkpoint_every: int | None = None  # steps between checkpoints (None: steps / 10); in [1, 10**12]
     keep: int = 2  # newest checkpoints that are kept, beside the best one; in [1, 10**6]

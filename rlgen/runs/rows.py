@@ -99,10 +99,15 @@ def last_step(path: Path) -> int:
     return rows[-1]["step"] if rows else 0
 
 
-def truncate(path: Path, step: int) -> Path | None:
+def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:
     """Cut the rows past `step` and a torn last line, which a resumed run writes again; nothing else gets lost.
 
     Where a line is damaged, or the steps go backwards, the file as it was is kept beside the new one.
+
+    Args:
+        path: of metrics.jsonl.
+        step: of the last rows to keep.
+        eval_due: the evaluation of `step` is still to come, so that a row of it goes too.
 
     Returns:
         Where a damaged file is kept; None if there was no damage.
@@ -121,8 +126,10 @@ def truncate(path: Path, step: int) -> Path | None:
                 dropped, damaged = True, damaged or not torn(line)
             else:
                 last = row["step"]
-                dropped = dropped or last > step
-                if last <= step:
+                due = eval_due and last == step and any(name.startswith("eval/") for name in row)
+                keep = last <= step and not due
+                dropped = dropped or not keep
+                if keep:
                     kept.append((begin, end - begin))
             begin = end
         if not dropped:

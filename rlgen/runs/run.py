@@ -16,14 +16,13 @@ import json
 import secrets
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rlgen.errors import DivergedError, InterruptedRunError, UsageError
+from rlgen.errors import DivergedError, UsageError
 from rlgen.files import writing
 from rlgen.options.config import PERIODS
 from rlgen.runs import checkpoint, diverged, formats, rows, stopping
@@ -51,7 +50,7 @@ class Log(Protocol):
         """Go on with that."""
 
 
-class Run:
+class Run(stopping.Stoppable):
     """A run directory and where the run stands. Make one with `Run.create` or `Run.open`."""
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
@@ -66,7 +65,6 @@ class Run:
         self.step = self.saved
         self.best: dict[str, Any] | None = read_json(self.checkpoints / "best.json")  # metric, value, step
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
-        self._signum = 0
         self.is_new = False  # nothing of an earlier session lies in the directory
 
     @classmethod
@@ -174,6 +172,7 @@ class Run:
             "buffer": buffer.state_dict() if source.streams else None,  # a data set's is filled again
             "log": log_state,
             "best": best,
+            "eval_due": self.eval_due,
             "rng": {
                 "cpu": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all() if learner.device.type == "cuda" else [],
@@ -222,7 +221,11 @@ class Run:
         def put_back(state: dict[str, Any]) -> None:
             with fitting(state, self.config["algo"]):
                 load_learner(learner, state["learner"])
-                source.load_state_dict(state["source"])
+                self.saved, self.restoring = state["step"], True  # which may take long: episodes are played again
+                try:
+                    source.load_state_dict(state["source"])
+                finally:
+                    self.restoring = False
                 if state["buffer"] is not None:
                     buffer.load_state_dict(state["buffer"])
                 log.load_state_dict(state["log"])
@@ -232,8 +235,8 @@ class Run:
 
         state = self.load(which, put_back)
         self._mark_best(state["best"])
-        self.step = self.saved = state["step"]
-        if aside := rows.truncate(self.path / "metrics.jsonl", self.step):
+        self.step, self.eval_due = state["step"], state.get("eval_due", False)
+        if aside := rows.truncate(self.path / "metrics.jsonl", self.step, self.eval_due):
             print(f"warning: metrics.jsonl had damaged lines; as it was, it is kept as {aside}", file=sys.stderr)
 
     def restore_learner(self, learner: Learner, which: str | int = "last") -> None:
@@ -271,28 +274,11 @@ class Run:
         """Whether nothing is left to do."""
         return self.saved >= self.steps and (read_json(self.path / "summary.json") or {}).get("status") == "finished"
 
-    @property
-    def interrupted(self) -> bool:
-        """A signal asked the run to stop: it saves at the end of this step."""
-        return self._signum != 0
-
-    def interrupt(self, signum: int) -> None:
-        """Ask the run to stop, as a signal does."""
-        self._signum = signum
-
-    def raise_if_interrupted(self) -> None:
-        """Stop after the state was saved, unless the run has just ended anyway."""
-        if self.interrupted and self.step < self.steps:
-            name = signal.Signals(self._signum).name
-            raise InterruptedRunError(
-                f"stopped by {name}, saved at step {self.step:,}; go on with: {self.command('resume')}", self._signum
-            )
-
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Hold the run's lock and turn signals into `interrupted`, for as long as something trains.
 
-        The first SIGINT or SIGTERM lets the step end and the state be saved; a second SIGINT aborts at once.
+        The first signal of `stopping.SIGNALS` lets the step end and the state be saved; a second SIGINT aborts at once.
 
         Raises:
             UsageError: another process holds the lock.

@@ -3,50 +3,144 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
+import stat
+import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlgen.errors import InterruptedRunError
+
+SIGNALS = [  # Ctrl-C, a scheduler, a terminal that is gone, Ctrl-\, warnings of schedulers before they kill
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+]
+ONE_PRESS = 0.5  # seconds: some launchers pass on a Ctrl-C that the whole group has had already
+NOTICE = b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n"
 
 
-class Stoppable(Protocol):
-    """What a signal asks to stop: a run."""
+class Stoppable:
+    """What a run is to signals.
+
+    Attributes:
+        eval_due: the evaluation of this step has still to be taken: a signal interrupted it.
+        restoring: it goes back to where its checkpoint is, so that nothing is new yet.
+    """
+
+    step: int
+    steps: int
+    saved: int
+    eval_due = False
+    restoring = False
+    _signum = 0
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was asked already."""
+        """A signal asked the run to stop: it saves at the end of this step."""
+        return self._signum != 0
 
     def interrupt(self, signum: int) -> None:
-        """Ask it."""
+        """Ask the run to stop, as a signal does."""
+        self._signum = signum
+        if self.restoring:
+            raise self._interruption()
+
+    def raise_if_interrupted(self) -> None:
+        """Stop once the state is saved, unless the run has just ended anyway."""
+        if self.interrupted and self.saved == self.step and (self.step < self.steps or self.eval_due):
+            raise self._interruption()
+
+    def _interruption(self) -> InterruptedRunError:
+        why, go_on = f"stopped by {signal.Signals(self._signum).name}", f"go on with: {self.command('resume')}"
+        return InterruptedRunError(f"{why}, saved at step {self.saved:,}; {go_on}", self._signum)
+
+    def command(self, verb: str, *options: str) -> str:
+        """The line that does something with this run."""
+        raise NotImplementedError
 
 
-_listening: list[Stoppable] = []  # with --seeds more than one
-_handlers: dict[signal.Signals, Any] = {}  # those of before the first of them
+@dataclass
+class _Listening:
+    """Who listens, and what came."""
+
+    depth: int = 0  # of `handling`
+    runs: list[Stoppable] = field(default_factory=list)  # with --seeds more than one
+    handlers: dict[int, Any] = field(default_factory=dict)  # those of before
+    asked: int = 0  # the first signal that came
+    pressed: float = math.inf  # when Ctrl-C first was
+
+
+_now = _Listening()
+
+
+@contextlib.contextmanager
+def handling() -> Iterator[None]:
+    """Take signals, also between the runs that listen; one that was ignored at the start stays ignored (nohup)."""
+    if not _now.depth:
+        _now.asked, _now.pressed = 0, math.inf
+        with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
+            for signum in SIGNALS:
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
+                    _now.handlers[signum] = signal.signal(signum, _on_signal)
+    _now.depth += 1
+    try:
+        yield
+    finally:
+        _now.depth -= 1
+        if not _now.depth:
+            for signum, handler in _now.handlers.items():
+                signal.signal(signum, handler)
+            _now.handlers.clear()
 
 
 @contextlib.contextmanager
 def listening(run: Stoppable) -> Iterator[None]:
-    """Let SIGINT and SIGTERM interrupt `run`; where all were interrupted already, a further SIGINT aborts at once."""
-    if not _listening:
-        with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                _handlers[signum] = signal.signal(signum, _on_signal)
-    _listening.append(run)
-    try:
-        yield
-    finally:
-        _listening.remove(run)
-        if not _listening:
-            for signum, handler in _handlers.items():
-                signal.signal(signum, handler)
-            _handlers.clear()
+    """Let signals interrupt `run`, one that came before it among them; a second SIGINT aborts at once."""
+    with handling():
+        _now.runs.append(run)
+        try:
+            if _now.asked:
+                run.interrupt(_now.asked)
+            yield
+        finally:
+            _now.runs.remove(run)
+
+
+def check() -> None:
+    """Do not begin what a signal asked to stop.
+
+    Raises:
+        InterruptedRunError: one did, inside `handling`.
+    """
+    if _now.depth and _now.asked:
+        raise InterruptedRunError(f"stopped by {signal.Signals(_now.asked).name} before it began", _now.asked)
 
 
 def _on_signal(signum: int, frame: Any) -> None:
-    waiting = [run for run in _listening if not run.interrupted]
-    if not waiting and signum == signal.SIGINT:
-        raise KeyboardInterrupt
-    if waiting:  # os.write: print is not safe where it may interrupt another print
-        os.write(2, b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n")
-        for run in waiting:
-            run.interrupt(signum)
+    if signum == signal.SIGINT:
+        if time.monotonic() - _now.pressed > ONE_PRESS:
+            raise KeyboardInterrupt
+        _now.pressed = min(_now.pressed, time.monotonic())
+    if signum == signal.SIGHUP:
+        _leave_dead_terminal()
+    waiting = [run for run in _now.runs if not run.interrupted]
+    if waiting or not _now.asked or signum == signal.SIGINT:
+        with contextlib.suppress(OSError):
+            os.write(2, NOTICE)  # print is not safe where it may interrupt another print
+    _now.asked = _now.asked or signum
+    for run in waiting:
+        run.interrupt(signum)
+
+
+def _leave_dead_terminal() -> None:
+    """What is printed to a terminal that is gone goes nowhere: writing to it is an error, which would end the run."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

@@ -12,7 +12,12 @@ from rlgen.metrics import SUBSET
 from rlgen.runs.rows import strict
 from rlgen.runs.run import Run
 
-STATUS = {0: "finished", 5: "diverged", 130: "interrupted", 143: "interrupted"}  # by exit code; any other has failed
+STATUS = {0: "finished", 5: "diverged"}  # by exit code
+
+
+def status_of(exit_code: int) -> str:
+    """How a run ended: finished, diverged, interrupted (128 + n, by signal n) or failed."""
+    return STATUS.get(exit_code, "interrupted" if exit_code > 128 else "failed")
 
 
 def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float]) -> dict[str, Any]:
@@ -26,7 +31,7 @@ def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float
     """
     return {
         "name": run.name,
-        "status": STATUS.get(exit_code, "failed"),
+        "status": status_of(exit_code),
         "exit_code": exit_code,
         "step": run.step,
         "steps": run.steps,
@@ -59,7 +64,7 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
         lines["evaluate"] = run.command("eval")
         if not run.config.get("env_id"):
             lines["sample"] = run.command("sample", "--num", "64", "--out", "samples.png")
-        longer = ("--steps", str(2 * run.steps)) if run.step >= run.steps else ()
+        longer = ("--steps", str(2 * run.steps)) if run.step >= run.steps and not run.eval_due else ()
         lines["resume"] = run.command("resume", *longer)
     if wandb_note:
         lines["wandb"] = wandb_note

@@ -18,7 +18,7 @@ from rlgen.runs.best import compared
 from rlgen.runs.progress import warn
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
-from rlgen.runs.summary import STATUS
+from rlgen.runs.summary import status_of
 from rlgen.runs.wandb_account import first_line, why_offline
 from rlgen.runs.wandb_artifacts import Artifacts
 
@@ -220,7 +220,7 @@ class Wandb:
         if self._unsent:
             self._wandb_run.log(self._unsent)
         try:
-            status = STATUS.get(exit_code, "failed")  # to wandb an interrupted run is a failed one
+            status = status_of(exit_code)  # to wandb an interrupted run is a failed one
             self._wandb_run.summary.update(_bests(self._run.path) | {"status": status})
         except Exception as error:
             self._problems.append(first_line(error))

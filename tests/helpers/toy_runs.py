@@ -56,7 +56,7 @@ class Counter:
     def metrics(self):
         return {"charts/episodic_return": float(self.count)}
 
-    def evaluate(self, learner, final=False):
+    def evaluate(self, learner, final=False, interrupted=None):
         return {"eval/episodic_return": self.scores[self.count // 10 - 1] if self.scores else float(self.count)}
 
     def state_dict(self):

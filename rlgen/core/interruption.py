@@ -1,0 +1,61 @@
+"""An evaluation that a signal interrupts: it ends soon, and leaves nothing behind, so that it can be taken again."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlgen.core.learner import Learner
+
+
+class EvaluationInterrupted(Exception):
+    """The run was asked to stop while its learner was evaluated."""
+
+
+def never() -> bool:
+    """What an evaluation asks that nobody can interrupt."""
+    return False
+
+
+@contextlib.contextmanager
+def ask_between_layers(learner: Learner, interrupted: Callable[[], bool]) -> Iterator[None]:
+    """Ask whether to stop wherever one of the learner's networks is called, whatever its algorithm evaluates.
+
+    Raises:
+        EvaluationInterrupted: the answer was yes.
+    """
+
+    def ask(module: torch.nn.Module, args: Any) -> None:
+        if interrupted():
+            raise EvaluationInterrupted
+
+    hooks = [module.register_forward_pre_hook(ask) for module in learner.modules() if module is not learner]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def undo_if_interrupted(learner: Learner) -> Iterator[None]:
+    """Put back the random numbers that an interrupted evaluation took: it is taken again, and training goes on."""
+    on_gpu = learner.device.type == "cuda"
+    own, cpu = learner.generator.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if on_gpu else []
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        yield
+    except EvaluationInterrupted:
+        learner.generator.set_state(own)
+        torch.set_rng_state(cpu)
+        if on_gpu:
+            torch.cuda.set_rng_state_all(gpus)
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
+        raise
