@@ -26,6 +26,7 @@ from rlgen.files import made
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config, changed, resolve
 from rlgen.runs import stopping
+from rlgen.runs.exactness import LEVELS
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.progress import warn
@@ -211,6 +212,8 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
                 warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
             if restore:
                 run.restore(learner, source, buffer, log)
+                if not quiet and run.resumed:
+                    warn(f"goes on at step {run.step:,}, {run.resumed}: {LEVELS[run.resumed]}", note=True)
                 run.raise_if_interrupted()
                 catch_up(learner, source, buffer, run, log)
             loop.train(learner, source, buffer, run, log)

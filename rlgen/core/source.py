@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
-from rlgen.envs.make import has_time_limit, make_envs
+from rlgen.envs.make import has_time_limit, make_envs, make_one
+from rlgen.envs.repeat import tried
 from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
 from rlgen.metrics import EVAL_IMAGES, SUBSET
@@ -28,6 +30,7 @@ MAX_ROWS = 128  # vector steps that go to the buffer at once
 class Source(Protocol):
     """What the loop and the run directory need of a source."""
 
+    restores: str  # what is equal after a resume: exact, tried exact, approximate
     streams: bool  # new data keep coming, so the buffer is part of a checkpoint
     spec: Any
 
@@ -83,6 +86,11 @@ class EnvSource:
         self.has_time_limit = has_time_limit(env_id)
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, **options)
         self.spec: EnvSpec = self.envs.spec
+        if self.envs.restores == "tried exact":
+            one = partial(make_one, env_id, self.spec.frame_stack)
+            if not tried(one, in_worker=vectorization == "async"):
+                self.envs.begin_anew()
+        self.restores = self.envs.restores
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
         self._return = np.zeros(num_envs)  # [N] of the episodes under way
         self._begun = np.zeros(num_envs, dtype=np.int64)  # [N] the vector step before their first
@@ -216,6 +224,7 @@ class ImageSource:
         device: where they live.
     """
 
+    restores = "exact"
     streams = False
 
     def __init__(self, data: ImageData, device: torch.device) -> None:

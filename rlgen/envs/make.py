@@ -96,6 +96,11 @@ def has_time_limit(env_id: str) -> bool:
     return spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs
 
 
+def make_one(env_id: str, frame_stack: int = 1) -> gym.Env:
+    """One environment as `make_envs` makes it, in this process, for a look at it."""
+    return _make_single(check_env_id(env_id), {}, frame_stack, os.getpid())
+
+
 def _make_native(
     env_id: str, spec: GymSpec, num_envs: int, mode: AutoresetMode | None, kwargs: dict[str, Any], frame_stack: int
 ) -> VectorEnv:

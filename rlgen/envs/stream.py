@@ -22,10 +22,6 @@ from rlgen.envs.spec import describe
 from rlgen.envs.vector import LoopVectorEnv, dead_workers
 from rlgen.errors import DivergedError, MissingExtraError, RlgenError, UsageError
 
-# Environments whose reset(seed) leaves traces of the episode before it, here in one physics world for all of them:
-# the same actions then lead elsewhere, in 8 of 12 trials.
-_LEAKY = ("BipedalWalker",)
-
 
 class Transition(NamedTuple):
     """One vector step. The arrays are not written to afterwards, and are not the caller's to write to."""
@@ -50,7 +46,8 @@ class EnvStream:
         spec: shapes, dtypes and bounds.
         obs: [N, *obs_shape], what to act on now.
         num_steps: vector steps taken.
-        restores: "exact" if `load_state` goes back to where `state` was taken, "approx" if it begins new episodes.
+        restores: "exact" or "tried exact" if `load_state` goes back to where `state` was taken, the latter by repeating
+            actions; "approximate" if it begins new episodes.
 
     Raises:
         UsageError: a space that is not supported.
@@ -73,11 +70,10 @@ class EnvStream:
         self._own: Any = np.asarray if type(vector_env) in (LoopVectorEnv, CartPoleVectorEnv) else np.array
 
         gym_spec = vector_env.spec
-        inexact = gym_spec is not None and (gym_spec.nondeterministic or gym_spec.name.startswith(_LEAKY))
-        repeatable = self._autoreset_mode is AutoresetMode.DISABLED and not inexact
+        repeatable = self._autoreset_mode is AutoresetMode.DISABLED and not (gym_spec and gym_spec.nondeterministic)
         self._action_log = ActionLog(self.spec) if repeatable else None
         self._saves_arrays = type(vector_env.unwrapped) is CartPoleVectorEnv  # all it is: arrays and a generator
-        self.restores = "exact" if repeatable or self._saves_arrays else "approx"
+        self.restores = "exact" if self._saves_arrays else "tried exact" if repeatable else "approximate"
 
         self.num_steps = 0
         self._episode = np.zeros(self.num_envs, np.int64)  # [N] the index of the running episode
@@ -187,9 +183,13 @@ class EnvStream:
             state["arrays"] = {name: _pack(value) for name, value in members if isinstance(value, np.ndarray)}
             state["generator"] = self.vector_env.np_random.bit_generator.state
             state["ended"] = self._resets_next.tolist()
-        if self.restores == "exact":
+        if self.restores != "approximate":
             state["obs"] = _pack(self.obs)
         return state
+
+    def begin_anew(self) -> None:
+        """Keep no actions to repeat: these environments do not repeat themselves, and a resume begins new episodes."""
+        self._action_log, self.restores = None, "approximate"
 
     def load_state(self, state: dict[str, Any]) -> bool:
         """Go back to where `state` was taken, or, where that is not exactly possible, begin new episodes.

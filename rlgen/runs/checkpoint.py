@@ -24,7 +24,7 @@ from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, write_json
 from rlgen.runs.old_states import converted
 
-FORMAT = 2  # of state.pt
+FORMAT = 3  # of state.pt
 
 
 def directory(folder: Path, step: int) -> Path:
@@ -106,7 +106,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     path = directory(folder, step)
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] not in (1, FORMAT):
+        if manifest["format"] not in (1, 2, FORMAT):
             raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads up to {FORMAT}")
         expected, found = manifest["files"]["state.pt"], digest(path / "state.pt")
         if found["size"] != expected["size"]:

@@ -30,6 +30,7 @@ from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import read_json, write_json
 from rlgen.runs.fitting import fitting, load_learner
+from rlgen.runs.generators import generator_states, set_generators
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
 from rlgen.runs.session import session
 from rlgen.runs.weights import save_weights
@@ -64,6 +65,8 @@ class Run(stopping.Stoppable):
         self.saved = max(checkpoint.steps(self.checkpoints), default=0)  # step of the newest checkpoint; 0: none
         self.step = self.saved
         self.best: dict[str, Any] | None = read_json(self.checkpoints / "best.json")  # metric, value, step
+        self.resumable = "exact"  # what a resume will be, one of `exactness.LEVELS`; known once it has been saved
+        self.resumed: str | None = None  # what `restore` reached, one of them
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
         self.is_new = False  # nothing of an earlier session lies in the directory
 
@@ -158,8 +161,6 @@ class Run(stopping.Stoppable):
             DivergedError: a metric since the last row, or a weight, is not finite; such a state is never saved.
             DiskError: it could not be written; the earlier ones are as they were.
         """
-        import torch
-
         log_state, learner_state = log.state_dict(), learner.state_dict()
         if name := diverged.not_finite(learner_state, dict(learner.named_buffers())):
             raise DivergedError(f"{name} is not finite at step {self.step:,}: {diverged.advice(self)}")
@@ -173,12 +174,10 @@ class Run(stopping.Stoppable):
             "log": log_state,
             "best": best,
             "eval_due": self.eval_due,
-            "rng": {
-                "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if learner.device.type == "cuda" else [],
-            },
+            "rng": generator_states(learner.device.type == "cuda"),
         }
         about = {"run": self.name, "algo": self.config["algo"], "versions": self.info.get("versions")}
+        about["resume"] = self.resumable = source.restores
         checkpoint.save(self.checkpoints, self.step, state, about)
         self.saved = self.step
         if best != self.best:
@@ -216,22 +215,20 @@ class Run(stopping.Stoppable):
         Raises:
             CheckpointError: none can be used, or none is of this architecture.
         """
-        import torch
 
         def put_back(state: dict[str, Any]) -> None:
             with fitting(state, self.config["algo"]):
                 load_learner(learner, state["learner"])
                 self.saved, self.restoring = state["step"], True  # which may take long: episodes are played again
                 try:
-                    source.load_state_dict(state["source"])
+                    exact = source.load_state_dict(state["source"])
+                    self.resumed = source.restores if exact else "approximate"
                 finally:
                     self.restoring = False
                 if state["buffer"] is not None:
                     buffer.load_state_dict(state["buffer"])
                 log.load_state_dict(state["log"])
-                torch.set_rng_state(state["rng"]["cpu"])
-                if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-                    torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+                set_generators(state["rng"])
 
         state = self.load(which, put_back)
         self._mark_best(state["best"])

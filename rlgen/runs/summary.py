@@ -9,6 +9,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from rlgen.metrics import SUBSET
+from rlgen.runs.exactness import LEVELS
 from rlgen.runs.rows import strict
 from rlgen.runs.run import Run
 
@@ -38,6 +39,7 @@ def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float
         "time": round(seconds, 3),
         "best": run.best,
         "checkpoint": run.saved,
+        "resume": run.resumable,  # one of `exactness.LEVELS`
         "metrics": {name: strict(value) for name, value in metrics.items()},
     }
 
@@ -59,6 +61,8 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
             table.add_row(name, f"{float(metrics[name]):.5g}")
     if run.best:
         table.add_row("best", f"{run.best['metric']} {run.best['value']:.5g} at step {run.best['step']:,}")
+    if run.resumable != "exact":
+        table.add_row("resume", f"{run.resumable}: {LEVELS[run.resumable]}")
     lines = {"directory": str(run.path)}
     if run.saved:
         lines["evaluate"] = run.command("eval")

@@ -40,6 +40,7 @@ class Regression(Learner):
 class Counter:
     """A source and its buffer in one: rows that depend on how many there were."""
 
+    restores = "exact"
     streams = True
 
     def __init__(self, scores=()):
@@ -64,6 +65,7 @@ class Counter:
 
     def load_state_dict(self, state):
         self.count, self.rows = state["count"], list(state["rows"])
+        return True
 
 
 def parts(seed=1, **options):

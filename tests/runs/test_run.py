@@ -1,7 +1,9 @@
 import json
 import os
+import random
 import signal
 
+import numpy as np
 import pytest
 import torch
 from toy_runs import CONFIG, Regression, make_run, parts, rows_of, save_at
@@ -248,6 +250,44 @@ def test_a_signed_checkpoint_that_does_not_fit_is_followed_by_the_older_one(tmp_
     assert opened.step == 10 and reason in capsys.readouterr().err
     assert all(torch.equal(value, good[name]) for name, value in others[0].named_parameters())
     assert others[0].num_updates == 1
+
+
+def test_global_generators_of_numpy_and_python_go_on_too(tmp_path):
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    np.random.seed(1)
+    random.seed(1)
+    np.random.normal()  # one more of a pair is waiting
+    random.gauss(0, 1)
+    save_at(run, trained, log, 10)
+    expected = [np.random.normal(), np.random.random(), random.gauss(0, 1), random.random()]
+    np.random.seed(2)
+    random.seed(2)
+    Run.open(run.path).restore(*parts(), log)
+    assert [np.random.normal(), np.random.random(), random.gauss(0, 1), random.random()] == expected
+
+
+@pytest.mark.parametrize("level", ["exact", "tried exact", "approximate"])
+def test_how_exactly_a_resume_goes_on_is_in_the_manifest_and_known_after_it(tmp_path, level):
+    run, trained, others = make_run(tmp_path), parts(), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    trained[1].restores = others[1].restores = level
+    save_at(run, trained, log, 10)
+    manifest = json.loads((checkpoint.directory(run.checkpoints, 10) / "manifest.json").read_text())
+    assert manifest["resume"] == run.resumable == level
+    opened = Run.open(run.path)
+    opened.restore(*others, log)
+    assert opened.resumed == level
+
+
+def test_environments_that_begin_anew_are_not_called_exact(tmp_path):
+    run, trained, others = make_run(tmp_path), parts(), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    save_at(run, trained, log, 10)
+    others[1].load_state_dict = lambda state: False
+    opened = Run.open(run.path)
+    opened.restore(*others, log)
+    assert opened.resumed == "approximate"
 
 
 def test_commands_can_be_pasted(tmp_path, monkeypatch):

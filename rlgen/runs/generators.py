@@ -1,0 +1,37 @@
+"""The global random generators of torch, NumPy and Python, as plain values that a checkpoint holds."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+
+def generator_states(cuda: bool) -> dict[str, Any]:
+    """The states of all global generators; those of GPUs if `cuda`."""
+    import torch
+
+    numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    inner = numpy_state["state"]
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if cuda else [],
+        "numpy": numpy_state | {"state": inner | {"key": inner["key"].tolist()}},
+        "python": random.getstate(),
+    }
+
+
+def set_generators(states: dict[str, Any]) -> None:
+    """Put back what `generator_states` returned; checkpoints of format 2 and before have torch's alone."""
+    import torch
+
+    torch.set_rng_state(states["cpu"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "numpy" in states:
+        inner = states["numpy"]["state"]
+        np.random.set_state(states["numpy"] | {"state": inner | {"key": np.array(inner["key"], dtype=np.uint32)}})
+    if "python" in states:
+        version, internal, gauss = states["python"]
+        random.setstate((version, tuple(internal), gauss))
