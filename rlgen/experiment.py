@@ -25,8 +25,7 @@ from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import made
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config, changed, resolve
-from rlgen.runs import stopping
-from rlgen.runs.exactness import LEVELS
+from rlgen.runs import exactness, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.progress import warn
@@ -150,6 +149,8 @@ def start_seeds(
             run = Run.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
             )
+            if len(seed_range) > 1:
+                run.info["together"] = list(seed_range)
             run_to_end(run, learner, source, buffer, quiet or seed != seed_range[0])
         return run
 
@@ -204,6 +205,7 @@ def fork(
 def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
     """Train until the run ends or fails, under its lock, with its log open; `restore` goes on from its checkpoint."""
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
+    level = exactness.note(run.info, source)
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
@@ -212,10 +214,11 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
                 warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
             if restore:
                 run.restore(learner, source, buffer, log)
-                if not quiet and run.resumed:
-                    warn(f"goes on at step {run.step:,}, {run.resumed}: {LEVELS[run.resumed]}", note=True)
+                exactness.say_resumed(run, level, quiet)
                 run.raise_if_interrupted()
                 catch_up(learner, source, buffer, run, log)
+            elif not quiet and source.restores == "approximate":
+                warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
             loop.train(learner, source, buffer, run, log)
             run.export(learner)
         except BaseException as error:

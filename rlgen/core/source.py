@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +16,7 @@ from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
-from rlgen.envs.make import has_time_limit, make_envs, make_one
-from rlgen.envs.repeat import tried
+from rlgen.envs.make import has_time_limit, make_envs, try_one
 from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
 from rlgen.metrics import EVAL_IMAGES, SUBSET
@@ -31,6 +30,7 @@ class Source(Protocol):
     """What the loop and the run directory need of a source."""
 
     restores: str  # what is equal after a resume: exact, tried exact, approximate
+    restores_why: str  # what was tried, or why it is no better
     streams: bool  # new data keep coming, so the buffer is part of a checkpoint
     spec: Any
 
@@ -86,11 +86,7 @@ class EnvSource:
         self.has_time_limit = has_time_limit(env_id)
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, **options)
         self.spec: EnvSpec = self.envs.spec
-        if self.envs.restores == "tried exact":
-            one = partial(make_one, env_id, self.spec.frame_stack)
-            if not tried(one, in_worker=vectorization == "async"):
-                self.envs.begin_anew()
-        self.restores = self.envs.restores
+        self.restores_why = ""
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
         self._return = np.zeros(num_envs)  # [N] of the episodes under way
         self._begun = np.zeros(num_envs, dtype=np.int64)  # [N] the vector step before their first
@@ -192,6 +188,20 @@ class EnvSource:
         finally:
             envs.close()
 
+    @cached_property
+    def restores(self) -> str:
+        """What is equal after a resume. A run asks at its start: whether environments repeat themselves is tried then.
+
+        Where they do not, a resume begins new episodes; where it could not be tried, it repeats the running ones.
+        """
+        if self.envs.restores != "tried exact":
+            return self.envs.restores
+        found = try_one(self.env_id, self.spec.frame_stack)
+        self.restores_why = found.why
+        if found.repeats is False:
+            self.envs.begin_anew()
+        return "tried exact" if found.repeats else "approximate"
+
     def state_dict(self) -> dict[str, Any]:
         """Where every environment stands, the episodes under way, and what the agent remembers."""
         return {
@@ -224,7 +234,7 @@ class ImageSource:
         device: where they live.
     """
 
-    restores = "exact"
+    restores, restores_why = "exact", ""
     streams = False
 
     def __init__(self, data: ImageData, device: torch.device) -> None:

@@ -13,6 +13,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
 from rlgen.errors import MissingExtraError, RlgenError, UsageError
@@ -96,9 +97,10 @@ def has_time_limit(env_id: str) -> bool:
     return spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs
 
 
-def make_one(env_id: str, frame_stack: int = 1) -> gym.Env:
-    """One environment as `make_envs` makes it, in this process, for a look at it."""
-    return _make_single(check_env_id(env_id), {}, frame_stack, os.getpid())
+def try_one(env_id: str, frame_stack: int = 1) -> Found:
+    """Whether environments as `make_envs` makes them repeat themselves, found by trial once a process."""
+    spec = check_env_id(env_id)
+    return tried(repr((spec, frame_stack)), partial(_make_single, spec, {}, frame_stack, os.getpid()))
 
 
 def _make_native(

@@ -2,7 +2,9 @@
 
 A resumed run puts its environments where they stood by a reset with the episode's seed and the same actions. That leads
 elsewhere where `reset(seed)` leaves traces of the past: MinAtar keeps the last action for its sticky actions, Box2D its
-physics world. Environments that draw from global generators or read the clock do not repeat themselves either.
+physics world, others draw from global generators, read the clock or count in their module. So two instances with
+different pasts are reset to the same seeds and take the same actions, one of them while others take steps. A process of
+its own does it: nothing of the run notices, not even where the trial hangs or dies.
 """
 
 from __future__ import annotations
@@ -10,81 +12,140 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import sys
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import closing
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import torch
 
-TRIALS = 100
-STEPS = 10  # of each trial
-SECONDS = 2.0  # after which no further trial begins
-
-
-def tried(make: Callable[[], gym.Env], in_worker: bool) -> bool:
-    """Whether an environment repeats itself; in a process of its own where the run's environments have theirs."""
-    if not in_worker:
-        with closing(make()) as env:
-            return repeats(env)
-    process = multiprocessing.Process(target=_try, args=(make,))
-    process.start()
-    process.join(5 * SECONDS)
-    process.kill()
-    process.join()
-    return process.exitcode == 0
+RESETS = 20  # compared, if there is time for them
+MORE_RESETS = 400  # where they are quick: a leak may show in one episode of ten
+QUICK, SECONDS = 0.1, 2.0  # of processor time for more resets; on the clock for all
+SHORT, LONG = 3, 40  # steps before a reset, and after it: most leaks show at once, some grow; every tenth is long
+BESIDE = 8  # steps after which another environment takes one
 
 
-def _try(make: Callable[[], gym.Env]) -> None:
-    os._exit(0 if tried(make, in_worker=False) else 1)  # nothing else of the parent's is to be ended here
+class Found(NamedTuple):
+    """What a trial came to."""
+
+    repeats: bool | None  # None: it could not be tried
+    why: str
 
 
-def repeats(env: gym.Env) -> bool:
-    """Whether the same seed and actions gave the same episode after different pasts, in all trials.
+_tried: dict[str, Found] = {}
 
-    Global generators are put back. The environment is used up: it is to be closed, not trained on.
+
+def tried(key: str, make: Callable[[], gym.Env]) -> Found:
+    """What `try_resets` finds, once a process for every environment, which `key` stands for."""
+    if key not in _tried:
+        _tried[key] = try_resets(make)
+    return _tried[key]
+
+
+def try_resets(make: Callable[[], gym.Env]) -> Found:
+    """Try whether an environment repeats itself, for two seconds at most.
+
+    Args:
+        make: makes one environment.
     """
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    begin = time.monotonic()
-    env.action_space.seed(0)
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return Found(None, "this platform cannot try its resets beside the run")
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(make, theirs))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12, of threads: the child needs none of them
+        process.start()
+    theirs.close()
     try:
-        for trial in range(TRIALS):
-            actions = [env.action_space.sample() for _ in range(STEPS)]
-            first = _episode(env, trial, actions)
-            _episode(env, TRIALS + trial, [env.action_space.sample() for _ in range(1 + trial % STEPS)])  # another past
-            if not _same(first, _episode(env, trial, actions)):
-                return False
-            if time.monotonic() - begin > SECONDS:
-                break
-        return True
-    except Exception:  # its own error is told where the run steps it
-        return False
+        return ours.recv() if ours.poll(1.5 * SECONDS) else Found(None, f"its resets took more than {SECONDS:g} s")
+    except EOFError:
+        return Found(None, "the process that tried its resets died")
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+        process.kill()
+        process.join()
+        ours.close()
 
 
-def _episode(env: gym.Env, seed: int, actions: list[Any]) -> list[Any]:
-    """What a reset and these actions give, up to the end of the episode. Copies: some environments reuse an array."""
-    seen = [_copied(env.reset(seed=seed)[0])]
-    for action in actions:
-        obs, reward, terminated, truncated, _ = env.step(action)
-        seen.append((_copied(obs), float(reward), bool(terminated), bool(truncated)))
-        if terminated or truncated:
+def _report(make: Callable[[], gym.Env], connection: Connection) -> None:
+    sys.stdout = sys.stderr = silence = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for good
+    os.dup2(silence.fileno(), 1)
+    os.dup2(silence.fileno(), 2)
+    try:
+        found = _compare_resets(make)
+    except Exception as error:
+        found = Found(None, f"its resets could not be tried: {type(error).__name__}: {' '.join(str(error).split())}")
+    connection.send(found)
+    os._exit(0)  # an environment's own clean-up may hang
+
+
+def _compare_resets(make: Callable[[], gym.Env]) -> Found:
+    begin, number, rng = time.monotonic(), 0, np.random.default_rng(0)
+    one, other = _Instance(make(), rng), _Instance(make(), rng)
+    while number < MORE_RESETS:
+        if time.monotonic() - begin > SECONDS or (number >= RESETS and time.process_time() > QUICK):
             break
-    return seen
+        length = SHORT if number % 10 else LONG
+        if number:  # the first has no past: a run that goes on begins with new environments
+            one.wander(int(rng.integers(1, length + 1)))
+        other.wander(int(rng.integers(1, length + 1)))
+        seed, actions = int(rng.integers(2**31)), [one.env.action_space.sample() for _ in range(length)]
+        alone, beside = one.episode(seed, actions), other.episode(seed, actions, beside=one)
+        if alone != beside:
+            step = next(i for i, (a, b) in enumerate(zip(alone, beside, strict=False)) if a != b)
+            where = f"{step} steps after" if step else "at"
+            return Found(False, f"its reset(seed) keeps traces of the past: other numbers {where} reset {number + 1}")
+        number += 1
+    return Found(True, f"{number} resets after different pasts") if number else Found(None, "it is too slow to try")
+
+
+class _Instance:
+    """One environment with a past."""
+
+    def __init__(self, env: gym.Env, rng: np.random.Generator) -> None:
+        self.env, self.over, self._rng = env, True, rng
+        env.action_space.seed(0)
+
+    def wander(self, steps: int) -> None:
+        """Take random steps, into other episodes where one ends; a reset may take long, so there is none before."""
+        for _ in range(steps):
+            if self.over:
+                self.env.reset(seed=int(self._rng.integers(2**31)), options={})
+            self._step(self.env.action_space.sample())
+
+    def episode(self, seed: int, actions: list[Any], beside: _Instance | None = None) -> list[Any]:
+        """What is seen from a reset on, in bytes, while another instance takes a step now and then."""
+        self._disturb()
+        obs, _ = self.env.reset(seed=seed, options={})
+        seen: list[Any] = [_copied(obs)]
+        for number, action in enumerate(actions):
+            if beside and number % BESIDE == 0:
+                self._disturb()
+                beside.wander(1)
+            obs, reward, *ended = self._step(action)
+            seen.append((_copied(obs), np.float64(reward).tobytes(), *map(bool, ended)))
+            if self.over:
+                break
+        return seen
+
+    def _step(self, action: Any) -> tuple[Any, Any, bool, bool]:
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        self.over = bool(terminated or truncated)
+        return obs, reward, terminated, truncated
+
+    def _disturb(self) -> None:
+        """Bring the global generators elsewhere, as learners and other environments do."""
+        number = int(self._rng.integers(2**31))
+        random.seed(number)
+        np.random.seed(number)
 
 
 def _copied(obs: Any) -> Any:
-    return {part: _copied(value) for part, value in obs.items()} if isinstance(obs, dict) else np.array(obs)
-
-
-def _same(first: Any, second: Any) -> bool:
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, dict):
-        return all(_same(first[part], second[part]) for part in first)
-    return np.array_equal(first, second, equal_nan=np.asarray(first).dtype.kind == "f")
+    """An observation in bytes: some environments hand out the same array every time."""
+    if isinstance(obs, dict):
+        return {part: _copied(value) for part, value in obs.items()}
+    return [_copied(value) for value in obs] if isinstance(obs, tuple) else np.asarray(obs).tobytes()

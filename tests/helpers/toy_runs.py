@@ -40,7 +40,7 @@ class Regression(Learner):
 class Counter:
     """A source and its buffer in one: rows that depend on how many there were."""
 
-    restores = "exact"
+    restores, restores_why = "exact", ""
     streams = True
 
     def __init__(self, scores=()):
