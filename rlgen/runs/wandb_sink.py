@@ -21,13 +21,14 @@ from rlgen.runs.run import Run
 from rlgen.runs.summary import status_of
 from rlgen.runs.wandb_account import first_line, why_offline
 from rlgen.runs.wandb_artifacts import Artifacts
+from rlgen.runs.wandb_process import service
 
 Row = dict[str, Any]
 BESTS = {"charts/episodic_return": "max", "eval/episodic_return": "max", "eval/nll": "min"}  # kept in wandb's summary
 OPTIONAL_SETTINGS: dict[str, Any] = {  # that other versions of wandb may not have
     "x_disable_stats": True,  # no system metrics
     "x_transaction_log_flush_interval": 1.0,  # with IDLE_SECONDS, at most 2 s of rows are lost to a kill
-    "finish_timeout": 45.0,  # no endless upload
+    "finish_timeout": 33.0,  # no endless upload
     "finish_timeout_raises": True,  # an error where it was cut off
 }
 PRIVATE_SETTINGS: dict[str, Any] = {  # that a version must have to be private
@@ -51,15 +52,15 @@ class Wandb:
     ROW_SECONDS = 0.25  # between training rows
     IDLE_SECONDS = 0.5  # after which a row held back goes out, if none followed
     START_SECONDS = 4.5  # that training waits for it; rows of a slower start wait in the queue
-    ARTIFACT_SECONDS = 12.0  # for naming artifacts to the server, which wandb asks about each, without an end
-    FINISH_SECONDS = 60.0  # that the end of the run waits for it
+    ARTIFACT_SECONDS = 10.0  # for naming artifacts to the server, which wandb asks about each, without an end
+    FINISH_SECONDS = 45.0  # that the end of the run waits for it
 
     def __init__(self, run: Run, mode: str) -> None:
         self.note = ""  # where its files are, or its address
         self._run = run
         self._private = bool(run.config.get("wandb_private"))
         self._wandb_run: Any = None
-        self._off, self._online = False, False
+        self._off, self._online, self._hangs = False, False, False
         self._problems: list[str] = []  # with artifacts and the end: one line about the first of them
         self._unsent: Row | None = None  # a row held back
         self._next = 0.0  # time of the next training row
@@ -69,6 +70,7 @@ class Wandb:
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE", "auto")
         if mode != "disabled":
+            service.use()
             started = threading.Event()
             self._thread = threading.Thread(target=self._work, args=(mode, started), name="wandb-sink", daemon=True)
             self._thread.start()
@@ -102,23 +104,35 @@ class Wandb:
         self._enqueue(lambda: self._wandb_run.alert(title=title, text=text, level="ERROR"))
 
     def finish(self, exit_code: int) -> None:
-        """Send what is left and end the run; given up after a time, should its process hang."""
+        """Send what is left and end the run; given up after a time, or by Ctrl-C, should its process hang."""
         if self._thread is None:
             return
-        if self._off:  # its thread may hang: nothing is left to wait for
+        begin = time.monotonic()
+        try:
+            if not self._off:
+                self._wait(self._thread, exit_code, 0.0 if service.hangs() else self.FINISH_SECONDS)
+        except KeyboardInterrupt:
+            self._off, self._hangs = True, True
+            raise
+        finally:
+            if self._hangs:
+                service.give_up()
             with contextlib.suppress(queue.Full):
                 self._jobs.put_nowait(None)
-            self._thread = None
-            return
-        end = time.monotonic() + self.FINISH_SECONDS
-        with contextlib.suppress(queue.Full):  # then the thread hangs, and the wait below says so
-            self._jobs.put(lambda: self._finish(exit_code), timeout=5.0)
-            self._jobs.put(None, timeout=5.0)
-        self._thread.join(max(0.0, end - time.monotonic()))
-        if self._thread.is_alive():
-            waited = f"{self.FINISH_SECONDS:.0f} s"
-            warn(f"wandb did not finish in {waited} and is left behind; metrics.jsonl has every row")
-        self._thread, self._wandb_run = None, None
+            self._thread, self._wandb_run = None, None
+            service.leave(time.monotonic() - begin)
+
+    def _wait(self, thread: threading.Thread, exit_code: int, seconds: float) -> None:
+        """Let the thread finish the run."""
+        end = time.monotonic() + seconds
+        with contextlib.suppress(queue.Full):  # then the thread hangs
+            self._jobs.put(lambda: self._finish(exit_code), timeout=min(seconds, 5.0))
+            self._jobs.put_nowait(None)
+        thread.join(max(0.0, end - time.monotonic()))
+        if thread.is_alive() and not self._off:
+            self._off, self._hangs, self.note = True, True, ""
+            if service.tell():
+                warn("wandb did not finish in time and is left behind; metrics.jsonl has every row")
 
     def _work(self, mode: str, started: threading.Event) -> None:
         """The thread: start, then do the jobs in their order, until None."""
@@ -230,7 +244,7 @@ class Wandb:
             self._wandb_run.finish(exit_code=exit_code)
         except Exception as error:
             self._problems.append(first_line(error))
-        if self._problems:
+        if self._problems and not self._off:
             warn(f"wandb has not all results: {self._problems[0]}; the run directory has them")
 
     def _send_aside(self, send: Callable[[], Any]) -> None:
@@ -254,7 +268,7 @@ class Wandb:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            self._turn_off("it hangs")
+            self._turn_off("it hangs", hangs=True)
 
     def _attempt(self, doing: str, call: Callable[[], Any]) -> None:
         if self._off:
@@ -264,12 +278,13 @@ class Wandb:
         except Exception as error:
             self._turn_off(f"{doing} failed: {first_line(error)}")
 
-    def _turn_off(self, reason: str) -> None:
+    def _turn_off(self, reason: str, hangs: bool = False) -> None:
         if self._off:  # by the other thread
             return
-        self._off, self._unsent, self.note = True, None, ""
+        self._off, self._unsent, self._hangs, self.note = True, None, hangs, ""
         logging.raiseExceptions = False  # on a full disk its logger would print a traceback a line
-        warn(f"wandb is off, {reason}; training goes on, metrics.jsonl has every row")
+        if service.tell():
+            warn(f"wandb is off, {reason}; training goes on, metrics.jsonl has every row")
 
 
 def _bests(path: Path) -> dict[str, dict[str, float]]:

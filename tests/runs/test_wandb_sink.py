@@ -180,12 +180,12 @@ log = RunLog(run, sys.argv[2], quiet=True)
 for run.step in range(1, 61):
     log.add({"losses/elbo": torch.tensor(-float(run.step))})
     log.write(run.step, {"samples/grid": np.zeros((8, 8, 3), np.uint8)} if run.step == 30 else None, kind="train")
-    if run.step == 40 and "kill" in sys.argv:
-        import subprocess, time
-        children = subprocess.run(["ps", "-o", "pid,comm", "--ppid", str(os.getpid())], capture_output=True, text=True)
-        pids = [int(line.split()[0]) for line in children.stdout.splitlines() if "wandb-core" in line]
-        assert pids
-        os.kill(pids[0], 9)
+    if run.step == 40 and {"kill", "stop"} & set(sys.argv):
+        import time
+        from rlgen.runs import wandb_process, wandb_sink
+        wandb_sink.Wandb.FINISH_SECONDS = wandb_process.HUNG_SECONDS = wandb_process.KILLED_SECONDS = 1.0
+        [pid] = wandb_process.children()
+        os.kill(pid, 9 if "kill" in sys.argv else 19)
         time.sleep(0.3)
     if run.step % 20 == 0:
         log.write(run.step, {"eval/elbo": -float(run.step)}, kind="eval")
@@ -220,7 +220,14 @@ def test_wandb_offline_holds_what_was_logged(tmp_path):
 def test_wandb_killed_in_the_middle_costs_no_row(tmp_path):
     child = in_child(tmp_path, "offline", "kill")
     assert len(list(read_metrics(tmp_path / "runs" / "mine"))) == 63
-    assert child.stderr.count("warning: wandb is off") == 1, child.stderr
+    assert child.stderr.count("warning: wandb is off") == child.stderr.count("\n") == 1, child.stderr
+    assert json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_stopped_wandb_costs_no_row_and_does_not_keep_the_process(tmp_path):
+    child = in_child(tmp_path, "offline", "stop")
+    assert len(list(read_metrics(tmp_path / "runs" / "mine"))) == 63
+    assert child.stderr == "warning: wandb did not finish in time and is left behind; metrics.jsonl has every row\n"
     assert json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())["status"] == "finished"
 
 
