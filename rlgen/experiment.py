@@ -55,7 +55,7 @@ def build_source(config: dict[str, Any]) -> Any:
     """The run's environments, or its data set."""
     device = pick_device(config["device"])
     if not issubclass(algorithms.load(config["algo"]), Agent):
-        return ImageSource(load_images(config["data"], config["data_dir"]), device)
+        return ImageSource(load_images(config["data"], config["data_dir"], config["max_memory"]), device)
     make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
     return make(
         config["env_id"],

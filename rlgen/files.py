@@ -74,7 +74,7 @@ def replaced(path: str | Path, fix: str = FIX) -> Iterator[Path]:
             raise
 
 
-def write_whole(path: Path, content: bytes | str, fix: str = FIX) -> None:
+def write_whole(path: Path, content: bytes | bytearray | str, fix: str = FIX) -> None:
     """Replace a file in one piece; text is UTF-8.
 
     Raises:

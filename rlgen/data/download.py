@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
+import copy
 import hashlib
 import http.client
+import io
 import os
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from rlgen.data.files import UNREADABLE, archive_members, reason
+from rlgen.data.files import UNREADABLE, archive_members, reason, unpacked
 from rlgen.data.known import KNOWN
 from rlgen.errors import UsageError
 from rlgen.files import write_whole, writing
+from rlgen.memory import Room
 
 TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
 CACHE_FIX = "free space, or set XDG_CACHE_HOME"
@@ -25,13 +27,14 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
 
 
-def download(name: str, folder: Path, searched: list[Path]) -> None:
+def download(name: str, folder: Path, searched: list[Path], room: Room) -> None:
     """Fetch what a folder of the cache lacks; a file appears there whole and verified, or not at all.
 
     Args:
         name: of a known data set.
         folder: where its files go.
         searched: where it was looked for, for the message.
+        room: memory that what is fetched has to fit in.
 
     Raises:
         UsageError: no mirror has the published bytes.
@@ -44,8 +47,12 @@ def download(name: str, folder: Path, searched: list[Path]) -> None:
         for template in entry.urls:
             url = template.format(file=wanted[0])
             try:
-                body = fetch(url, folder)
-                content = archive_members(body, entry.sha256) if entry.archive else {wanted[0]: gzip.decompress(body)}
+                body = io.BytesIO(fetch(url, folder, room))
+                spare = copy.copy(room)  # it is read again from the cache
+                if entry.archive:
+                    content = archive_members(body, url, entry.sha256, spare)
+                else:
+                    content = {wanted[0]: unpacked(body, url, spare)}
             except urllib.error.HTTPError as error:
                 failures.append(f"{url}: HTTP {error.code}")
                 continue
@@ -70,11 +77,12 @@ def download(name: str, folder: Path, searched: list[Path]) -> None:
             )
 
 
-def fetch(url: str, folder: Path) -> bytes:
+def fetch(url: str, folder: Path, room: Room) -> bytes:
     """What a URL holds; `folder` is named in the line that says so.
 
     Raises:
         OSError: it cannot be had whole.
+        UsageError: it does not fit in memory.
     """
     from tqdm import tqdm
 
@@ -84,8 +92,10 @@ def fetch(url: str, folder: Path) -> bytes:
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdigit() else None
+        room.check(url, total or 0)
         with tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:  # None: only on a terminal
             while chunk := response.read(1 << 18):
+                room.check(url, len(body) + len(chunk))
                 body += chunk
                 bar.update(len(chunk))
     if total is not None and len(body) != total:

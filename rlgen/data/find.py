@@ -15,6 +15,7 @@ from rlgen.data.known import KNOWN, KnownSet
 from rlgen.data.readers import from_cifar, from_idx
 from rlgen.data.splits import fifth_of_every_class, split
 from rlgen.errors import UsageError
+from rlgen.memory import Room
 
 
 def load_digits() -> ImageData:
@@ -28,11 +29,12 @@ def load_digits() -> ImageData:
     return split("digits", f"scikit-learn {sklearn.__version__}", sha256, image, label, fifth_of_every_class(label))
 
 
-def load_known(name: str, data_dir: str | None) -> ImageData:
+def load_known(name: str, data_dir: str | None, room: Room) -> ImageData:
     """A data set of files; where it is looked for is said in `rlgen.data.load`.
 
     Raises:
-        UsageError: no such directory, files that lack or are another data set's, or no mirror to download from.
+        UsageError: no such directory, files that lack or are another data set's, or no mirror to download from;
+            or they do not fit in memory.
         DiskError: the cache cannot be written.
     """
     entry = KNOWN[name]
@@ -43,7 +45,7 @@ def load_known(name: str, data_dir: str | None) -> ImageData:
     roots = ([Path(given).expanduser()] if given else []) + [cache()]
     places = [place for root in roots for place in (root / name, root)]
     for place in places:
-        files = files_in(place, entry)
+        files = files_in(place, entry, room)
         lacking = [file for file in entry.sha256 if file not in files]
         if not lacking:
             break
@@ -51,8 +53,8 @@ def load_known(name: str, data_dir: str | None) -> ImageData:
             raise UsageError(f"{place} holds {next(iter(files))} but not {', '.join(lacking)}: add what is missing")
     else:
         place = cache() / name
-        download(name, place, places)
-        files = files_in(place, entry)
+        download(name, place, places, room)
+        files = files_in(place, entry, room)
 
     found = digests(files)
     for file, digest in found.items():  # MNIST and its relatives share their file names
@@ -65,9 +67,9 @@ def load_known(name: str, data_dir: str | None) -> ImageData:
     return (from_cifar if entry.archive else from_idx)(name, source, files, found)
 
 
-def files_in(folder: Path, entry: KnownSet) -> dict[str, File]:
+def files_in(folder: Path, entry: KnownSet, room: Room) -> dict[str, File]:
     """What a folder holds of a known data set, as files or in its archive."""
-    files = find_files(folder, entry.sha256)
+    files = find_files(folder, entry.sha256, room)
     if files or entry.archive is None or not os.path.isfile(folder / entry.archive):
         return files
-    return read_archive(folder / entry.archive, entry.sha256)
+    return read_archive(folder / entry.archive, entry.sha256, room)

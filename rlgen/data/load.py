@@ -12,13 +12,16 @@ from pathlib import Path
 
 from rlgen.data.files import digests, find_files
 from rlgen.data.find import load_digits, load_known
+from rlgen.data.folder import from_folder
 from rlgen.data.images import ImageData
 from rlgen.data.known import IDX_FILES, KNOWN
-from rlgen.data.readers import from_folder, from_idx, from_npz
+from rlgen.data.npz import from_npz
+from rlgen.data.readers import from_idx
 from rlgen.errors import UsageError
+from rlgen.memory import Room
 
 
-def load(name_or_path: str, data_dir: str | None = None) -> ImageData:
+def load(name_or_path: str, data_dir: str | None = None, max_memory: str | None = None) -> ImageData:
     """Read a data set into memory.
 
     Args:
@@ -27,23 +30,27 @@ def load(name_or_path: str, data_dir: str | None = None) -> ImageData:
             sub-folders the split). A name wins over a folder in the working directory: write `./mnist` for that.
         data_dir: where to look for a known data set, in its folder `data_dir/NAME` and in `data_dir` itself.
 
+        max_memory: that its images may take, as `8GB`; None is what is at hand.
+
     Raises:
-        UsageError: an unknown name, missing or malformed files; the line names the file and the fix.
+        UsageError: an unknown name, missing or malformed files, or more than fits in memory; the line names the file
+            and the fix.
         DiskError: the cache cannot be written.
     """
+    room = Room(max_memory)
     if name_or_path == "digits":
         return load_digits()
     if name_or_path in KNOWN:
-        return load_known(name_or_path, data_dir)
+        return load_known(name_or_path, data_dir, room)
     path = Path(name_or_path).expanduser()
     if os.path.isdir(path):
-        files = find_files(path, IDX_FILES)
+        files = find_files(path, IDX_FILES, room)
         if files or any(path.glob("*-ubyte*")):
             return from_idx(path.resolve().name, str(path), files, digests(files))
-        return from_folder(path)
+        return from_folder(path, room)
     if os.path.isfile(path):
         if path.suffix == ".npz":
-            return from_npz(path)
+            return from_npz(path, room)
         raise UsageError(f"data {name_or_path!r} is not a data set: give an .npz, a folder of images or of IDX files")
     close = difflib.get_close_matches(name_or_path, KNOWN, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""

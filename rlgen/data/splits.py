@@ -6,7 +6,7 @@ A split is a property of the data, never of a run's seed, so that runs can be co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from rlgen.data.images import ImageData
 from rlgen.errors import UsageError
+
+PIECE = 2**20  # bytes
 
 
 def fifth_of_every_class(label: NDArray[Any]) -> NDArray[np.bool_]:
@@ -50,9 +52,23 @@ def split(
     label: NDArray[Any] | None,
     held_out: NDArray[np.bool_],
 ) -> ImageData:
-    """A data set of images [N, C, H, W] and labels [N], with those in the mask `held_out` [N] held out."""
+    """A data set of images [N, C, H, W] and labels [N], with those in the mask `held_out` [N] held out.
+
+    The array of images is used up: those of training move to its front, as there may be no memory for a second one.
+    """
+    test, kept = image[held_out], np.flatnonzero(~held_out)
+    for part in pieces(image):
+        images = image[kept[part]]  # copies, of images that stand further back
+        image[part.start : part.start + len(images)] = images
     train_label, test_label = (None, None) if label is None else (label[~held_out], label[held_out])
-    return join(name, source, sha256, image[~held_out], image[held_out], train_label, test_label)
+    return join(name, source, sha256, image[: len(kept)], test, train_label, test_label)
+
+
+def pieces(image: NDArray[Any]) -> Iterator[slice]:
+    """The images in pieces of a megabyte or one image, to change them in place."""
+    step = max(1, PIECE // max(1, image[:1].nbytes))
+    for start in range(0, len(image), step):
+        yield slice(start, start + step)
 
 
 def join(

@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading d
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = ("env", "num_envs", "vectorization", "frame_stack", "eval_episodes", "max_episode_steps", "video")
-GENERATIVE_ONLY = ("data", "data_dir")
+GENERATIVE_ONLY = ("data", "data_dir", "max_memory")
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
     "generative": {"data": "digits", "steps": 600_000},
@@ -40,6 +40,7 @@ class RunConfig:
     # fixed: what its networks know
     data: str | None = None  # data set: digits, mnist, fashion-mnist, cifar10, a folder of images, an .npz, IDX files
     data_dir: str | None = None  # where its files are looked for (None: $RLGEN_DATA, then the user's cache)
+    max_memory: str | None = None  # that reading its images may take, as 8GB or 500MiB (None: what is at hand)
     steps: int = 100_000  # length of the run: environment steps over all envs, or training images; in [1, 10**12]
     # fixed: its random numbers
     seed: int = 1  # of networks, data, episodes and noise; in [0, 2**63)

@@ -17,6 +17,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"errors"},
     {"files"},
     {"metrics", "pictures", "text"},
+    {"memory"},
     {"envs", "data"},
     {"nets"},
     {"core"},
