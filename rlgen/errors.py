@@ -37,6 +37,16 @@ class DiskError(RlgenError):
     exit_code = 6
 
 
+class LostEnvError(RlgenError):
+    """The process of an environment ended; the run stands at its last checkpoint."""
+
+
+class StuckEnvError(LostEnvError):
+    """An environment does not come back from a call."""
+
+    exit_code = 16
+
+
 class InterruptedRunError(RlgenError):
     """A signal stopped the run, after its state was saved.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
 from rlgen.data.images import ImageSpec
 from rlgen.data.load import load as load_images
+from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import made
@@ -49,6 +50,15 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     except BaseException:
         source.close()
         raise
+
+
+@contextmanager
+def built(config: dict[str, Any]) -> Iterator[tuple[Learner, Any, Buffer]]:
+    """What `build` builds, closed at the end, under a watch over environments that hang."""
+    with watch.watching(config.get("step_timeout", 0)):
+        learner, source, buffer = build(config)
+        with closing(source):
+            yield learner, source, buffer
 
 
 def build_source(config: dict[str, Any]) -> Any:
@@ -114,8 +124,7 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
 
 def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> Run:
     """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
-    learner, source, buffer = build(config)
-    with closing(source):
+    with built(config) as (learner, source, buffer):
         run = Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         run_to_end(run, learner, source, buffer, quiet)
     return run
@@ -142,10 +151,9 @@ def start_seeds(
     def body(seed: int) -> Run:
         stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
-        learner, source, buffer = build({**config, "seed": seed})
-        if isinstance(learner.executor, Recorded):
-            learner.executor = together
-        with closing(source):
+        with built({**config, "seed": seed}) as (learner, source, buffer):
+            if isinstance(learner.executor, Recorded):
+                learner.executor = together
             run = Run.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
             )
@@ -161,8 +169,7 @@ def start_seeds(
 def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> Run:
     """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
     opened = Run.open(find(run, runs_dir), steps=steps)
-    learner, source, buffer = build(opened.config)
-    with closing(source):
+    with built(opened.config) as (learner, source, buffer):
         known = (opened.info.get("spec") or {}).get("sha256")
         if known and known != source.spec.sha256:
             raise UsageError(f"data {opened.config['data']!r}: not the images that {opened.name} began with; fork it")
@@ -192,8 +199,7 @@ def fork(
     """
     parent = Run.open(find(run, runs_dir))
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
-    learner, source, buffer = build(config)
-    with closing(source):
+    with built(config) as (learner, source, buffer):
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")

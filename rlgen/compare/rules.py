@@ -46,7 +46,7 @@ TRAINING_METRICS = {"agent": "charts/episodic_return", "generative": "losses/elb
 # Options that do not change what is learned. Runs that differ only in them are seeds of one group.
 IGNORED = (
     {"algo", "exp_name", "name", "seed", "env_id", "data"}
-    | {"data_dir", "max_memory", "runs_dir", "device", "threads", "vectorization"}
+    | {"data_dir", "max_memory", "runs_dir", "device", "threads", "vectorization", "step_timeout"}
     | {"wandb", "wandb_project", "wandb_private"}
     | {"log_every", "eval_every", "checkpoint_every", "keep"}
 )

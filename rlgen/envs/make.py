@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from functools import partial
@@ -12,11 +13,12 @@ from gymnasium.envs.registration import EnvSpec as GymSpec
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from rlgen.envs import watch
 from rlgen.envs.find import check_env_id, one_line
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
-from rlgen.errors import MissingExtraError, RlgenError, UsageError
+from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError
 
 NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
 _NUMERIC = tuple(
@@ -64,18 +66,20 @@ def make_envs(
     kwargs = {} if render_mode is None else {"render_mode": render_mode}
     vector_env: VectorEnv
     try:
-        if vectorization == "native":
-            vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
-        elif vectorization in ("sync", "async"):
-            limited = kwargs | {"max_episode_steps": max_episode_steps}
-            thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid())] * num_envs
-            mode = autoreset_mode or AutoresetMode.DISABLED
-            in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
-            vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
-            vector_env = vector_class(thunks, copy=False, autoreset_mode=mode)  # `EnvStream` copies what it hands out
-            vector_env.spec = spec
-        else:
-            raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
+        with watch.call(f"making {env_id!r}"):
+            if vectorization == "native":
+                vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
+            elif vectorization in ("sync", "async"):
+                limited = kwargs | {"max_episode_steps": max_episode_steps}
+                thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid())] * num_envs
+                mode = autoreset_mode or AutoresetMode.DISABLED
+                in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
+                vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
+                # no copies: `EnvStream` copies what it hands out
+                vector_env = vector_class(thunks, copy=False, autoreset_mode=mode)
+                vector_env.spec = spec
+            else:
+                raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise MissingExtraError(f"environment {env_id!r} lacks a package: {one_line(error)}") from error
     except gym.error.Error as error:
@@ -87,7 +91,8 @@ def make_envs(
     try:
         return EnvStream(vector_env, seed, env_id, frame_stack)
     except BaseException:
-        vector_env.close()
+        with contextlib.suppress(StuckEnvError), watch.call(f"closing {env_id!r}"):
+            vector_env.close()
         raise
 
 
@@ -125,7 +130,7 @@ def _make_native(
 def _make_single(spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_pid: int) -> gym.Env:
     """One environment, its observation a Box of at least one dimension; called in the main process or in a worker."""
     if os.getpid() != main_pid:
-        prepare_worker()
+        prepare_worker(main_pid)
     env = _observe_arrays(gym.make(spec, **kwargs), spec.id)
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 

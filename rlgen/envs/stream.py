@@ -9,6 +9,7 @@ Where it stands is (episode index, actions so far): small enough to save, and ex
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -17,10 +18,11 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from rlgen.envs import watch
 from rlgen.envs.actions import ActionLog
 from rlgen.envs.spec import describe
-from rlgen.envs.vector import LoopVectorEnv, dead_workers
-from rlgen.errors import DivergedError, MissingExtraError, RlgenError, UsageError
+from rlgen.envs.vector import LoopVectorEnv, dead_workers, stuck
+from rlgen.errors import DivergedError, LostEnvError, MissingExtraError, StuckEnvError, UsageError
 
 
 class Transition(NamedTuple):
@@ -90,7 +92,7 @@ class EnvStream:
 
         Raises:
             DivergedError: an observation or a reward is not finite.
-            RlgenError: a worker died.
+            LostEnvError: a worker died, or an environment does not come back.
         """
         obs, reward, terminated, truncated, infos = self._step_vector_env(action)
         self.num_steps += 1
@@ -116,10 +118,13 @@ class EnvStream:
             action = np.minimum(np.maximum(action, self._low), self._high).astype(np.float32, copy=False)
         elif self._first_action:
             action = action + self._first_action
+        watch.calls[0] += 1
         try:
             obs, reward, terminated, truncated, infos = self.vector_env.step(action)
-        except (EOFError, ConnectionError) as error:
-            raise self._dead_worker() from error
+        except (EOFError, ConnectionError, watch.Overdue) as error:
+            raise self._lost(error) from error
+        finally:
+            watch.calls[0] += 1
         return obs, reward, self._own(terminated), self._own(truncated), infos
 
     def _end_episodes(self, ended: np.ndarray, obs: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
@@ -142,14 +147,17 @@ class EnvStream:
         for i in mask.nonzero()[0].tolist():
             seeds[i] = episode_seed(self.seed, i, int(self._episode[i]))
         vector_env: Any = self.vector_env
+        watch.calls[0] += 1
         try:
             if self._autoreset_mode is AutoresetMode.DISABLED:
                 obs, _ = vector_env.reset(seed=seeds, options={"reset_mask": mask})
             else:
                 takes_list = isinstance(vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
                 obs, _ = vector_env.reset(seed=seeds if takes_list else seeds[0])
-        except (EOFError, ConnectionError) as error:
-            raise self._dead_worker() from error
+        except (EOFError, ConnectionError, watch.Overdue) as error:
+            raise self._lost(error) from error
+        finally:
+            watch.calls[0] += 1
         obs = self._own(obs, self._obs_dtype)
         self._check_finite("observation", obs)
         return obs
@@ -165,11 +173,17 @@ class EnvStream:
                 f"{value[~np.isfinite(value)][0]}, at vector step {self.num_steps}: mend the environment"
             )
 
-    def _dead_worker(self) -> RlgenError:
-        dead = dead_workers(self.vector_env)
-        return RlgenError(
-            f"the worker of environment {dead} of {self.num_envs} ({self.spec.env_id}) died at "
-            f"vector step {self.num_steps}: out of memory? Resume from the last checkpoint, or use fewer environments"
+    def _lost(self, error: BaseException) -> LostEnvError:
+        """What to say of workers that died, or of environments that do not come back."""
+        of_all = f"of {self.num_envs} ({self.spec.env_id})"
+        if not isinstance(error, watch.Overdue):
+            dead = dead_workers(self.vector_env)
+            return LostEnvError(f"the worker of environment {dead} {of_all} died at vector step {self.num_steps}")
+        indices, killed = stuck(self.vector_env, error)
+        where = [f"{i} in step {self.num_steps - self._begun[i] + 1} of episode {self._episode[i]}" for i in indices]
+        return StuckEnvError(
+            f"environment {', '.join(where) or '?'}, {of_all}, has not come back for {watch.calls[1]} s{killed}; "
+            "--step-timeout allows more"
         )
 
     def state(self) -> dict[str, Any]:
@@ -238,7 +252,8 @@ class EnvStream:
             MissingExtraError: the package that draws it is not installed.
         """
         try:
-            frames: Any = self.vector_env.render()
+            with watch.call(f"drawing {self.spec.env_id!r}"):
+                frames: Any = self.vector_env.render()
         except (gym.error.DependencyNotInstalled, ImportError) as error:
             raise MissingExtraError(
                 f'pictures of {self.spec.env_id!r} need a package: pip install "rlgen[video]"'
@@ -248,9 +263,10 @@ class EnvStream:
         return frames[0]
 
     def close(self) -> None:
-        """Close the environments; worker processes are killed if they must be."""
+        """Close the environments; worker processes are killed if they must be, and what does not close is left."""
         has_workers = isinstance(self.vector_env.unwrapped, AsyncVectorEnv)
-        self.vector_env.close(**({"terminate": True} if has_workers else {}))
+        with contextlib.suppress(StuckEnvError), watch.call(f"closing {self.spec.env_id!r}"):
+            self.vector_env.close(**({"terminate": True} if has_workers else {}))
 
 
 def episode_seed(seed: int, index: int, episode: int) -> int:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import traceback
 from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from rlgen.envs.watch import STOPPING
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 class LoopVectorEnv(SyncVectorEnv):
@@ -25,9 +32,8 @@ class LoopVectorEnv(SyncVectorEnv):
         return self._observations, {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        num = self.num_envs
         self._observations = obs = np.empty_like(self._observations)
-        reward, terminated, truncated = np.empty(num, np.float32), np.empty(num, np.bool_), np.empty(num, np.bool_)
+        reward, (terminated, truncated) = np.empty(self.num_envs, np.float32), np.empty((2, self.num_envs), np.bool_)
         for i, env in enumerate(self.envs):
             obs[i], reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
         return obs, reward, terminated, truncated, {}
@@ -57,21 +63,48 @@ class WorkerVectorEnv(AsyncVectorEnv):
 
 
 def dead_workers(vector_env: VectorEnv) -> str:
-    """The workers that died, as "1 (exit code -9), 3 (exit code 1)"; "?" where none did within 5 seconds."""
+    """The workers that died, as "1 (exit code -9, SIGKILL), 3 (exit code 1)"; "?" if none did within 5 seconds."""
     processes = vector_env.unwrapped.processes  # type: ignore[attr-defined]
     ended = wait([process.sentinel for process in processes], timeout=5)
     for process in processes:
         if process.sentinel in ended:  # its files are closed, itself perhaps not yet over
             process.join()
-    dead = [f"{i} (exit code {process.exitcode})" for i, process in enumerate(processes) if not process.is_alive()]
+    codes = {i: process.exitcode for i, process in enumerate(processes) if not process.is_alive()}
+    dead = [f"{i} (exit code {code}{', ' + _signal_name(-code) if code < 0 else ''})" for i, code in codes.items()]
     return ", ".join(dead) or "?"
 
 
-def prepare_worker() -> None:
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def stuck(vector_env: VectorEnv, error: BaseException) -> tuple[list[int], str]:
+    """The environments that were being called when an error was raised, and what happened to their workers."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    vector_env = vector_env.unwrapped
+    if not isinstance(vector_env, WorkerVectorEnv):
+        loops = [frame for frame in frames if frame.f_locals.get("self") is vector_env]
+        return [frame.f_locals["i"] for frame in loops if "i" in frame.f_locals], ""
+    pipes = vector_env.parent_pipes
+    waiting = [pipes.index(frame.f_locals["pipe"]) for frame in frames if frame.f_locals.get("pipe") in pipes]
+    first = max(waiting, default=0)  # those before have answered, and the answers were taken
+    silent = [i for i, pipe in enumerate(pipes) if i >= first and not pipe.poll()]
+    for i in silent:
+        vector_env.processes[i].kill()
+    return silent, "; its worker was killed"
+
+
+def prepare_worker(main_pid: int) -> None:
     """What a worker process does first: it leaves signals to the main process, and ends with it."""
     # A signal to the whole process group is the main process's to handle: it saves, then closes the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for signum in STOPPING:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    if sys.platform == "linux":
+        # A thread sees the end of the main process only where the environment lets it run.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != main_pid and multiprocessing.get_start_method() == "fork":
+            os._exit(1)  # it ended before
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

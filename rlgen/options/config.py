@@ -23,7 +23,10 @@ from rlgen.options.files import presets, read_file
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
-AGENT_ONLY = ("env", "num_envs", "vectorization", "frame_stack", "eval_episodes", "max_episode_steps", "video")
+AGENT_ONLY = (
+    *("env", "num_envs", "vectorization", "step_timeout", "frame_stack"),
+    *("eval_episodes", "max_episode_steps", "video"),
+)
 GENERATIVE_ONLY = ("data", "data_dir", "max_memory")
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
@@ -49,6 +52,7 @@ class RunConfig:
     num_envs: int = 1  # environments stepped together; in [1, 65536]
     # fixed: its episodes
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
+    step_timeout: float = 300.0  # seconds a step may take; a hung environment ends the run (0: never); in [0, 10**6]
     # fixed: networks of other inputs
     frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one

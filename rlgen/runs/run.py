@@ -275,7 +275,7 @@ class Run(stopping.Stoppable):
     def running(self) -> Iterator[None]:
         """Hold the run's lock and turn signals into `interrupted`, for as long as something trains.
 
-        The first signal of `stopping.SIGNALS` lets the step end and the state be saved; a second SIGINT aborts at once.
+        The first signal that asks to stop lets the step end and the state be saved; a second SIGINT aborts at once.
 
         Raises:
             UsageError: another process holds the lock.

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlgen.errors import DiskError
+from rlgen.envs import watch
+from rlgen.errors import DiskError, LostEnvError
 from rlgen.files import writing
 from rlgen.runs import checkpoint, lock, rows
 from rlgen.runs.files import read_json, remove_stale, write_json
@@ -43,7 +44,12 @@ def session(run: Held) -> Iterator[None]:
                 write_json(run.path / "config.json", run.info)
             with writing(run.path):
                 (run.path / "summary.json").unlink(missing_ok=True)
+            watch.tell(run.path, run.command("resume"))
             yield
+    except LostEnvError as error:
+        saved = checkpoint.steps(run.path / "checkpoints")
+        go_on = f"step {saved[-1]:,} is saved; go on with: {run.command('resume')}" if saved else "nothing is saved"
+        raise type(error)(f"{error}; {go_on}") from error
     except DiskError as error:
         saved = checkpoint.steps(run.path / "checkpoints")
         if run.is_new and not (saved or rows.last_step(run.path / "metrics.jsonl")):

@@ -12,13 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlgen.envs.watch import STOPPING
 from rlgen.errors import InterruptedRunError
 
-SIGNALS = [  # Ctrl-C, a scheduler, a terminal that is gone, Ctrl-\, warnings of schedulers before they kill
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
-    if hasattr(signal, name)
-]
 ONE_PRESS = 0.5  # seconds: some launchers pass on a Ctrl-C that the whole group has had already
 NOTICE = b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n"
 
@@ -83,7 +79,7 @@ def handling() -> Iterator[None]:
     if not _now.depth:
         _now.asked, _now.pressed = 0, math.inf
         with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
-            for signum in SIGNALS:
+            for signum in STOPPING:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
                     _now.handlers[signum] = signal.signal(signum, _on_signal)
     _now.depth += 1

@@ -44,7 +44,7 @@ def test_a_dead_worker_is_named_and_nothing_hangs(make):
     envs = make("counting:Broken-kill-v0", 3, "async")
     for _ in range(3):
         envs.step(np.ones(3, int))
-    with pytest.raises(RlgenError, match=r"worker of environment 1 \(exit code -9\) of 3 .* at vector step 3"):
+    with pytest.raises(RlgenError, match=r"worker of environment 1 \(exit code -9, SIGKILL\) of 3 .* at vector step 3"):
         envs.step(np.array([0, 1, 0]))
     envs.close()
     envs.close()
@@ -63,11 +63,20 @@ def test_signals_to_the_group_do_not_stop_the_workers(make):
 
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 from rlgen.envs.make import make_envs
 envs = make_envs("counting:Counting-v0", 2, "async")
 print(*(process.pid for process in envs.vector_env.processes), flush=True)
-if "kill" in sys.argv: os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "stop":
+    for process in envs.vector_env.processes: os.kill(process.pid, signal.SIGSTOP)
+if sys.argv[1] == "lock":
+    import numpy; zeros = numpy.zeros(2, int)
+    hanging = make_envs("hanging:Hanging-lock-v0", 2, "async")
+    print(*(process.pid for process in hanging.vector_env.processes), flush=True)
+    for _ in range(56): hanging.step(zeros)
+    hanging.vector_env.step_async(zeros)
+    time.sleep(0.5)
+if sys.argv[1] != "leave": os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -79,15 +88,15 @@ def is_running(pid):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads /proc")
-@pytest.mark.parametrize("how", ["leave", "kill"])
+@pytest.mark.parametrize("how", ["leave", "kill", "stop", "lock"])
 def test_no_worker_outlives_the_main_process(how):
     here = os.path.join(os.path.dirname(__file__), "..", "helpers")
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(here), here])}
     command = [sys.executable, "-c", SCRIPT, how]
     result = subprocess.run(command, env=environ, stdout=subprocess.PIPE, timeout=60, check=False)
-    assert result.returncode == (-signal.SIGKILL if how == "kill" else 0)
+    assert result.returncode == (0 if how == "leave" else -signal.SIGKILL)
     pids = result.stdout.split()
-    assert len(pids) == 2
+    assert len(pids) == (4 if how == "lock" else 2)
     deadline = time.monotonic() + 20
     while any(is_running(int(pid)) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)

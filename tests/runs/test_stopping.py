@@ -6,6 +6,7 @@ import sys
 import pytest
 from toy_runs import make_run, parts, quiet
 
+from rlgen.envs.watch import STOPPING
 from rlgen.errors import InterruptedRunError
 from rlgen.runs import stopping
 from rlgen.runs.progress import warn
@@ -25,7 +26,7 @@ def seconds(monkeypatch):
     return now
 
 
-@pytest.mark.parametrize("signum", stopping.SIGNALS, ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", STOPPING, ids=lambda signum: signum.name)
 def test_a_signal_lets_the_step_end_and_the_state_be_saved(signum, tmp_path, capfd):
     run = make_run(tmp_path, "mine")
     before = signal.getsignal(signum)
