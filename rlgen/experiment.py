@@ -1,8 +1,7 @@
-"""Put a run together from its configuration: what the command line and a notebook both call."""
+"""Train, go on, fork, evaluate, sample: what the command line and a notebook both call."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -13,26 +12,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlgen.assemble import build_buffer, build_learner, build_source
 from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
+from rlgen.core.source import EVAL_SEED, EnvSource
 from rlgen.data.images import ImageSpec
-from rlgen.data.load import load as load_images
 from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.files import made
 from rlgen.options import algorithms
-from rlgen.options.config import algorithm_config, changed, resolve
+from rlgen.options.config import changed, resolve
 from rlgen.runs import exactness, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.progress import warn
 from rlgen.runs.run import Run
-from rlgen.speed.device import few_collections, pick_device, set_precision, set_threads
-from rlgen.speed.gpu_source import GpuEnvSource
+from rlgen.speed.device import few_collections
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
 
@@ -61,53 +59,6 @@ def built(config: dict[str, Any]) -> Iterator[tuple[Learner, Any, Buffer]]:
             yield learner, source, buffer
 
 
-def build_source(config: dict[str, Any]) -> Any:
-    """The run's environments, or its data set."""
-    device = pick_device(config["device"])
-    if not issubclass(algorithms.load(config["algo"]), Agent):
-        return ImageSource(load_images(config["data"], config["data_dir"], config["max_memory"]), device)
-    make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
-    return make(
-        config["env_id"],
-        config["num_envs"],
-        config["vectorization"],
-        config["seed"],
-        config["eval_episodes"],
-        video=config["video"],
-        max_episode_steps=config["max_episode_steps"],
-        frame_stack=config["frame_stack"],
-    )
-
-
-def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
-    """The run's learner, seeded, on its device."""
-    algorithm: Any = algorithms.load(config["algo"])
-    seed_everything(config["seed"])
-    with torch.device(pick_device(config["device"])):
-        learner = algorithm(algorithm_config(algorithm, config), spec)
-    learner.precision = config["precision"]
-    set_precision(learner.precision, learner.device)
-    if config["graph"]:
-        learner.executor = Recorded(config["verify_graph"])
-    set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
-    return learner
-
-
-def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
-    """The learner's buffer, which keeps single frames where the environment's observations are stacks of them."""
-    buffer = learner.make_buffer()
-    if isinstance(spec, EnvSpec):
-        buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
-    return buffer
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch, NumPy and Python; learners, buffers and environments derive their own generators from it."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
 def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
     """Train an algorithm: what `rlgen train` does. `start_seeds` trains several seeds at once.
 
@@ -122,16 +73,22 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
     return start(resolve(algo, options).config, quiet=quiet)
 
 
-def start(config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False) -> Run:
-    """Train from a resolved flat configuration in a new run directory; `command` is what the user typed."""
+def start(
+    config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False, kind: type[Run] = Run
+) -> Run:
+    """Train from a resolved flat configuration in a new run directory, as `start_seeds` does."""
     with built(config) as (learner, source, buffer):
-        run = Run.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
+        run = kind.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         run_to_end(run, learner, source, buffer, quiet)
     return run
 
 
 def start_seeds(
-    config: dict[str, Any], seed_range: Sequence[int], command: Sequence[str] | None = None, quiet: bool = False
+    config: dict[str, Any],
+    seed_range: Sequence[int],
+    command: Sequence[str] | None = None,
+    quiet: bool = False,
+    kind: type[Run] = Run,
 ) -> dict[int, Run | BaseException]:
     """Train one run a seed, side by side in this process, each in a directory of its own.
 
@@ -142,6 +99,7 @@ def start_seeds(
         seed_range: the seeds.
         command: what the user typed.
         quiet: no progress bar and no summaries.
+        kind: of run.
 
     Returns:
         By seed the finished run, or what ended it.
@@ -154,7 +112,7 @@ def start_seeds(
         with built({**config, "seed": seed}) as (learner, source, buffer):
             if isinstance(learner.executor, Recorded):
                 learner.executor = together
-            run = Run.create(
+            run = kind.create(
                 config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
             )
             if len(seed_range) > 1:

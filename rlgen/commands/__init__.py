@@ -41,6 +41,7 @@ ORDER = (
     "list",
     "show",
     "diff",
+    "verify",
     "delete",
     "compare",
     "bench",

@@ -17,7 +17,7 @@ from rlgen.pictures import save_gif, save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
 from rlgen.runs.progress import Progress, warn
-from rlgen.runs.rows import strict
+from rlgen.runs.rows import WEIGHTS, strict
 from rlgen.runs.run import Run
 from rlgen.runs.summary import print_summary, summarize
 from rlgen.runs.sums import Sums
@@ -104,14 +104,15 @@ class RunLog:
             save_png(Image.fromarray(picture.squeeze()), path)
         return path
 
-    def state_dict(self) -> dict[str, Any]:
-        """What was added since the last row, and the clock.
+    def state_dict(self, weights: str) -> dict[str, Any]:
+        """What was added since the last row, and the clock; leaves a row with the digest of the weights.
 
         Raises:
             DivergedError: a metric added since then is not finite, so the state is not worth saving.
             DiskError: the rows are not on the disk.
         """
         self._check_finite(self._sums.means(), self._run.step)
+        self._rows.add(json.dumps({"step": self._run.step, WEIGHTS: weights}))
         self._rows.sync()  # the rows of a checkpoint are as durable as the checkpoint
         return {
             "sums": self._sums.state_dict(),

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from rlgen.errors import UsageError
 from rlgen.files import replaced
 
+WEIGHTS = "weights"  # the digest that a checkpoint leaves; a row of its own, which is none of metrics
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
@@ -22,7 +23,7 @@ NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
     """Rows of a run's metrics.jsonl, one at a time; "NaN" and "Infinity" come back as floats, other texts do not.
 
-    A torn last line, left by a killed process, is skipped.
+    A torn last line, left by a killed process, is skipped, and so are rows without metrics, as checkpoints leave.
 
     Args:
         path: the run's directory, or the file.
@@ -39,11 +40,25 @@ def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(lines(file), 1):
                 row = parse(line)
                 if row is not None:
-                    yield row
+                    if not row.keys() <= {"step", "time"}:
+                        yield row
                 elif not torn(line):
                     raise UsageError(f"{path} line {number} is no row of metrics: {line[:40]!r}; mend or remove it")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def digests(path: Path) -> dict[int, str]:
+    """The digests of weights that checkpoints left in a run's metrics.jsonl, by step."""
+    found: dict[int, str] = {}
+    file = path / "metrics.jsonl"
+    if file.exists():
+        with open(file, "rb") as opened:
+            for line in lines(opened):
+                if b'"weights"' in line and parse(line):
+                    row = json.loads(line)
+                    found[row["step"]] = str(row[WEIGHTS])
+    return found
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ from rlgen.runs.fitting import fitting, load_learner
 from rlgen.runs.generators import generator_states, set_generators
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
 from rlgen.runs.session import session
-from rlgen.runs.weights import save_weights
+from rlgen.runs.weights import digest, save_weights
 
 if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 class Log(Protocol):
     """What a checkpoint needs of the log: its clock, and the metrics added since the last row."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything it has to go on with."""
+    def state_dict(self, weights: str) -> dict[str, Any]:
+        """Everything it has to go on with; notes the digest of the weights."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with that."""
@@ -146,6 +146,7 @@ class Run(stopping.Stoppable):
                 raise UsageError(
                     f"--steps {steps} is not beyond step {run.step} of run {run.name}; give a larger number"
                 )
+            run.info.setdefault("extended", []).append({"at": run.step, "from": run.steps})
             run.steps = run.config["steps"] = steps  # written under the lock, by `running`
         return run
 
@@ -161,7 +162,8 @@ class Run(stopping.Stoppable):
             DivergedError: a metric since the last row, or a weight, is not finite; such a state is never saved.
             DiskError: it could not be written; the earlier ones are as they were.
         """
-        log_state, learner_state = log.state_dict(), learner.state_dict()
+        learner_state = learner.state_dict()
+        log_state = log.state_dict(digest(learner_state))
         if name := diverged.not_finite(learner_state, dict(learner.named_buffers())):
             raise DivergedError(f"{name} is not finite at step {self.step:,}: {diverged.advice(self)}")
         best = self._candidate if self._candidate and self._candidate["step"] == self.step else self.best

@@ -260,6 +260,7 @@ def summarize(run: Path) -> dict[str, Any]:
     weights = {name: [digest(value), norm(value)] for name, value in tensors(state["learner"])}
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [{name: value for name, value in json.loads(line).items() if name not in UNTIMED} for line in lines]
+    rows = [row for row in rows if row.keys() - {"step", "weights"}]  # without the digests that checkpoints leave
     evaluations = [row for row in rows if any(name.startswith("eval/") for name in row)]
     training = [row for row in rows if row not in evaluations]
     return dict(zip(("step", *PARTS), (state["step"], weights, columns(training), columns(evaluations)), strict=True))

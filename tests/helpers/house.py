@@ -23,9 +23,10 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"core"},
     {"speed", "options"},
     {"runs"},
+    {"assemble"},
     {"experiment"},
     {"__init__"},  # of rlgen itself
-    {"compare", "bench"},
+    {"compare", "bench", "verify"},
     {"commands"},
     {"__main__"},
 )

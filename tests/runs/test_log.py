@@ -38,7 +38,7 @@ def test_time_and_rate_go_on_after_a_resume(run, clock):
     log = quiet(run)
     clock.seconds = 10.0
     assert log.write(100)["charts/SPS"] == 10.0
-    state = log.state_dict()
+    state = log.state_dict("digest")
     clock.seconds = 5000.0
     log = quiet(run)
     log.load_state_dict(state)

@@ -1,0 +1,69 @@
+"""The parts of a run, made from its configuration: source, learner, buffer."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlgen.core.buffer import Buffer
+from rlgen.core.learner import Agent, Learner
+from rlgen.core.source import EnvSource, ImageSource
+from rlgen.data.images import ImageSpec
+from rlgen.data.load import load as load_images
+from rlgen.envs.spec import EnvSpec
+from rlgen.options import algorithms
+from rlgen.options.config import algorithm_config
+from rlgen.speed.device import pick_device, set_precision, set_threads
+from rlgen.speed.gpu_source import GpuEnvSource
+from rlgen.speed.recorded import Recorded
+
+
+def build_source(config: dict[str, Any]) -> Any:
+    """The run's environments, or its data set."""
+    device = pick_device(config["device"])
+    if not issubclass(algorithms.load(config["algo"]), Agent):
+        return ImageSource(load_images(config["data"], config["data_dir"], config["max_memory"]), device)
+    make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
+    return make(
+        config["env_id"],
+        config["num_envs"],
+        config["vectorization"],
+        config["seed"],
+        config["eval_episodes"],
+        video=config["video"],
+        max_episode_steps=config["max_episode_steps"],
+        frame_stack=config["frame_stack"],
+    )
+
+
+def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
+    """The run's learner, seeded, on its device."""
+    algorithm: Any = algorithms.load(config["algo"])
+    seed_everything(config["seed"])
+    with torch.device(pick_device(config["device"])):
+        learner = algorithm(algorithm_config(algorithm, config), spec)
+    learner.precision = config["precision"]
+    set_precision(learner.precision, learner.device)
+    if config["graph"]:
+        learner.executor = Recorded(config["verify_graph"])
+    set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
+    return learner
+
+
+def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
+    """The learner's buffer, which keeps single frames where the environment's observations are stacks of them."""
+    buffer = learner.make_buffer()
+    if isinstance(spec, EnvSpec):
+        buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
+    return buffer
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, NumPy and Python; learners, buffers and environments derive their own generators from it."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
