@@ -1,5 +1,12 @@
 """Errors a user can act on: one line each, with the exit code the command line ends with."""
 
+import re
+
+NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|bad_alloc|ALLOC_FAILED|Cannot allocate memory",
+    re.IGNORECASE,
+)
+
 
 class RlgenError(Exception):
     """A message of one line: what was given, what is valid, what to do; printed without a traceback."""
@@ -45,6 +52,11 @@ class StuckEnvError(LostEnvError):
     """An environment does not come back from a call."""
 
     exit_code = 16
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: torch's allocators say so with a RuntimeError, each in its own words."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
 
 
 class InterruptedRunError(RlgenError):

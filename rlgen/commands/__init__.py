@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen import __version__
-from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError
+from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError, is_out_of_memory
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
@@ -61,8 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except MemoryError as error:
-        say(f"error: out of memory ({error}): smaller batches, networks or buffers need less")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        say(f"error: out of memory ({reason}): smaller batches, networks or buffers need less")
         return 2
     except OSError as error:
         broken = isinstance(error, BrokenPipeError) and stdout_is_broken()  # `rlgen list envs | head`

@@ -63,9 +63,18 @@ def copy_state(parent: Path, step: int, path: Path) -> None:
     """Copy the rows and the checkpoint of `step` from a run's directory to that of its fork.
 
     Raises:
+        UsageError: the parent trains on, and removed that checkpoint meanwhile.
         DiskError: it could not be written.
     """
     saved = checkpoint.directory(parent / "checkpoints", step)
+    try:
+        _copy(parent, saved, path)
+    finally:
+        if not (saved / "manifest.json").exists():
+            raise UsageError(f"run {parent.name} removed its checkpoint of step {step} while it was copied; fork again")
+
+
+def _copy(parent: Path, saved: Path, path: Path) -> None:
     with writing(path):
         copy = path / "checkpoints" / saved.name
         copy.mkdir(parents=True)

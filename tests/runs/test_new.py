@@ -1,11 +1,12 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from full_disk import FullDisk
-from toy_runs import CONFIG, make_run
+from toy_runs import CONFIG, make_run, parts, quiet, save_at
 
 from rlgen.errors import DiskError, UsageError
 from rlgen.runs import checkpoint
@@ -81,3 +82,20 @@ def test_a_directory_that_could_not_be_filled_is_removed(tmp_path: Path, code: i
                 Run.create(runs, "new", CONFIG, parent=kind)
             assert str(caught.value).startswith(f"cannot write {runs}/new") and "\n" not in str(caught.value)
             assert sorted(path.name for path in runs.iterdir() if path.name[:4] != "good") == ["parent"]
+
+
+def test_a_fork_of_a_run_that_removes_the_checkpoint_meanwhile_is_one_line_and_no_directory(tmp_path, monkeypatch):
+    """Its parent trains on: what is copied file by file is renamed and removed in between."""
+    parent, trained = make_run(tmp_path, "parent"), parts()
+    save_at(parent, trained, quiet(parent), 10)
+    copy, saved = shutil.copyfile, checkpoint.directory(parent.checkpoints, 10)
+
+    def slowly(source, target):
+        copy(source, target)
+        if saved.exists():
+            checkpoint.discard(saved)
+
+    monkeypatch.setattr(shutil, "copyfile", slowly)
+    with pytest.raises(UsageError, match=r"parent removed its checkpoint of step 10 .*fork again"):
+        Run.create(tmp_path / "runs", "child", CONFIG, parent=parent)
+    assert not (tmp_path / "runs" / "child").exists()

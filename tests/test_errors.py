@@ -1,0 +1,42 @@
+"""Errors that a user can act on."""
+
+import pytest
+import torch
+
+from rlgen import commands
+from rlgen.errors import is_out_of_memory
+
+WORDS = [
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+    "[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 800 bytes.",
+    "std::bad_alloc",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "Cannot allocate memory (12)",
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_memory_that_ran_out_is_one_line_whoever_says_it(words, monkeypatch, capsys):
+    def run_out(*_):
+        raise RuntimeError(words + "\nmore lines")
+
+    monkeypatch.setattr(commands, "dispatch", run_out)
+    assert commands.main(["list", "algos"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory (") and "smaller" in line
+
+
+def test_torch_says_it_in_words_that_are_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_other_errors_are_not_taken_for_it(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(commands, "dispatch", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        commands.main(["list", "algos"])
