@@ -165,6 +165,7 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
     "diff": unchanged,
     "list": unchanged,
     "doctor": unchanged,
+    "delete": unchanged,
     "completion": unchanged,
 }
 
