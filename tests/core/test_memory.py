@@ -89,6 +89,24 @@ def test_evaluation_remembers_its_own_episodes_alone(mode: Any) -> None:
     source.close()
 
 
+@pytest.mark.parametrize("greedy", [False, True])
+def test_an_agent_with_memory_explores_in_training_and_is_greedy_when_it_is_evaluated(greedy: bool) -> None:
+    source, agent, asked = source_of("Counting-v0", 2), Remembering(), set()
+    act = agent.act
+
+    def asking(obs: Any, greedy: bool = False, memory: Any = None) -> Any:
+        asked.add(greedy)
+        return act(obs, greedy, memory)
+
+    agent.act = asking  # type: ignore[method-assign]
+    if greedy:
+        source.evaluate(agent)
+    else:
+        source.fill(Rows(), agent)  # type: ignore[arg-type]
+    assert asked == {greedy}
+    source.close()
+
+
 def test_steps_taken_at_once_remember_what_single_ones_do() -> None:
     at_once, one_by_one, rows, others = source_of("Counting-v0", 3), source_of("Counting-v0", 3), Rows(), Rows()
     agent = Remembering()
