@@ -20,6 +20,19 @@ class UsageError(RlgenError):
     exit_code = 2
 
 
+class DamagedError(UsageError):
+    """A file of a run does not hold what it should.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: object, reason: str):
+        super().__init__(f"{path} is damaged: {reason}; mend or remove it")
+        self.reason = reason
+
+
 class MissingExtraError(RlgenError):
     """An optional package is not installed; the message is the install command."""
 

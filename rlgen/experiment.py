@@ -21,18 +21,19 @@ from rlgen.core.source import EVAL_SEED, EnvSource
 from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
-from rlgen.errors import CheckpointError, UsageError
-from rlgen.files import made
+from rlgen.errors import UsageError
 from rlgen.options import algorithms
 from rlgen.options.config import changed, resolve
 from rlgen.runs import exactness, stopping
+from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
-from rlgen.runs.progress import warn
+from rlgen.runs.records import spec_of
 from rlgen.runs.run import Run
 from rlgen.speed.device import few_collections
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
+from rlgen.text import warn
 
 
 def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
@@ -208,10 +209,7 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner,
     if not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
     kind: Any = EnvSpec if issubclass(algorithms.load(opened.config["algo"]), Agent) else ImageSpec
-    if not opened.info.get("spec"):
-        raise CheckpointError(f"config.json of run {opened.name} does not describe its data (spec); train it again")
-    spec = {name: tuple(value) if isinstance(value, list) else value for name, value in opened.info["spec"].items()}
-    learner = build_learner(opened.config, kind(**spec))
+    learner = build_learner(opened.config, spec_of(opened.path, opened.info, kind))
     opened.restore_learner(learner, checkpoint)
     return learner.eval(), opened
 
@@ -259,7 +257,7 @@ def _record(run: Run, source: EnvSource, learner: Agent, seed: int) -> Path:
     from rlgen.pictures import save_gif
 
     frames = source.play(learner, 1, seed, render=True)["frames"]
-    path = made(run.path / "videos") / f"step_{run.step:09d}_seed_{seed}.gif"
+    path = own_folder(run.path, "videos") / f"step_{run.step:09d}_seed_{seed}.gif"
     save_gif(frames, path, fps=30)
     return path
 

@@ -1,12 +1,17 @@
-"""How files are written: whole or not at all, and what the disk refuses is one line with an exit code of its own."""
+"""How files are written: whole or not at all, and what the disk refuses is one line with an exit code of its own.
+
+And how a file is opened that somebody else may have put there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +98,15 @@ def made(folder: Path) -> Path:
     with writing(folder):
         folder.mkdir(exist_ok=True)
     return folder
+
+
+def open_file(path: str | Path) -> BufferedReader:
+    """A file, opened to be read. A pipe or a device, which may never end, is an OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # otherwise opening a pipe waits for who writes to it
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is not a file", str(path))
 
 
 def fsync(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -36,15 +38,33 @@ class Rows(list[dict[str, Any]]):
     shown: list[dict[str, Any]]
 
 
+def safe(text: str) -> str:
+    """The text on one line, without what a terminal would obey: control characters and their like are escaped."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def warn(message: str, note: bool = False) -> None:
+    """One line on stderr, above a bar that may be there; a note is no warning."""
+    from tqdm import tqdm
+
+    with contextlib.suppress(OSError):  # nobody reads it, or it goes to a full disk: no reason to stop
+        tqdm.write(safe(message if note else f"warning: {message}"), file=sys.stderr)
+
+
 def readable(result: Any) -> str:
     """What a command found, for people: text, a table of rows, or a page of names and values."""
-    if isinstance(result, str):
-        return result
     if isinstance(result, list):
         rows = getattr(result, "shown", result)
         columns = [key for key in rows[0] if key != "path"] if rows else []
-        return table(columns, [[cell(row[key]) for key in columns] for row in rows]) if rows else "none"
-    return page(result)
+        cells = [[cell(row[key]) for key in columns] for row in rows]
+        result = table([*map(safe, columns)], cells) if rows else "none"
+    elif not isinstance(result, str):
+        result = page(result)
+    return "\n".join(map(safe, result.split("\n")))  # what went through no cell
 
 
 def document(value: Any) -> str:
@@ -71,14 +91,14 @@ def strict(value: Any) -> Any:
 def page(values: dict[str, Any]) -> str:
     """A name and its value on each line; a dictionary's names are indented below its own."""
     lines = []
-    for key, value in values.items():
+    for key, value in zip(map(safe, values), values.values(), strict=True):
         if isinstance(value, dict):
             lines.append(key)
             for name, item in value.items():
                 written = cell(item).replace("\n", "\n" + " " * (NAME_WIDTH + 1))
-                lines.append(f"  {name:{NAME_WIDTH - 2}} {written}")
+                lines.append(f"  {safe(name):{NAME_WIDTH - 2}} {written}")
         elif key in ("commands", "problems"):  # one a line, so that they can be copied
-            first, *others = value or ["none"]
+            first, *others = map(safe, value or ["none"])
             lines += [f"{key:{NAME_WIDTH}} {first}", *(f"{'':{NAME_WIDTH}} {other}" for other in others)]
         else:
             lines.append(f"{key:{NAME_WIDTH}} {cell(value)}")
@@ -95,9 +115,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def cell(value: Any) -> str:
     """A value in a few characters: `-` for None, six digits of a number, the items of a list or a dictionary."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
+        return ", ".join(f"{safe(str(key))} {cell(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return (" ".join(map(cell, value)) or "-") if len(value) <= MANY else f"{len(value)} values, see --json"
+    if isinstance(value, str):
+        return safe(value)
     return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

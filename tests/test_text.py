@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rlgen.text import Bytes, Rows, Seconds, cell, document, duration, page, readable, table
+from rlgen.text import Bytes, Rows, Seconds, cell, document, duration, page, readable, safe, table, warn
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,22 @@ def test_a_page_has_a_line_for_each_name():
     words = [["a", "1"], ["b"], ["c", "-"], ["commands", "one"], ["two"], ["problems", "none"]]
     assert [line.split() for line in lines] == words
     assert {line.index(word) for line, word in zip(lines[2:5], ("-", "one", "two"), strict=True)} == {31}
+
+
+def test_nothing_that_is_shown_moves_the_cursor_or_breaks_a_line():
+    evil = "a\x1b[2J\x07\r\nb\x9b\u202e\ud800\u2028"
+    for result in (
+        evil,
+        [{evil: evil}],
+        {evil: evil, "values": {evil: [evil, {evil: evil}]}, "commands": [evil, evil]},
+    ):
+        shown = readable(result)
+        assert all(line.isprintable() for line in shown.split("\n")), result
+        assert shown.count("\n") == (1 if isinstance(result, (str, list)) else 4) and "\\x1b[2J" in shown
+    assert safe(evil) == "a\\x1b[2J\\x07\\r\\nb\\x9b\\u202e\\ud800\\u2028" and safe("é 中 ▁") == "é 中 ▁"
+
+
+def test_a_warning_is_one_line_without_control_characters(capsys):
+    warn("a\x1b[2J\nb")
+    warn("c", note=True)
+    assert capsys.readouterr().err == "warning: a\\x1b[2J\\nb\nc\n"

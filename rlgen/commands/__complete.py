@@ -112,7 +112,9 @@ def targets(algorithm: algorithms.Algorithm, option: Option) -> list[str]:
 def values(option: Option, runs_dir: str) -> list[str]:
     """What an option may be: names of runs, columns of the table of runs, or the choices that it has."""
     if option.name == "run":
-        found = sorted(path.parent.name for path in Path(runs_dir).glob("*/config.json"))
+        from rlgen.runs.find import directories
+
+        found = [path.name for path in directories(Path(runs_dir)) if path.name.isprintable()]
         return [*found, "last"] if found else []
     if option.name == "sort":
         from rlgen.runs.table import COLUMNS

@@ -25,7 +25,7 @@ from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError,
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
-from rlgen.text import document, nearest, readable
+from rlgen.text import document, nearest, readable, safe
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # a disk that takes no more
 STDOUT = 1  # its file descriptor
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def say(line: str) -> None:
     """A line on stderr; where that cannot be written, the exit code has to do."""
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(safe(line), file=sys.stderr, flush=True)
 
 
 def stdout_is_broken() -> bool:

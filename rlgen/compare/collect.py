@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlgen.compare import wandb_runs
 from rlgen.compare.entry import Entry
 from rlgen.errors import UsageError
-from rlgen.runs.find import find, list_runs
-from rlgen.runs.formats import upgraded
+from rlgen.runs.find import describe, directories, find
+from rlgen.runs.records import read_config
+from rlgen.text import warn
 
 
 def collect(
@@ -34,7 +34,7 @@ def collect(
     projects = [word for word in dict.fromkeys(words) if wandb_runs.is_project(word)]
     local_words = [word for word in words if word not in projects]
     paths = [path for word in local_words for path in _directories_for(word, runs_dir)]
-    local = _read_directories(paths if words else _runs_in(Path(runs_dir)))
+    local = _read_directories(paths if words else directories(Path(runs_dir)))
     found = [
         entry
         for entry in [*(entry for word in projects for entry in wandb_runs.read_project(word)), *local]
@@ -52,33 +52,30 @@ def collect(
 def _directories_for(word: str, runs_dir: str) -> list[Path]:
     """The run directories that a word stands for."""
     if any(mark in word for mark in "*?["):
-        names = [path for path in _runs_in(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
+        names = [path for path in directories(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
         matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
         if not matched:
             raise UsageError(f"{word!r} fits no run in {runs_dir}; see rlgen list runs")
         return matched
-    if Path(word).is_dir() and not (Path(word) / "config.json").is_file() and (inside := _runs_in(Path(word))):
+    if Path(word).is_dir() and not (Path(word) / "config.json").is_file() and (inside := directories(Path(word))):
         return inside
     return [find(word, runs_dir)]
 
 
 def _read_directories(paths: Sequence[Path]) -> list[Entry]:
-    """An entry for each directory, each once. Damaged runs are left out."""
+    """An entry for each directory, each once. Damaged runs are left out, and said."""
     paths = list(dict.fromkeys(path.resolve() for path in paths))
-    parents = {path.parent for path in paths}
-    rows = {Path(row["path"]): row for parent in parents for row in list_runs(parent)}
     entries = []
     for path in paths:
-        row = rows[path]
-        if row["status"] != "damaged" and None not in (row["algo"], row["seed"], row["steps"]):
-            entries.append(
-                Entry(row, upgraded(json.loads((path / "config.json").read_text(encoding="utf-8")), path.name))
-            )
+        try:
+            if (row := describe(path))["damaged"]:
+                raise UsageError(row["damaged"])
+            entry = Entry(row, read_config(path)[0])
+            entry.check()
+            entries.append(entry)
+        except UsageError as error:
+            warn(f"run {path.name} is left out: {error}")
     return entries
-
-
-def _runs_in(directory: Path) -> list[Path]:
-    return sorted(path.parent for path in directory.glob("*/config.json"))
 
 
 def _matches(value: str | None, patterns: str) -> bool:

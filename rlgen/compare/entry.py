@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from rlgen.errors import DamagedError
 from rlgen.metrics import SUBSET
+from rlgen.runs.rows import MAX_LINE, last_row, parse
 
 FAILED = ("diverged", "failed")
+NO_ROW = re.compile(rb"\n(?:(?<!\}\n)|(?!\{|\Z))")  # a line's end without a brace, or with none behind it
 SAMPLED_ROWS = 1_000  # read of a metric that is in every row of a run
 
 
@@ -40,6 +43,16 @@ class Entry:
         self._evaluations_read = False
         self._seconds = math.nan
 
+    def check(self) -> None:
+        """Read the evaluations.
+
+        Raises:
+            DamagedError: a line of metrics.jsonl is no row, so that an evaluation may be missing.
+        """
+        if (self.path / "metrics.jsonl").is_file():
+            find_damage(self.path / "metrics.jsonl")
+            self.series("eval/")
+
     def series(self, metric: str) -> np.ndarray:
         """Steps, seconds and values of a metric: [3, K]. Values that are not finite are left out."""
         file = self.path / "metrics.jsonl"
@@ -54,7 +67,8 @@ class Entry:
     def seconds(self) -> float:
         """Wall time of the newest row."""
         if math.isnan(self._seconds):
-            self._seconds = last_time(self.path / "metrics.jsonl")
+            seconds = last_row(self.path / "metrics.jsonl").get("time", math.nan)
+            self._seconds = seconds if math.isfinite(seconds) else math.nan
         return self._seconds
 
     @property
@@ -94,6 +108,9 @@ def scan(path: Path, needle: bytes, limit: int | None = None) -> Iterator[dict[s
         path: the file; a torn last line is skipped.
         needle: what the line must contain, such as b'"eval/'.
         limit: at most about so many rows, evenly spaced in the file; None takes all.
+
+    Raises:
+        DamagedError: of all, one is no row; a sample does without it.
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -105,12 +122,28 @@ def scan(path: Path, needle: bytes, limit: int | None = None) -> Iterator[dict[s
             while (hit := text.find(needle, at, end)) >= 0:
                 start, stop = text.rfind(b"\n", 0, hit) + 1, text.find(b"\n", hit) + 1
                 at = max(stop, start + stride)
-                try:
-                    row = json.loads(text[start:stop])
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and "step" in row:
+                row = parse(text[start:stop]) if stop - start <= MAX_LINE else None
+                if row is not None:
                     yield row
+                elif limit is None:
+                    raise DamagedError(path, f"the line at byte {start:,} is no row of metrics")
+
+
+def find_damage(path: Path) -> None:
+    """Look, without parsing, for lines of a metrics.jsonl that cannot be rows.
+
+    Raises:
+        DamagedError: there is one; the message has the byte where it begins.
+    """
+    with open(path, "rb") as file:
+        if file.seek(0, 2) == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            end = text.rfind(b"\n") + 1
+            found = NO_ROW.search(text, 0, end)
+            at = 0 if end and text[:1] != b"{" else text.find(b"\0", 0, end) if found is None else found.end()
+    if at >= 0:
+        raise DamagedError(path, f"the line at or before byte {at:,} is no row of metrics")
 
 
 def columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
@@ -122,13 +155,3 @@ def columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray
             if wanted and isinstance(value, (int, float)) and math.isfinite(value):
                 found.setdefault(name, []).append((row["step"], row.get("time", math.nan), value))
     return {name: np.array(points, dtype=np.float64).T for name, points in found.items()}
-
-
-def last_time(file: Path) -> float:
-    """Seconds of the last whole row that has them. Only the end of the file is read."""
-    if not file.is_file():
-        return math.nan
-    with open(file, "rb") as opened:
-        opened.seek(max(0, opened.seek(0, 2) - 65_536))
-        found = re.findall(rb'"time": ([0-9.eE+-]+)[,}].*\n', opened.read())
-    return float(found[-1]) if found else math.nan

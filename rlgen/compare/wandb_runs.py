@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,6 +20,7 @@ from rlgen.compare.entry import Entry, columns
 from rlgen.compare.wandb_api import connect, errors_in_one_line
 from rlgen.errors import UsageError
 from rlgen.metrics import SUBSET
+from rlgen.text import warn
 
 PROJECT = re.compile(r"([\w.-]+)/([\w.-]+)(?:\?(\w[\w.]*=[^&]*(?:&\w[\w.]*=[^&]*)*))?")
 FIELDS = {"tag": "tags", "state": "state", "user": "username", "group": "group", "name": "displayName", "id": "name"}
@@ -46,7 +46,7 @@ def read_project(word: str) -> list[Entry]:
         found = [WandbEntry.of(run) for run in connect(doing).runs(project, filters(query), lazy=False)]
     entries: list[Entry] = [entry for entry in found if entry]
     if lacking := len(found) - len(entries):
-        print(f"note: {lacking} runs of {project} left out: no exp_name, env_id or data, or seed", file=sys.stderr)
+        warn(f"note: {lacking} runs of {project} left out: no exp_name, env_id or data, or seed", note=True)
     if not entries:
         raise UsageError(f"no run to compare in wandb's {word}; look at the project's page for names of options")
     return entries

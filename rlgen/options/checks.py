@@ -10,6 +10,7 @@ import contextlib
 import math
 import numbers
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from rlgen.text import nearest
 
 FLAG = "--"  # the label of an option from the command line; that of a file is its name, a colon and a blank
 BOUND = re.compile(r"\bin ([\[(])([^,\[\]()]+), ?([^,\[\]()]+)([\])])")  # in an option's help, as `in [0, 1)`
+BRIEF = reprlib.Repr()  # of a value in a message
+BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 80
 POSITIONAL = ("run", "what", "word", "shell")  # options that need no flag
 SYNONYMS = {  # what other libraries call an option of ours, for the hint
     "learning_rate": "lr",
@@ -106,7 +109,7 @@ def check_value(option: Option, value: Any, label: str = FLAG) -> Any:
             converted = convert(kind, value)
             break
     else:
-        raise UsageError(f"{name} {value!r}: must be {describe(kinds[0])}")
+        raise UsageError(f"{name} {BRIEF.repr(value)}: must be {describe(kinds[0])}")
     if bound := BOUND.search(option.help):
         opens, low, high, closes = bound[1], parse_number(bound[2]), parse_number(bound[3]), bound[4]
         for number in converted if isinstance(converted, tuple) else (converted,):
@@ -159,6 +162,8 @@ def convert(kind: Any, value: Any) -> Any:
         if not isinstance(value, (str, Path)) or not str(value).isprintable():
             raise TypeError
         return str(value)
+    if isinstance(value, (list, tuple, dict, set)):
+        raise TypeError  # a YAML file of a few bytes may hold a list that is too large to be written out
     if kind is int and (isinstance(value, numbers.Integral) or re.fullmatch(r"[+-]?\d[\d_]*", str(value))):
         return int(value)  # no detour through float, which would round a seed of 2**60
     number = float(value)

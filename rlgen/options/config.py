@@ -17,7 +17,7 @@ from rlgen.errors import UsageError
 from rlgen.options import parsed_module
 from rlgen.options.algorithms import Algorithm, find
 from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value
-from rlgen.options.fields import Option, read_options
+from rlgen.options.fields import REQUIRED, Option, read_options
 from rlgen.options.files import presets, read_file
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
@@ -150,6 +150,41 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
     check_run_name(values["name"])
     check_limits(known, values, labels)
     return Resolved(algorithm, values, origin, source)
+
+
+def stored(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A run's flat configuration out of its file, every value as a flag would give it and as JSON holds it.
+
+    Of an algorithm that is not installed here, only the options of every run are checked. Two options that do not fit
+    together are no damage: one of them may be today's default, which the run did not have.
+
+    Args:
+        config: `algo`, `seed`, `steps`, and the options.
+
+    Returns:
+        The configuration, and the names of options that there are not.
+
+    Raises:
+        UsageError: one is missing, of another type or out of range.
+    """
+    try:
+        algorithm = find(config["algo"])
+        known, target = options(algorithm), TARGET[algorithm.kind]
+    except UsageError:
+        known, target = dict(run_options()), None
+    keys = {name: "env_id" if name == "env" else name for name in known}  # the option's name in a file
+    missing = [key for name, key in keys.items() if key not in config and known[name].default is REQUIRED]
+    if target and config.get(keys[target]) is None:
+        missing.append(keys[target])
+    if missing:
+        raise UsageError(f"{missing[0]} is missing")
+    values = {name: check_value(known[name], config[key], "") for name, key in keys.items() if key in config}
+    for what, times in PERIODS.items():
+        values[f"{what}_every"] = values.get(f"{what}_every") or max(1, values["steps"] // times)
+    check_run_name(values.get("name"))
+    as_json = {keys[name]: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    unknown = [key for key in config if key not in (*as_json, "algo", "exp_name", "parent")] if target else []
+    return config | as_json, unknown
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,6 @@ def better(metrics: dict[str, Any], best: dict[str, Any] | None, step: int) -> d
     if metric is None or found is None or not math.isfinite(found):
         return None
     value = float(found)
-    if best and SCORES[metric] * (value - best["value"]) <= 0:
+    if best and SCORES.get(metric, 0) * (value - best["value"]) <= 0:
         return None
     return {"metric": metric, "value": value, "step": step}

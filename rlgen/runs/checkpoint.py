@@ -9,22 +9,24 @@ When the content of state.pt changes, FORMAT is raised, and `old_states.py` conv
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
+import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import CheckpointError, DiskError, UsageError
+from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError
 from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, writing
 from rlgen.runs.diverged import not_finite
-from rlgen.runs.files import digest, write_json
+from rlgen.runs.files import digest, remove, write_json
 from rlgen.runs.old_states import converted
+from rlgen.runs.records import Manifest, Versioned, read
+from rlgen.text import warn
 
 FORMAT = 3  # of state.pt
+NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
 
 
 def directory(folder: Path, step: int) -> Path:
@@ -34,8 +36,8 @@ def directory(folder: Path, step: int) -> Path:
 
 def steps(folder: Path) -> list[int]:
     """Steps that have a checkpoint, oldest first; whether they can be used is only known by loading."""
-    names = (path.name for path in folder.glob("step_*") if path.is_dir())
-    return sorted(int(name[5:]) for name in names if name[5:].isdigit())
+    names = (path.name for path in folder.glob("step_*") if path.is_dir() and NAME.fullmatch(path.name))
+    return sorted(int(name[5:]) for name in names)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
@@ -105,9 +107,12 @@ def load(folder: Path, step: int) -> dict[str, Any]:
 
     path = directory(folder, step)
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] not in (1, 2, FORMAT):
-            raise CheckpointError(f"its format is {manifest['format']}, this version of rlgen reads up to {FORMAT}")
+        version = read(path / "manifest.json", Versioned)
+        if version and version["format"] not in (1, 2, FORMAT):
+            raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {FORMAT}")
+        manifest = read(path / "manifest.json", Manifest)
+        if manifest is None:
+            raise CheckpointError("manifest.json is missing")
         expected, found = manifest["files"]["state.pt"], digest(path / "state.pt")
         if found["size"] != expected["size"]:
             raise CheckpointError(f"state.pt has {found['size']} bytes, its manifest says {expected['size']}")
@@ -124,8 +129,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f"{Path(error.filename).name} is missing") from error
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"its manifest is damaged ({type(error).__name__})") from error
+    except DamagedError as error:
+        raise CheckpointError(f"its manifest is damaged: {error.reason}") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             "it cannot be read: it is damaged, or holds code or objects that are no tensors, which are never loaded"
@@ -189,7 +194,7 @@ def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = Non
             return state
         except CheckpointError as error:
             reasons.append(f"{directory(folder, step).name}: {error}")
-            print(f"warning: skipped checkpoint {directory(folder, step)}: {error}", file=sys.stderr, flush=True)
+            warn(f"skipped checkpoint {directory(folder, step)}: {error}")
     why = "; ".join(reasons) or "none was saved"
     raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
 
@@ -209,7 +214,7 @@ def prune(folder: Path, step: int, best: int | None, newest: int = 2) -> None:
 
 def discard(path: Path) -> None:
     """Remove a checkpoint: renamed first, so that a half-removed one is not taken for a damaged one."""
-    if path.exists():
+    if os.path.lexists(path):
         gone = path.with_name(f"{TEMPORARY}{path.name}-gone-{os.getpid()}")
         os.rename(path, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        remove(gone)

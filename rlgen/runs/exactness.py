@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from rlgen.runs.progress import warn
+from rlgen.text import warn
 
 LEVELS = {
     "exact": "as if it had never stopped",

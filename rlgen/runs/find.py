@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
 from rlgen.errors import UsageError
 from rlgen.runs import checkpoint, lock
-from rlgen.runs.files import read_json
+from rlgen.runs.records import Best, Summary, read, read_config
 from rlgen.runs.rows import last_step
 
 
@@ -24,7 +25,7 @@ def find(text: str, runs_dir: str | Path = "runs") -> Path:
     names = [path.name for path in runs]
     if text in names:
         return Path(runs_dir) / text
-    if text and (Path(text) / "config.json").is_file():
+    if text and os.path.lexists(Path(text) / "config.json"):
         return Path(text)
     matches = [name for name in names if text and name.startswith(text)]
     if len(matches) == 1:
@@ -44,27 +45,36 @@ def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """A run's row in `list_runs`."""
-    info = read_json(path / "config.json") or {}
-    config = info.get("config") or {}
-    summary = read_json(path / "summary.json") or {}
-    saved = checkpoint.steps(path / "checkpoints")
-    status = "running" if lock.is_held(path) else summary.get("status", "stopped") if config else "damaged"
+    """A run's row in `list_runs`; `damaged` says what is wrong with one of its files, None where nothing is."""
+    info: dict[str, Any] = {"config": {}}
+    step, status, best, damaged = 0, "stopped", None, None
+    try:
+        info, _ = read_config(path)
+        step = max(checkpoint.steps(path / "checkpoints"), default=0)
+        step = last_step(path / "metrics.jsonl") or step
+        best = read(path / "checkpoints/best.json", Best)
+        if summary := read(path / "summary.json", Summary):
+            status, best = summary["status"], best or summary.get("best")
+    except UsageError as error:
+        status, damaged = "damaged", str(error)
+    status = "running" if lock.is_held(path) else status
     return (
         {"name": path.name, "path": str(path)}
-        | {key: config.get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
-        | {"step": last_step(path / "metrics.jsonl") or max(saved, default=0), "status": status}
-        | {"created": info.get("created"), "best": read_json(path / "checkpoints/best.json") or summary.get("best")}
+        | {key: info["config"].get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
+        | {"step": step, "status": status, "created": info.get("created"), "best": best, "damaged": damaged}
     )
 
 
 def directories(runs_dir: Path) -> list[Path]:
     """The directories of all runs in a directory, by name."""
-    if not runs_dir.is_dir():
+    try:
+        return sorted(path for path in runs_dir.iterdir() if os.path.lexists(path / "config.json"))
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path for path in runs_dir.iterdir() if (path / "config.json").is_file())
+    except OSError as error:
+        raise UsageError(f"cannot read {runs_dir}: {error.strerror}; give another --runs-dir") from error
 
 
 def _last_touched(path: Path) -> int:
     files = (path / "config.json", path / "metrics.jsonl")
-    return max(file.stat().st_mtime_ns for file in files if file.exists())
+    return max(file.lstat().st_mtime_ns for file in files if os.path.lexists(file))

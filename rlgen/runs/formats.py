@@ -18,6 +18,24 @@ BEFORE_FORMAT_2 = {"precision": "float32"}  # what runs of format 1 without thes
 ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
 
 
+def check(info: dict[str, Any], name: str) -> None:
+    """Refuse a config.json of another version that this one does not know.
+
+    Args:
+        info: config.json, whole.
+        name: of the run.
+
+    Raises:
+        UsageError: a newer rlgen wrote it.
+    """
+    found = info.get("format", 1)
+    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise UsageError(
+            f"run {name}: its config.json has format {found}, written by rlgen {info.get('rlgen_version')}; "
+            f"this version of rlgen reads formats up to {FORMAT}: use that version, or a newer one"
+        )
+
+
 def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
     """A run's config.json in today's format, with every option that its algorithm has today.
 
@@ -26,16 +44,11 @@ def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
         name: of the run.
 
     Raises:
-        UsageError: a newer rlgen wrote it.
+        UsageError: as `check`.
     """
-    found = info.get("format", 1)
-    if not isinstance(found, int) or found > FORMAT:
-        raise UsageError(
-            f"run {name}: its config.json has format {found}, written by rlgen {info.get('rlgen_version')}; "
-            f"this version of rlgen reads formats up to {FORMAT}: use that version, or a newer one"
-        )
+    check(info, name)
     values = _defaults(info["config"]["algo"])
-    if found < 2:
+    if info.get("format", 1) < 2:
         values |= {name: value for name, value in BEFORE_FORMAT_2.items() if name in values}
     missing = {name: value for name, value in values.items() if name not in info["config"]}
     return {"format": FORMAT} | info | {"format": FORMAT, "config": info["config"] | missing}

@@ -6,14 +6,14 @@ import contextlib
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
 from rlgen.errors import UsageError
-from rlgen.files import WholeWrites, writing
+from rlgen.files import WholeWrites, open_file, writing
+from rlgen.text import warn
 
 NAME = ".lock"  # of the file, in the run's directory; it holds the owner while the lock is held
 
@@ -26,6 +26,8 @@ def hold(path: Path) -> Iterator[None]:
         UsageError: another process holds it.
         DiskError: its file cannot be written: the disk is full, or the run is another user's.
     """
+    if (path / NAME).is_symlink():
+        raise UsageError(f"{path / NAME} is a link, and what it leads to would be emptied; remove it")
     with writing(path / NAME):
         lock = WholeWrites(path / NAME, "a+b")
     with lock:
@@ -51,14 +53,14 @@ def _acquire(lock: FileIO, path: Path) -> None:
                 raise UsageError(f"run {path.name} is in use by process {owner}; wait for it or stop it") from error
             time.sleep(0.1)
         except OSError as error:
-            print(f"warning: {path} cannot be locked: {error.strerror}; start it only once", file=sys.stderr)
+            warn(f"{path} cannot be locked: {error.strerror}; start it only once")
             return
 
 
 def is_held(path: Path) -> bool:
     """Whether a process trains the run in directory `path` now."""
     try:
-        with open(path / NAME, "rb") as lock:
+        with open_file(path / NAME) as lock:
             if not lock.read(1):
                 return False
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -16,12 +16,13 @@ from rlgen.files import Lines, made
 from rlgen.pictures import save_gif, save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
-from rlgen.runs.progress import Progress, warn
+from rlgen.runs.progress import Progress
 from rlgen.runs.rows import WEIGHTS, strict
 from rlgen.runs.run import Run
 from rlgen.runs.summary import print_summary, summarize
 from rlgen.runs.sums import Sums
 from rlgen.runs.wandb_sink import Row, Wandb
+from rlgen.text import warn
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -78,7 +78,7 @@ def _copy(parent: Path, saved: Path, path: Path) -> None:
     with writing(path):
         copy = path / "checkpoints" / saved.name
         copy.mkdir(parents=True)
-        for file in saved.iterdir():  # copytree would name all files that failed, not the reason
-            shutil.copyfile(file, copy / file.name)
+        for name in ("state.pt", "manifest.json"):  # and nothing else that somebody may have put there
+            shutil.copyfile(saved / name, copy / name)
         if (parent / "metrics.jsonl").exists():
             shutil.copyfile(parent / "metrics.jsonl", path / "metrics.jsonl")

@@ -13,12 +13,6 @@ from tqdm import tqdm
 from rlgen.runs.run import Run
 
 
-def warn(message: str, note: bool = False) -> None:
-    """One line on stderr, above the bar; a note is no warning."""
-    with contextlib.suppress(OSError):  # nobody reads it, or it goes to a full disk: no reason to stop training
-        tqdm.write(message if note else f"warning: {message}", file=sys.stderr)
-
-
 class Progress:
     """A bar on a terminal; elsewhere a plain line a minute, the first one early.
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rlgen.errors import UsageError
-from rlgen.files import replaced
+from rlgen.errors import DamagedError
+from rlgen.files import open_file, replaced
 
 WEIGHTS = "weights"  # the digest that a checkpoint leaves; a row of its own, which is none of metrics
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
+MAX_STEP = 2**53  # what a float holds exactly
+TAIL = 2**16  # bytes that are read to find the last row
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -33,19 +36,19 @@ def read_metrics(path: str | Path) -> Iterator[dict[str, Any]]:
     """
     path = Path(path)
     path = path / "metrics.jsonl" if path.is_dir() else path
-    if not path.exists():
-        return
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             for number, line in enumerate(lines(file), 1):
                 row = parse(line)
                 if row is not None:
                     if not row.keys() <= {"step", "time"}:
                         yield row
                 elif not torn(line):
-                    raise UsageError(f"{path} line {number} is no row of metrics: {line[:40]!r}; mend or remove it")
+                    raise DamagedError(f"{path} line {number}", f"it is no row of metrics: {line[:40]!r}")
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DamagedError(path, f"{error.strerror or error}") from error
 
 
 def digests(path: Path) -> dict[int, str]:
@@ -85,6 +88,8 @@ def parse(line: bytes) -> dict[str, Any] | None:
         numbers = {name: value for name, value in row.items() if name not in texts}
         if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers.values()):
             return None
+        if not all(map(str.isprintable, row)):  # a name could move the cursor, or end a line
+            return None
         for value in numbers.values():
             float(value)  # an integer may be beyond every float
     except (ValueError, RecursionError, OverflowError):
@@ -93,7 +98,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_step(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_STEP
 
 
 def strict(value: Any) -> Any:
@@ -104,14 +109,25 @@ def strict(value: Any) -> Any:
 
 
 def last_step(path: Path) -> int:
-    """Step of the last whole row of a metrics.jsonl, from the end of the file alone; 0 without one."""
+    """Step of the last whole row of a metrics.jsonl; 0 without one."""
+    return last_row(path).get("step", 0)
+
+
+def last_row(path: Path) -> dict[str, Any]:
+    """The last whole row of a metrics.jsonl, from the end of the file alone; empty where there is none.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 65536))
-            rows = [row for line in file.readlines()[-3:] if (row := parse(line))]
-    except OSError:
-        return 0
-    return rows[-1]["step"] if rows else 0
+        with open_file(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            found = [row for line in file.readlines()[-3:] if (row := parse(line))]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise DamagedError(path, f"{error.strerror or error}") from error
+    return found[-1] if found else {}
 
 
 def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:
@@ -128,23 +144,30 @@ def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:
         Where a damaged file is kept; None if there was no damage.
 
     Raises:
+        DamagedError: it cannot be read.
         DiskError: it could not be written; the file is as it was.
     """
-    if not path.exists():
+    try:
+        file = open_file(path)
+    except FileNotFoundError:
         return None
-    kept, dropped, damaged, last = [], False, False, 0  # kept: where in the file, (first byte, bytes)
-    with open(path, "rb") as file:
+    except OSError as error:
+        raise DamagedError(path, f"{error.strerror or error}") from error
+    kept, last, dropped, beyond, damaged = [], 0, False, False, False  # kept: where in the file, (first byte, bytes)
+    with file:
         begin = 0
         for line in lines(file):
             row, end = parse(line), file.tell()
             if row is None or row["step"] < last:
                 dropped, damaged = True, damaged or not torn(line)
+            elif row["step"] > step:
+                dropped = beyond = True
             else:
+                damaged = damaged or beyond  # one before it is of a later step
                 last = row["step"]
                 due = eval_due and last == step and any(name.startswith("eval/") for name in row)
-                keep = last <= step and not due
-                dropped = dropped or not keep
-                if keep:
+                dropped = dropped or due
+                if not due:
                     kept.append((begin, end - begin))
             begin = end
         if not dropped:
@@ -160,7 +183,7 @@ def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:
 def _keep_aside(path: Path) -> Path:
     """Give the file a second name, metrics.damaged-1.jsonl or the next one that is free."""
     number = 1
-    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")):
         number += 1
     with replaced(aside) as temporary:
         shutil.copyfile(path, temporary)

@@ -16,7 +16,6 @@ import json
 import secrets
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,12 +27,14 @@ from rlgen.options.config import PERIODS
 from rlgen.runs import checkpoint, diverged, formats, rows, stopping
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
-from rlgen.runs.files import read_json, write_json
+from rlgen.runs.files import write_json
 from rlgen.runs.fitting import fitting, load_learner
 from rlgen.runs.generators import generator_states, set_generators
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
+from rlgen.runs.records import Best, fit, read_best, read_config, read_status
 from rlgen.runs.session import session
 from rlgen.runs.weights import digest, save_weights
+from rlgen.text import warn
 
 if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
@@ -64,7 +65,7 @@ class Run(stopping.Stoppable):
         self.checkpoints = path / "checkpoints"
         self.saved = max(checkpoint.steps(self.checkpoints), default=0)  # step of the newest checkpoint; 0: none
         self.step = self.saved
-        self.best: dict[str, Any] | None = read_json(self.checkpoints / "best.json")  # metric, value, step
+        self.best: dict[str, Any] | None = read_best(path)
         self.resumable = "exact"  # what a resume will be, one of `exactness.LEVELS`; known once it has been saved
         self.resumed: str | None = None  # what `restore` reached, one of them
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
@@ -136,11 +137,11 @@ class Run(stopping.Stoppable):
             UsageError: config.json is missing, damaged or of a newer rlgen, or nothing is left to do up to `steps`.
         """
         path = Path(path).resolve()
-        info = read_json(path / "config.json")
-        config = info.get("config") if info else None
-        if not info or not isinstance(config, dict) or any(key not in config for key in ("algo", "seed", "steps")):
-            raise UsageError(f"{path} is not a run: its config.json is missing or damaged; see rlgen list runs")
-        run = cls(path, formats.upgraded(info, path.name))
+        info, unknown = read_config(path)
+        if unknown:
+            algo = info["config"]["algo"]
+            warn(f"run {path.name} has options that this {algo} has not, without effect: {', '.join(unknown)}")
+        run = cls(path, info)
         if steps is not None:
             if steps <= run.step:
                 raise UsageError(
@@ -236,7 +237,7 @@ class Run(stopping.Stoppable):
         self._mark_best(state["best"])
         self.step, self.eval_due = state["step"], state.get("eval_due", False)
         if aside := rows.truncate(self.path / "metrics.jsonl", self.step, self.eval_due):
-            print(f"warning: metrics.jsonl had damaged lines; as it was, it is kept as {aside}", file=sys.stderr)
+            warn(f"metrics.jsonl had damaged lines; as it was, it is kept as {aside}")
 
     def restore_learner(self, learner: Learner, which: str | int = "last") -> None:
         """Load the learner alone, to evaluate or sample; nothing of the run is touched.
@@ -259,7 +260,7 @@ class Run(stopping.Stoppable):
 
     def _mark_best(self, best: dict[str, Any] | None) -> None:
         """Write best.json, or remove it where the best checkpoint is gone."""
-        if best and not checkpoint.directory(self.checkpoints, best["step"]).exists():
+        if best is not None and not checkpoint.directory(self.checkpoints, fit(best, Best)["step"]).exists():
             best = None
         self.best, self._candidate = best, None
         if best:
@@ -271,7 +272,7 @@ class Run(stopping.Stoppable):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.saved >= self.steps and (read_json(self.path / "summary.json") or {}).get("status") == "finished"
+        return self.saved >= self.steps and read_status(self.path) == "finished"
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

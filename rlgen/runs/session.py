@@ -12,7 +12,7 @@ from rlgen.envs import watch
 from rlgen.errors import DiskError, LostEnvError
 from rlgen.files import writing
 from rlgen.runs import checkpoint, lock, rows
-from rlgen.runs.files import read_json, remove_stale, write_json
+from rlgen.runs.files import check_own, read_json, remove_stale, write_json
 
 FOLDERS = ("", "checkpoints", "samples", "videos")  # that a killed process may have left something half-written in
 
@@ -33,9 +33,10 @@ def session(run: Held) -> Iterator[None]:
     """Hold the run's lock, with config.json up to date and nothing left of how an earlier session ended.
 
     Raises:
-        UsageError: another process holds the lock.
+        UsageError: another process holds the lock, or a link would lead what is written elsewhere.
         DiskError: something could not be written; a new run that has nothing yet is removed.
     """
+    check_own(run.path)
     try:
         with lock.hold(run.path):
             for folder in FOLDERS:

@@ -11,8 +11,8 @@ from rlgen.errors import UsageError
 from rlgen.runs import checkpoint
 from rlgen.runs.best import SCORES
 from rlgen.runs.curve import Curve
-from rlgen.runs.files import read_json
 from rlgen.runs.find import describe, find
+from rlgen.runs.records import read_config
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 from rlgen.runs.table import columns, size
@@ -40,6 +40,8 @@ def show(run: str, runs_dir: str) -> dict[str, Any]:
         folder = checkpoint.directory(opened.checkpoints, saved[-1])
         when = datetime.fromtimestamp(folder.stat().st_mtime).astimezone().isoformat(timespec="seconds")
         about["last_checkpoint"] = {"step": saved[-1], "path": str(folder), "saved": when, "size": size(folder)}
+    if row["damaged"]:
+        about["damaged"] = row["damaged"]
     about["curves"] = curves(points, (row["best"] or {}).get("metric"), max(opened.steps, step))
     return about | {"metrics": last, **opened.info, "commands": commands(opened)}
 
@@ -88,7 +90,10 @@ def lineage(run: Run) -> list[str]:
             break
         found.append(line)
         path = Path(name) if Path(name).is_absolute() else run.path.parent / Path(name).name
-        info = read_json(path / "config.json") or {}
+        try:
+            info, _ = read_config(path)
+        except UsageError:  # it is gone, damaged, or of a newer version
+            break
     return found
 
 

@@ -72,7 +72,7 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
         lines["resume"] = run.command("resume", *longer)
     if wandb_note:
         lines["wandb"] = wandb_note
-    console = Console(highlight=False, soft_wrap=True)  # lines to paste are never broken
+    console = Console(highlight=False, soft_wrap=True, markup=False)  # lines to paste are never broken
     console.print(table)
     for name, line in lines.items():
         console.print(f"{name + ':':10} {line}", markup=False)

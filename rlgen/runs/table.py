@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.runs.find import list_runs
-from rlgen.text import Bytes, Seconds
+from rlgen.text import Bytes, Seconds, warn
 
 COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "state", "age", "size")
 SEARCHED = ("name", "algo", "env/data", "seed", "state")  # columns that a word is looked for in
 
 
 def rows(runs_dir: str) -> list[dict[str, Any]]:
-    """A row for every run, oldest first: that of `list_runs`, and the `COLUMNS`."""
-    return [row | columns(row) for row in list_runs(runs_dir)]
+    """A row for every run, oldest first: that of `list_runs`, and the `COLUMNS`. What is damaged is said on stderr."""
+    found = list_runs(runs_dir)
+    for row in found:
+        if row["damaged"]:
+            warn(row["damaged"])
+    return [row | columns(row) for row in found]
 
 
 def columns(row: dict[str, Any]) -> dict[str, Any]:
     """What a row of `list_runs` lacks: `env/data`, `score` (the best one), `state`, `age` in s, `size` in bytes."""
     try:
         age = Seconds(max(0.0, time.time() - datetime.fromisoformat(row["created"]).timestamp()))
-    except (TypeError, ValueError):  # a damaged config.json
+    except (TypeError, ValueError, OverflowError):  # a damaged config.json
         age = None
     return {
         "env/data": row["env_id"] or row["data"],

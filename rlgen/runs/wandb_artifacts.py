@@ -10,8 +10,8 @@ from typing import Any
 
 from rlgen.runs import checkpoint
 from rlgen.runs.files import digest
-from rlgen.runs.progress import warn
 from rlgen.runs.run import Run
+from rlgen.text import warn
 
 MAX_BYTES = 256 * 2**20  # of an artifact: a replay buffer of gigabytes would hold up the last rows behind it
 PACKAGES = ("rlgen", "agents", "generative")  # whose source files are the code of a run

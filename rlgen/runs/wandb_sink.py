@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.runs.best import compared
-from rlgen.runs.progress import warn
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 from rlgen.runs.summary import status_of
 from rlgen.runs.wandb_account import first_line, why_offline
 from rlgen.runs.wandb_artifacts import Artifacts
 from rlgen.runs.wandb_process import service
+from rlgen.text import warn
 
 Row = dict[str, Any]
 BESTS = {"charts/episodic_return": "max", "eval/episodic_return": "max", "eval/nll": "min"}  # kept in wandb's summary

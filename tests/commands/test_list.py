@@ -1,6 +1,7 @@
 """`rlgen list`: everything there is, filtered and sorted."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,34 @@ def test_a_damaged_run_is_listed(four_runs):
     for flags in ([], ["--sort", "age"], ["--sort", "seed"]):
         code, out, _ = four_runs("list", "runs", *flags)
         assert code == 0 and "damaged" in out
+
+
+def test_a_damaged_run_is_named_with_its_reason_and_the_others_are_shown(four_runs):
+    healthy = json.loads(four_runs("list", "runs", "--json")[1])
+    for number, (name, content) in enumerate(
+        {
+            "config.json": '{"config": {"algo": "dqn", "seed": 1, "steps": -5, "env_id": "CartPole-v1"}}',
+            "summary.json": "[]",
+            "checkpoints/best.json": '{"metric": 3}',
+            "\x1b[31m": "",
+        }.items()
+    ):
+        run = Path(f"runs/bad-{number}-{name[0]}")
+        shutil.copytree("runs/CartPole-v1__dqn__0", run)
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text(content)
+    code, out, err = four_runs("list", "runs", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0 and [row for row in rows.values() if row["damaged"] is None][:1] == healthy[:1]
+    damaged = {name: row["damaged"] for name, row in rows.items() if row["damaged"]}
+    assert len(damaged) == 3 and err.count("\n") == 3
+    assert (
+        "steps: must be a whole number" in err
+        and "no JSON object" in err
+        and "best.json is damaged: step is missing" in err
+    )
+    code, out, err = four_runs("list", "runs")
+    assert code == 0 and out.count("damaged") == 3 and len(out.splitlines()) == 9 and "\x1b" not in out + err
+    code, out, err = four_runs("compare", "--json")
+    assert code == 0 and err.count("is left out") == 3
+    assert len({run["run"] for task in json.loads(out)["tasks"] for run in task["runs"]}) == 5

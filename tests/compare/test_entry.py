@@ -54,3 +54,20 @@ def test_a_training_metric_is_the_mean_over_the_last_tenth(runs):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     late = [row["charts/episodic_return"] for row in rows if row["step"] > 45_000 and "charts/episodic_return" in row]
     assert len(late) == 4 and by_group(task)["dqn"]["scores"][0] == pytest.approx(np.mean(late))
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0" * 30, b"", b"x", b'{"step": 3, "eval/episodic_return": 1', b'{"eval/x": [}', b"[1]"]
+)
+def test_a_run_whose_rows_are_damaged_is_left_out_of_a_comparison_and_said(runs, line, capsys):
+    make_pair(runs, seeds=2)
+    path = runs / "CartPole-v1__dqn__1" / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    for place in (0, 20, len(lines)):
+        path.write_bytes(b"\n".join([*lines[:place], line, *lines[place:]]) + b"\n")
+        assert len(collect([], str(runs))) == 3
+        assert "dqn__1 is left out" in capsys.readouterr().err
+    path.write_bytes(b"\n".join(lines) + b"\n" + line)  # torn, which is no damage
+    assert len(collect([], str(runs))) == 4
+    path.write_bytes(b"")
+    assert len(collect([], str(runs))) == 4 and capsys.readouterr().err == ""

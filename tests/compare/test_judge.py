@@ -21,9 +21,10 @@ from rlgen.errors import UsageError
     ],
 )
 def test_what_cannot_be_ranked_is_refused_with_the_reason(runs, one, other, reason):
+    algos = ("vae", "gan") if "data" in one else ("dqn", "ppo")
     for seed in range(1, 6):
-        make_run(runs, "dqn", seed, **one)
-        make_run(runs, "ppo", seed, **other)
+        make_run(runs, algos[0], seed, **one)
+        make_run(runs, algos[1], seed, **other)
     (task,) = found(runs)["tasks"]
     assert not task["ranked"] and not task["pairs"]
     assert any(reason in refusal for refusal in task["refusals"]), task["refusals"]
@@ -41,7 +42,7 @@ def test_evaluation_and_training_metrics_are_not_ranked_against_each_other(runs)
         for text in task["refusals"]
     )
     (task,) = found(runs)["tasks"]  # both have the training return
-    assert task["metric"] == "charts/episodic_return" and task["ranked"]
+    assert task["metric"] == "charts/episodic_return" and task["ranked"], task["refusals"]
 
 
 def test_a_metric_of_unknown_direction_is_not_ranked_until_it_is_stated(runs):

@@ -190,3 +190,45 @@ def test_as_many_as_asked_for_are_kept_beside_the_best(tmp_path):
     assert checkpoint.steps(tmp_path) == [10, 30, 40, 50]
     checkpoint.prune(tmp_path, 50, 40, newest=1)
     assert checkpoint.steps(tmp_path) == [40, 50]
+
+
+def test_pruning_removes_a_link_and_not_what_it_leads_to(tmp_path):
+    folder, outside = tmp_path / "checkpoints", tmp_path / "outside"
+    save(folder, 20, 30)
+    checkpoint.save(outside, 10, state(10))
+    (folder / "step_000000010").symlink_to(outside / "step_000000010")
+    (folder / "step_000000015").symlink_to(tmp_path / "nowhere")
+    assert torch.equal(checkpoint.load(folder, 10)["weights"], state(10)["weights"]), "reading through it is harmless"
+    checkpoint.prune(folder, 30, None)
+    assert checkpoint.steps(folder) == [20, 30] and not os.path.lexists(folder / "step_000000010")
+    assert sorted(os.listdir(outside / "step_000000010")) == ["manifest.json", "state.pt"]
+    checkpoint.save(folder, 15, state(15))
+    assert checkpoint.load(folder, 15)["step"] == 15 and not (tmp_path / "nowhere").exists()
+
+
+def test_names_that_are_no_steps_are_no_checkpoints(tmp_path):
+    save(tmp_path, 10)
+    for name in (
+        "step_5",
+        "step_²00000000",
+        "step_0000000005",
+        "step_" + "9" * 200,
+        "step_-00000005",
+        "step_00000000x",
+    ):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step_000000020").write_text("a file")
+    assert checkpoint.steps(tmp_path) == [10]
+
+
+def test_a_pipe_in_the_place_of_a_state_holds_nobody_up(tmp_path):
+    save(tmp_path, 10)
+    for name in ("state.pt", "manifest.json"):
+        path = tmp_path / "step_000000010" / name
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(CheckpointError, match="not a file"):
+            checkpoint.load(tmp_path, 10)
+        path.unlink()
+        path.write_bytes(content)

@@ -9,8 +9,8 @@ from toy_runs import make_run, parts, quiet
 from rlgen.envs.watch import STOPPING
 from rlgen.errors import InterruptedRunError
 from rlgen.runs import stopping
-from rlgen.runs.progress import warn
 from rlgen.runs.run import Run
+from rlgen.text import warn
 
 
 def send(*signums):
