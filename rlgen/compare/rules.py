@@ -56,7 +56,7 @@ PROTOCOL = {  # options that change what a score means: the prefix of the metric
     "sticky_actions": ("", "sticky actions"),
     "repeat_action_probability": ("", "sticky action probability"),
     "frame_skip": ("", "frame skip"),
-    "max_episode_steps": ("", "episode length limit"),
+    "max_episode_steps": ("eval/", "episode length limit"),
 }
 BEHIND = re.compile(r"(.+) behind eval/(\w+)")  # how the comment of an algorithm's option says that it belongs here
 
