@@ -17,6 +17,7 @@ from rlgen.data.load import load as load_images
 from rlgen.envs.spec import EnvSpec
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config
+from rlgen.secret import restored
 from rlgen.speed.device import pick_device, set_precision, set_threads
 from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.recorded import Recorded
@@ -24,6 +25,7 @@ from rlgen.speed.recorded import Recorded
 
 def build_source(config: dict[str, Any]) -> Any:
     """The run's environments, or its data set."""
+    config = restored(config)
     device = pick_device(config["device"])
     if not issubclass(algorithms.load(config["algo"]), Agent):
         return ImageSource(load_images(config["data"], config["data_dir"], config["max_memory"]), device)
@@ -42,6 +44,7 @@ def build_source(config: dict[str, Any]) -> Any:
 
 def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     """The run's learner, seeded, on its device."""
+    config = restored(config)
     algorithm: Any = algorithms.load(config["algo"])
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):

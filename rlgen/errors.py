@@ -1,6 +1,7 @@
 """Errors a user can act on: one line each, with the exit code the command line ends with."""
 
 import re
+import traceback
 
 NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|bad_alloc|ALLOC_FAILED|Cannot allocate memory",
@@ -82,3 +83,13 @@ class InterruptedRunError(RlgenError):
     def __init__(self, message: str, signum: int):
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says in one line: of one that nobody foresaw its type and where it was raised, too."""
+    if isinstance(error, RlgenError):
+        return str(error)
+    said = str(error).strip().split("\n")[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if said else ''}{said}{where}"

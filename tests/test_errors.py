@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlgen import commands
-from rlgen.errors import is_out_of_memory
+from rlgen.errors import UsageError, is_out_of_memory, one_line
 
 WORDS = [
     "CUDA out of memory. Tried to allocate 2.00 GiB",
@@ -33,10 +33,24 @@ def test_torch_says_it_in_words_that_are_known():
     assert is_out_of_memory(caught.value)
 
 
-def test_other_errors_are_not_taken_for_it(monkeypatch):
+def test_other_errors_are_not_taken_for_it(monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(commands, "dispatch", fail)
-    with pytest.raises(RuntimeError, match="mat1"):
-        commands.main(["list", "algos"])
+    assert commands.main(["list", "algos"]) == 1
+    assert capsys.readouterr().err.startswith("error: RuntimeError: mat1 and mat2 shapes")
+
+
+def test_an_error_that_was_foreseen_is_its_message_and_another_says_what_and_where():
+    assert one_line(UsageError("give another")) == "give another"
+    assert one_line(ValueError("never raised")) == "ValueError: never raised"
+    try:
+        raise KeyError("first\nsecond")
+    except KeyError as error:
+        assert one_line(error).startswith("KeyError: 'first\\nsecond' (") and f"{__file__}:" in one_line(error)
+    try:
+        raise RuntimeError("\nfirst\nsecond")
+    except RuntimeError as error:
+        assert one_line(error).startswith(f"RuntimeError: first ({__file__}:")
+    assert one_line(AssertionError()) == "AssertionError"

@@ -16,12 +16,13 @@ import importlib
 import os
 import select
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlgen import __version__
-from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError, is_out_of_memory
+from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError, is_out_of_memory, one_line
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
@@ -51,32 +52,39 @@ ORDER = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command; returns the exit code. `--traceback`, of every command, shows where an error comes from."""
+    words = [*(sys.argv[1:] if argv is None else argv)]
+    whole = "--traceback" in words
     try:
-        dispatch(sys.argv[1:] if argv is None else argv)
+        dispatch([word for word in words if word != "--traceback"])
         sys.stdout.flush()
         return 0
-    except RlgenError as error:
-        say(str(error) if isinstance(error, InterruptedRunError) else f"error: {error}")
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        say(f"error: out of memory ({reason}): smaller batches, networks or buffers need less")
-        return 2
-    except OSError as error:
-        broken = isinstance(error, BrokenPipeError) and stdout_is_broken()  # `rlgen list envs | head`
-        if not broken and error.errno not in FULL:
-            raise
+    except Exception as error:
+        code, line = verdict(error)
         drop_output()
-        if broken:
-            return 0
+        if line and whole:
+            say("".join(traceback.format_exception(error)))
+        if line:
+            say(line)
+        return code
+
+
+def verdict(error: Exception) -> tuple[int, str]:
+    """The exit code of a command that an error ended, and the line that says why; none where nobody reads it."""
+    if isinstance(error, RlgenError):
+        return error.exit_code, str(error) if isinstance(error, InterruptedRunError) else f"error: {error}"
+    if is_out_of_memory(error):
+        reason = " ".join(str(error).split())[:200]
+        return 2, f"error: out of memory ({reason}): smaller batches, networks or buffers need less"
+    if isinstance(error, BrokenPipeError) and stdout_is_broken():  # `rlgen list envs | head`
+        return 0, ""
+    if isinstance(error, OSError) and error.errno in FULL:
         where = error.filename or "what it prints, or a file"
-        say(f"error: cannot write {where}: {error.strerror}; free space or fix permissions")
-        return DiskError.exit_code
+        return DiskError.exit_code, f"error: cannot write {where}: {error.strerror}; free space or fix permissions"
+    notes = getattr(error, "__notes__", None) or ["--traceback shows where it comes from"]
+    return 1, f"error: {one_line(error)}; {notes[-1]}"
 
 
 def say(line: str) -> None:
@@ -166,5 +174,5 @@ def overview() -> str:
     """The help page of all commands."""
     title = f"rlgen {__version__}: deep RL agents, GANs and VAEs through one loop"
     return "\n".join([title, "", *(f"  {name:10} {about(name)}" for name in listed())]) + (
-        "\n\nrlgen COMMAND --help shows its flags."
+        "\n\nrlgen COMMAND --help shows its flags; --traceback, with any of them, where an error comes from."
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.commands import options_of
-from rlgen.errors import InterruptedRunError, UsageError
+from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
 from rlgen.text import cell, duration, table
@@ -150,7 +150,7 @@ def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequenc
     for seed, result in results.items():
         if isinstance(result, BaseException):
             state = "interrupted" if isinstance(result, InterruptedRunError) else "failed"
-            rows.append((str(seed), state, "-", str(result)))
+            rows.append((str(seed), state, "-", one_line(result)))
         else:
             rows.append((str(seed), "finished", cell(result.best and result.best["value"]), result.name))
     print("\n" + table(("seed", "state", "best", "run"), rows))

@@ -13,21 +13,25 @@ from typing import Any, NoReturn
 
 from rlgen.errors import DamagedError, UsageError
 from rlgen.files import TEMPORARY, made, open_file, replaced, writing
+from rlgen.secret import scrubbed
 
 MAX_JSON = 2**24  # bytes of a file that is read whole; config.json has some thousands
 MAX_DEPTH = 16  # of a JSON value in others
-FILES = ("config.json", "metrics.jsonl", "summary.json", "weights.safetensors", "checkpoints/best.json", ".lock")
+FILES = (
+    *("config.json", "metrics.jsonl", "summary.json", "error.txt", "weights.safetensors"),
+    *("checkpoints/best.json", ".lock"),
+)
 FOLDERS = ("checkpoints", "samples", "videos", "wandb")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one piece.
+    """Replace a JSON file in one piece; secrets are not in it.
 
     Raises:
         DiskError: it could not be written.
     """
     with replaced(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, allow_nan=False)
+        json.dump(scrubbed(value), file, indent=2, allow_nan=False)
         file.write("\n")
 
 

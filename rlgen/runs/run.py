@@ -34,6 +34,7 @@ from rlgen.runs.new import check_name, copy_state, default_name, make_directory
 from rlgen.runs.records import Best, fit, read_best, read_config, read_status
 from rlgen.runs.session import session
 from rlgen.runs.weights import digest, save_weights
+from rlgen.secret import command_line, scrubbed
 from rlgen.text import warn
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Run(stopping.Stoppable):
         path = make_directory(Path(runs_dir), name)
         info = {
             "format": formats.FORMAT,
-            "config": json.loads(json.dumps(config, default=str)),
-            "command": shlex.join(command) if command else None,
+            "config": scrubbed(json.loads(json.dumps(config, default=str))),
+            "command": command_line(command) if command else None,
             "spec": spec,
             "wandb_id": f"{name[:50]}-{secrets.token_hex(4)}",  # wandb never lets an id be used again
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from rlgen.envs import watch
-from rlgen.errors import DiskError, LostEnvError
-from rlgen.files import writing
+from rlgen.errors import DiskError, InterruptedRunError, LostEnvError, RlgenError
+from rlgen.files import write_whole, writing
 from rlgen.runs import checkpoint, lock, rows
 from rlgen.runs.files import check_own, read_json, remove_stale, write_json
+from rlgen.secret import scrubbed
 
 FOLDERS = ("", "checkpoints", "samples", "videos")  # that a killed process may have left something half-written in
 
@@ -29,6 +31,26 @@ class Held(Protocol):
 
 
 @contextlib.contextmanager
+def error_file(path: Path) -> Iterator[None]:
+    """Write the whole traceback of what ends the session to a file, without secrets; a good end removes it.
+
+    An error that nobody foresaw gets a note that names the file.
+    """
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        with contextlib.suppress(DiskError):
+            write_whole(path, scrubbed("".join(traceback.format_exception(error))))
+            if not isinstance(error, RlgenError):
+                error.add_note(f"the whole traceback is in {path}")
+        raise
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def session(run: Held) -> Iterator[None]:
     """Hold the run's lock, with config.json up to date and nothing left of how an earlier session ended.
 
@@ -38,7 +60,7 @@ def session(run: Held) -> Iterator[None]:
     """
     check_own(run.path)
     try:
-        with lock.hold(run.path):
+        with lock.hold(run.path), error_file(run.path / "error.txt"):
             for folder in FOLDERS:
                 remove_stale(run.path / folder)
             if read_json(run.path / "config.json") != run.info:

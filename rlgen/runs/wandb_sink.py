@@ -8,6 +8,8 @@ import logging
 import math
 import os
 import queue
+import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from rlgen.runs.summary import status_of
 from rlgen.runs.wandb_account import first_line, why_offline
 from rlgen.runs.wandb_artifacts import Artifacts
 from rlgen.runs.wandb_process import service
+from rlgen.secret import command_line, scrubbed
 from rlgen.text import warn
 
 Row = dict[str, Any]
@@ -101,7 +104,7 @@ class Wandb:
 
     def alert(self, title: str, text: str) -> None:
         """Have wandb send a message to whoever asked it to; offline it is of no consequence."""
-        self._enqueue(lambda: self._wandb_run.alert(title=title, text=text, level="ERROR"))
+        self._enqueue(lambda: self._wandb_run.alert(title=title, text=scrubbed(text), level="ERROR"))
 
     def finish(self, exit_code: int) -> None:
         """Send what is left and end the run; given up after a time, or by Ctrl-C, should its process hang."""
@@ -192,6 +195,8 @@ class Wandb:
             with contextlib.suppress(Exception):
                 self._wandb.Settings(**{name: value})
                 settings[name] = value
+        if command_line(sys.argv) != shlex.join(sys.argv):  # it would write them as they are
+            settings["x_disable_meta"] = True
         if self._private:
             settings |= PRIVATE_SETTINGS  # one that is missing raises: no run rather than one that tells
         version = f"rlgen-{run.info.get('rlgen_version')}"
@@ -203,7 +208,7 @@ class Wandb:
             resume="allow",
             reinit="create_new",  # a notebook's own wandb run stays its own
             dir=str(run.path),
-            config=config,
+            config=scrubbed(config),
             group=f"{target}__{config['algo']}"[:128],
             job_type="train",
             tags=[str(tag)[:64] for tag in tags if tag],

@@ -147,12 +147,28 @@ def test_a_missing_extra_is_exit_code_3_and_the_install_command(rlgen):
     assert code == 3 and 'pip install "rlgen[atari]"' in err and err.count("\n") == 1
 
 
-def test_an_unexpected_error_keeps_its_traceback(rlgen, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_shown_on_request(rlgen, monkeypatch):
     from rlgen.commands import show
 
     monkeypatch.setattr(show, "run", lambda options: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        rlgen("show", "x")
+    code, out, err = rlgen("show", "x")
+    assert (code, out) == (1, "") and err.count("\n") == 1
+    assert err.startswith(f"error: ZeroDivisionError: division by zero ({__file__}:") and "--traceback" in err
+    for words in (("--traceback", "show", "x"), ("show", "--traceback", "x"), ("show", "x", "--traceback")):
+        code, _, err = rlgen(*words)
+        assert code == 1 and err.startswith("Traceback (most recent call last):") and err.endswith(line_of(err))
+        assert line_of(err).startswith("error: ZeroDivisionError: ")
+
+
+def line_of(err):
+    """The last line of what was said."""
+    return err.splitlines(keepends=True)[-1]
+
+
+def test_a_users_mistake_shows_its_traceback_on_request_too(rlgen):
+    plain, whole = rlgen("show", "nothing"), rlgen("show", "nothing", "--traceback")
+    assert plain[0] == whole[0] == 2 and plain[2].count("\n") == 1
+    assert "UsageError" in whole[2] and line_of(whole[2]) == plain[2]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
@@ -190,8 +206,8 @@ def test_a_pipe_that_broke_elsewhere_is_an_error(rlgen, monkeypatch):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # of a worker process, say
 
     monkeypatch.setattr(show, "run", broken)
-    with pytest.raises(BrokenPipeError):
-        rlgen("show", "x")
+    code, _, err = rlgen("show", "x")
+    assert code == 1 and err.startswith("error: BrokenPipeError: ") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("out", ["x.npz", "x.png"])

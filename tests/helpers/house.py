@@ -15,7 +15,7 @@ from typing import Any
 
 RANKS = (  # a district imports only districts of earlier ranks
     {"errors"},
-    {"files"},
+    {"files", "secret"},
     {"metrics", "pictures", "text"},
     {"memory"},
     {"envs", "data"},

@@ -6,10 +6,10 @@ import os
 
 import pytest
 from full_disk import CODES, FullDisk, largest_file
-from toy_runs import make_run, parts
+from toy_runs import Counter, make_run, parts
 
 from rlgen import experiment
-from rlgen.errors import DiskError
+from rlgen.errors import DiskError, InterruptedRunError, UsageError
 from rlgen.runs import about, checkpoint
 from rlgen.runs.find import list_runs
 from rlgen.runs.rows import read_metrics
@@ -60,6 +60,53 @@ def test_a_disk_that_takes_a_part_ends_the_run_with_one_line(tmp_path, size):
     with largest_file(size), pytest.raises(DiskError, match="File too large") as caught:
         train(tmp_path)
     check_the_end(tmp_path, str(caught.value))
+
+
+class Failing(Counter):
+    """A source whose third turn fails."""
+
+    def fill(self, buffer, learner):
+        if self.count == 3:
+            raise ValueError(f"cannot log in with {os.environ.get('MY_TOKEN')}\nand more")
+        return super().fill(buffer, learner)
+
+
+def test_what_ends_a_run_is_whole_in_error_txt_without_secrets_until_it_ends_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "abc-def-123")
+    run = make_run(tmp_path, "mine", steps=40, log_every=2, eval_every=20, checkpoint_every=2, wandb="disabled")
+    learner, _, buffer = parts()
+    with pytest.raises(ValueError, match="abc-def-123") as caught:
+        experiment.run_to_end(run, learner, Failing(), buffer, quiet=True)
+    file = run.path / "error.txt"
+    assert caught.value.__notes__ == [f"the whole traceback is in {file}"]
+    text = file.read_text()
+    assert text.startswith("Traceback (most recent call last):") and "in fill\n" in text
+    assert text.endswith("ValueError: cannot log in with ***\nand more\n")
+    with pytest.raises(UsageError), Run.open(run.path).running():
+        raise UsageError("this as well")
+    assert "UsageError: this as well" in file.read_text(), "the last one"
+    with pytest.raises(UsageError, match="in use"), run.running(), Run.open(run.path).running():
+        pass
+    assert "in use" in file.read_text(), "of the session that trained; the other wrote nothing"
+    experiment.run_to_end(Run.open(run.path), *parts(), quiet=True, restore=True)
+    assert not file.exists() and list_runs(tmp_path / "runs")[0]["status"] == "finished"
+
+
+def test_a_session_that_does_not_get_the_lock_writes_nothing(tmp_path):
+    run = make_run(tmp_path, "mine")
+    with run.running():
+        with pytest.raises(UsageError, match="in use"), Run.open(run.path).running():
+            pass
+        assert not (run.path / "error.txt").exists()
+
+
+def test_an_interrupted_run_has_no_error(tmp_path):
+    run = make_run(tmp_path, "mine")
+    with pytest.raises(InterruptedRunError), run.running():
+        raise InterruptedRunError("stopped", 15)
+    with pytest.raises(KeyboardInterrupt), run.running():
+        raise KeyboardInterrupt
+    assert not (run.path / "error.txt").exists()
 
 
 def test_a_lock_that_cannot_be_written_is_a_disk_error_and_the_run_stays(tmp_path):

@@ -151,6 +151,25 @@ def test_private_sends_no_path_commit_or_file(run, fake):
     assert len(init["tags"]) == 3 and "Artifact" not in {name for name, *_ in module.calls}
 
 
+def test_wandb_gets_no_secret(run, fake, monkeypatch):
+    """It would write the words of the command as they are."""
+    module = fake()
+    monkeypatch.setenv("MY_TOKEN", "abc-def-123")
+    run.config |= {"api_key": "opensesame", "data": "https://me:word@host/abc-def-123"}
+    for words, hides in ((["--lr", "0.1"], False), (["--api-key", "opensesame"], True), (["--data=abc-def-123"], True)):
+        monkeypatch.setattr(sys, "argv", ["rlgen", "train", "dqn", *words])
+        module.calls.clear()
+        log = RunLog(run, "offline", quiet=True)
+        with pytest.raises(DivergedError):
+            log.write(30, {"losses/abc-def-123": float("nan")})
+        log.close(5)
+        [init] = [options for name, _, options in module.calls if name == "init"]
+        assert init["settings"].get("x_disable_meta", False) == hides
+        assert (init["config"]["api_key"], init["config"]["data"]) == ("***", "https://***@host/***")
+        [alert] = [options for name, _, options in module.calls if name == "alert"]
+        assert "abc-def-123" not in alert["text"] and "***" in alert["text"]
+
+
 def test_a_wandb_that_cannot_be_private_is_not_started(run, fake, monkeypatch, capsys):
     module = fake()
 
@@ -183,7 +202,8 @@ for run.step in range(1, 61):
     if run.step == 40 and {"kill", "stop"} & set(sys.argv):
         import time
         from rlgen.runs import wandb_process, wandb_sink
-        wandb_sink.Wandb.FINISH_SECONDS = wandb_process.HUNG_SECONDS = wandb_process.KILLED_SECONDS = 1.0
+        if "stop" in sys.argv:  # the test has no minute to wait
+            wandb_sink.Wandb.FINISH_SECONDS = wandb_process.HUNG_SECONDS = wandb_process.KILLED_SECONDS = 1.0
         [pid] = wandb_process.children()
         os.kill(pid, 9 if "kill" in sys.argv else 19)
         time.sleep(0.3)
