@@ -58,6 +58,12 @@ class DiskError(RlgenError):
     exit_code = 6
 
 
+class MovedRunError(RlgenError):
+    """The directory of a run was moved or removed while it trained."""
+
+    exit_code = 6
+
+
 class LostEnvError(RlgenError):
     """The process of an environment ended; the run stands at its last checkpoint."""
 

@@ -143,7 +143,7 @@ class Lines:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file: WholeWrites | None = None
 
     def add(self, line: str) -> None:
@@ -152,9 +152,9 @@ class Lines:
         Raises:
             DiskError: it could not be written; no part of it stays, where the disk allows that.
         """
-        with writing(self._path):
+        with writing(self.path):
             if self._file is None:
-                self._file = WholeWrites(self._path, "ab")
+                self._file = WholeWrites(self.path, "ab")
             size = os.fstat(self._file.fileno()).st_size
             try:
                 self._file.write(f"{line}\n".encode())
@@ -170,7 +170,7 @@ class Lines:
             DiskError: they are not.
         """
         if self._file is not None:
-            with writing(self._path):
+            with writing(self.path):
                 os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -181,5 +181,5 @@ class Lines:
         """
         file, self._file = self._file, None
         if file is not None:
-            with writing(self._path):
+            with writing(self.path):
                 file.close()

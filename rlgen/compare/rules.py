@@ -48,7 +48,7 @@ IGNORED = (
     {"algo", "exp_name", "name", "seed", "env_id", "data"}
     | {"data_dir", "max_memory", "runs_dir", "device", "threads", "vectorization", "step_timeout"}
     | {"wandb", "wandb_project", "wandb_private"}
-    | {"log_every", "eval_every", "checkpoint_every", "keep"}
+    | {"log_every", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep"}
 )
 SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version may be another environment under the same name
 PROTOCOL = {  # options that change what a score means: the prefix of the metrics they matter to, and in words

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
+from rlgen.core.generators import generator_states, set_generators
 from rlgen.core.learner import Learner
 
 
@@ -45,17 +44,10 @@ def ask_between_layers(learner: Learner, interrupted: Callable[[], bool]) -> Ite
 @contextlib.contextmanager
 def undo_if_interrupted(learner: Learner) -> Iterator[None]:
     """Put back the random numbers that an interrupted evaluation took: it is taken again, and training goes on."""
-    on_gpu = learner.device.type == "cuda"
-    own, cpu = learner.generator.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if on_gpu else []
-    of_numpy, of_python = np.random.get_state(), random.getstate()
+    own, others = learner.generator.get_state(), generator_states(learner.device.type == "cuda")
     try:
         yield
     except EvaluationInterrupted:
         learner.generator.set_state(own)
-        torch.set_rng_state(cpu)
-        if on_gpu:
-            torch.cuda.set_rng_state_all(gpus)
-        np.random.set_state(of_numpy)
-        random.setstate(of_python)
+        set_generators(others)
         raise

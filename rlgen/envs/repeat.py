@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from rlgen.envs.vector import prepare_worker
+
 RESETS = 20  # compared, if there is time for them
 MORE_RESETS = 400  # where they are quick: a leak may show in one episode of ten
 QUICK, SECONDS = 0.1, 2.0  # of processor time for more resets; on the clock for all
@@ -56,7 +58,7 @@ def try_resets(make: Callable[[], gym.Env]) -> Found:
         return Found(None, "this platform cannot try its resets beside the run")
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(make, theirs))
+    process = context.Process(target=_report, args=(make, theirs, os.getpid()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12, of threads: the child needs none of them
         process.start()
@@ -71,7 +73,8 @@ def try_resets(make: Callable[[], gym.Env]) -> Found:
         ours.close()
 
 
-def _report(make: Callable[[], gym.Env], connection: Connection) -> None:
+def _report(make: Callable[[], gym.Env], connection: Connection, main_pid: int) -> None:
+    prepare_worker(main_pid)
     sys.stdout = sys.stderr = silence = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for good
     os.dup2(silence.fileno(), 1)
     os.dup2(silence.fileno(), 2)

@@ -71,6 +71,7 @@ class RunConfig:
     max_episode_steps: int = 27_000  # of an evaluation's episodes, where the environment has no limit; in [1, 10**12]
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     checkpoint_every: int | None = None  # steps between checkpoints (None: steps / 10); in [1, 10**12]
+    checkpoint_minutes: float | None = None  # and at most so long between them (None: no matter how long); in (0, inf)
     keep: int = 2  # newest checkpoints that are kept, beside the best one; in [1, 10**6]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError
-from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, writing
+from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, remove, write_json
 from rlgen.runs.old_states import converted
@@ -44,7 +44,7 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     """Write a checkpoint so that a crash, a signal or a full disk at any moment leaves the earlier ones as they were.
 
     Args:
-        folder: holds all checkpoints of a run; made if missing.
+        folder: holds all checkpoints of a run; made if missing, in a directory that is there.
         step: names the checkpoint; one that is already there is replaced.
         state: tensors and plain Python.
         about: goes into the manifest for people to read.
@@ -57,7 +57,8 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     final = directory(folder, step)
     temporary = folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
     try:
-        temporary.mkdir(parents=True)
+        made(folder)  # but not the one above it, which may have been moved
+        temporary.mkdir()
         with WholeWrites(temporary / "state.pt", "wb") as file:
             try:
                 torch.save(state, file)

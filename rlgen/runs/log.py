@@ -74,7 +74,9 @@ class RunLog:
         Raises:
             DivergedError: a value is not finite; the row is written.
             DiskError: it cannot be written.
+            MovedRunError: the directory was removed.
         """
+        self._run.look()
         seconds = time.monotonic() - self._begin
         row: Row = {"step": step, "time": round(seconds, 3)}
         if kind == "train":
@@ -87,13 +89,17 @@ class RunLog:
         row |= {name: _number(value) for name, value in (metrics or {}).items() if name not in pictures}
         values = {name: value for name, value in row.items() if name not in ("step", "time")}
         self._last |= values
-        self._rows.add(json.dumps({name: strict(value) for name, value in row.items()}, allow_nan=False))
+        self._add_row({name: strict(value) for name, value in row.items()})
         for name, picture in pictures.items():
             self._wandb.image(step, name, self._save_picture(step, name, picture))
         self._wandb.log({**values, "global_step": step}, always=kind == "eval")
         self._progress.tick()
         self._check_finite(values, step)
         return row
+
+    def _add_row(self, row: Row | dict[str, Any]) -> None:
+        self._rows.path = self._run.path / "metrics.jsonl"  # the run may have been moved before its first row
+        self._rows.add(json.dumps(row, allow_nan=False))
 
     def _save_picture(self, step: int, name: str, picture: np.ndarray) -> Path:
         is_video = picture.ndim == 4
@@ -113,7 +119,7 @@ class RunLog:
             DiskError: the rows are not on the disk.
         """
         self._check_finite(self._sums.means(), self._run.step)
-        self._rows.add(json.dumps({"step": self._run.step, WEIGHTS: weights}))
+        self._add_row({"step": self._run.step, WEIGHTS: weights})
         self._rows.sync()  # the rows of a checkpoint are as durable as the checkpoint
         return {
             "sums": self._sums.state_dict(),
@@ -135,6 +141,7 @@ class RunLog:
 
         Raises:
             DiskError: not all could be written, of a run that had ended well; whatever else ended it matters more.
+            MovedRunError: the directory was removed.
         """
         if self._closed:
             return
@@ -143,6 +150,7 @@ class RunLog:
         self._wandb.finish(exit_code)
         try:
             self._rows.close()
+            self._run.look()
             summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last)
             write_json(self._run.path / "summary.json", summary)
         except DiskError as error:

@@ -21,15 +21,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rlgen.errors import DivergedError, UsageError
+from rlgen.core.generators import generator_states, set_generators
+from rlgen.errors import DiskError, DivergedError, UsageError
 from rlgen.files import writing
 from rlgen.options.config import PERIODS
 from rlgen.runs import checkpoint, diverged, formats, rows, stopping
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
-from rlgen.runs.files import write_json
+from rlgen.runs.files import remove_stale, write_json
 from rlgen.runs.fitting import fitting, load_learner
-from rlgen.runs.generators import generator_states, set_generators
 from rlgen.runs.new import check_name, copy_state, default_name, make_directory
 from rlgen.runs.records import Best, fit, read_best, read_config, read_status
 from rlgen.runs.session import session
@@ -71,6 +71,7 @@ class Run(stopping.Stoppable):
         self.resumed: str | None = None  # what `restore` reached, one of them
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
         self.is_new = False  # nothing of an earlier session lies in the directory
+        self._last_save = time.monotonic()
 
     @classmethod
     def create(
@@ -154,7 +155,9 @@ class Run(stopping.Stoppable):
 
     def due(self, what: Literal["log", "eval", "checkpoint"], last_step: int) -> bool:
         """Whether a multiple of the period lies in (last_step, step]: steps come several at a time."""
-        every = self.config[f"{what}_every"]
+        every, minutes = self.config[f"{what}_every"], self.config.get("checkpoint_minutes")
+        if what == "checkpoint" and minutes and time.monotonic() - self._last_save >= 60 * minutes:
+            return True
         return self.step // every > last_step // every
 
     def save(self, learner: Learner, source: Source, buffer: Buffer, log: Log) -> None:
@@ -163,7 +166,9 @@ class Run(stopping.Stoppable):
         Raises:
             DivergedError: a metric since the last row, or a weight, is not finite; such a state is never saved.
             DiskError: it could not be written; the earlier ones are as they were.
+            MovedRunError: the directory was removed.
         """
+        self.look()
         learner_state = learner.state_dict()
         log_state = log.state_dict(digest(learner_state))
         if name := diverged.not_finite(learner_state, dict(learner.named_buffers())):
@@ -182,8 +187,14 @@ class Run(stopping.Stoppable):
         }
         about = {"run": self.name, "algo": self.config["algo"], "versions": self.info.get("versions")}
         about["resume"] = self.resumable = source.restores
-        checkpoint.save(self.checkpoints, self.step, state, about)
-        self.saved = self.step
+        try:
+            checkpoint.save(self.checkpoints, self.step, state, about)
+        except DiskError:
+            if not self.look():
+                raise
+            remove_stale(self.checkpoints)  # it was moved in the middle of that
+            checkpoint.save(self.checkpoints, self.step, state, about)
+        self.saved, self._last_save = self.step, time.monotonic()
         if best != self.best:
             self._mark_best(best)
         checkpoint.prune(self.checkpoints, self.step, best["step"] if best else None, self.config.get("keep", 2))
@@ -194,6 +205,7 @@ class Run(stopping.Stoppable):
         Raises:
             DiskError: they could not be written; checkpoints are as they were.
         """
+        self.look()
         about = {"run": self.name, "algo": self.config["algo"], "step": str(self.step)}
         save_weights(self.path / "weights.safetensors", learner.state_dict(), about)
 

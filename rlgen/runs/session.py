@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlgen.envs import watch
-from rlgen.errors import DiskError, InterruptedRunError, LostEnvError, RlgenError
+from rlgen.errors import DiskError, InterruptedRunError, LostEnvError, MovedRunError, RlgenError
 from rlgen.files import write_whole, writing
 from rlgen.runs import checkpoint, lock, rows
 from rlgen.runs.files import check_own, read_json, remove_stale, write_json
+from rlgen.runs.place import Place, held
 from rlgen.secret import scrubbed
 
 FOLDERS = ("", "checkpoints", "samples", "videos")  # that a killed process may have left something half-written in
@@ -25,29 +26,34 @@ class Held(Protocol):
     path: Path
     info: dict[str, Any]
     is_new: bool
+    place: Place | None
+
+    def look(self) -> bool:
+        """Look whether the directory was moved."""
 
     def command(self, verb: str) -> str:
         """The line that does something with the run."""
 
 
 @contextlib.contextmanager
-def error_file(path: Path) -> Iterator[None]:
-    """Write the whole traceback of what ends the session to a file, without secrets; a good end removes it.
+def error_file(run: Held) -> Iterator[None]:
+    """Write the whole traceback of what ends the session to error.txt, without secrets; a good end removes it.
 
     An error that nobody foresaw gets a note that names the file.
     """
     try:
         yield
-    except InterruptedRunError:
+    except (InterruptedRunError, MovedRunError):  # the latter's directory is gone, or another's
         raise
     except Exception as error:
+        path = run.path / "error.txt"
         with contextlib.suppress(DiskError):
             write_whole(path, scrubbed("".join(traceback.format_exception(error))))
             if not isinstance(error, RlgenError):
                 error.add_note(f"the whole traceback is in {path}")
         raise
     with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
+        (run.path / "error.txt").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -57,10 +63,12 @@ def session(run: Held) -> Iterator[None]:
     Raises:
         UsageError: another process holds the lock, or a link would lead what is written elsewhere.
         DiskError: something could not be written; a new run that has nothing yet is removed.
+        LostEnvError: an environment ended or hangs; the line that goes on is added.
+        MovedRunError: the directory was moved or removed.
     """
     check_own(run.path)
     try:
-        with lock.hold(run.path), error_file(run.path / "error.txt"):
+        with lock.hold(run.path), held(run), error_file(run):
             for folder in FOLDERS:
                 remove_stale(run.path / folder)
             if read_json(run.path / "config.json") != run.info:
@@ -68,7 +76,11 @@ def session(run: Held) -> Iterator[None]:
             with writing(run.path):
                 (run.path / "summary.json").unlink(missing_ok=True)
             watch.tell(run.path, run.command("resume"))
-            yield
+            try:
+                yield
+            except DiskError:
+                run.look()  # there is no room to make in a directory that is gone
+                raise
     except LostEnvError as error:
         saved = checkpoint.steps(run.path / "checkpoints")
         go_on = f"step {saved[-1]:,} is saved; go on with: {run.command('resume')}" if saved else "nothing is saved"

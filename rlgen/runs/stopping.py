@@ -1,4 +1,4 @@
-"""Stopping by a signal: the step ends, the state is saved, and the process goes."""
+"""Stopping by a signal, or since the directory was moved: the step ends, the state is saved, and the process goes."""
 
 from __future__ import annotations
 
@@ -10,34 +10,58 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rlgen.envs.watch import STOPPING
-from rlgen.errors import InterruptedRunError
+from rlgen.errors import InterruptedRunError, MovedRunError, RlgenError
+from rlgen.runs.place import Place
 
 ONE_PRESS = 0.5  # seconds: some launchers pass on a Ctrl-C that the whole group has had already
 NOTICE = b"\nstopping: the step ends and the state is saved (Ctrl-C again to abort without saving)\n"
 
 
 class Stoppable:
-    """What a run is to signals.
+    """What a run is to signals, and to those who move its directory.
 
     Attributes:
         eval_due: the evaluation of this step has still to be taken: a signal interrupted it.
         restoring: it goes back to where its checkpoint is, so that nothing is new yet.
+        place: of its directory, while it goes on.
+        moved: its directory was moved, which stops it too.
     """
 
+    name: str
+    path: Path
+    checkpoints: Path
     step: int
     steps: int
     saved: int
     eval_due = False
     restoring = False
+    place: Place | None = None
+    moved = False
     _signum = 0
 
     @property
     def interrupted(self) -> bool:
-        """A signal asked the run to stop: it saves at the end of this step."""
-        return self._signum != 0
+        """A signal, or a move, asked the run to stop: it saves at the end of this step."""
+        return self._signum != 0 or self.moved
+
+    def look(self) -> bool:
+        """Look whether the directory was moved since the last look: the run then goes on there, and stops once saved.
+
+        Raises:
+            MovedRunError: it was removed.
+        """
+        found = self.place.find(self.path) if self.place else self.path
+        if self.place is None or found == self.path:
+            return False
+        self.path, self.checkpoints = found, found / "checkpoints"
+        if found == self.place.path:
+            return False
+        self.name, self.moved = found.name, True
+        return True
 
     def interrupt(self, signum: int) -> None:
         """Ask the run to stop, as a signal does."""
@@ -50,9 +74,11 @@ class Stoppable:
         if self.interrupted and self.saved == self.step and (self.step < self.steps or self.eval_due):
             raise self._interruption()
 
-    def _interruption(self) -> InterruptedRunError:
-        why, go_on = f"stopped by {signal.Signals(self._signum).name}", f"go on with: {self.command('resume')}"
-        return InterruptedRunError(f"{why}, saved at step {self.saved:,}; {go_on}", self._signum)
+    def _interruption(self) -> RlgenError:
+        saved = f"saved at step {self.saved:,}; go on with: {self.command('resume')}"
+        if self.moved:
+            return MovedRunError(f"stopped, as the run was moved to {self.path} while it trained, {saved}")
+        return InterruptedRunError(f"stopped by {signal.Signals(self._signum).name}, {saved}", self._signum)
 
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with this run."""

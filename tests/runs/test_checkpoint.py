@@ -29,7 +29,7 @@ def in_child(code, *args):
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    path = checkpoint.save(tmp_path / "new" / "folder", 50_000, state(50_000), {"algo": "dqn"})
+    path = checkpoint.save(tmp_path / "folder", 50_000, state(50_000), {"algo": "dqn"})
     assert path.name == "step_000050000"
     assert sorted(file.name for file in path.iterdir()) == ["manifest.json", "state.pt"]
     loaded = checkpoint.load(path.parent, 50_000)

@@ -42,6 +42,31 @@ def test_due_sees_every_multiple_however_far_a_step_goes(tmp_path):
     assert due == [10, 29, 30, 55]
 
 
+def test_a_checkpoint_is_also_due_after_so_many_minutes(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("rlgen.runs.run.time.monotonic", lambda: now[0])
+    run, trained = make_run(tmp_path, checkpoint_minutes=2.0), parts()
+    run.step, now[0] = 52, 219.0
+    assert not run.due("checkpoint", 51)
+    now[0] = 220.0
+    assert run.due("checkpoint", 51) and not run.due("log", 51) and not run.due("eval", 51)
+    run.save(*trained, RunLog(run, "disabled", quiet=True))
+    assert not run.due("checkpoint", 51)
+    run.step = 100
+    assert run.due("checkpoint", 90)
+
+
+def test_when_a_checkpoint_is_saved_changes_no_number(tmp_path):
+    runs = []
+    for minutes in (None, 1e-9):
+        run, trained = make_run(tmp_path, f"run-{minutes}", steps=200, checkpoint_minutes=minutes), parts()
+        with run.running():
+            log = RunLog(run, "disabled", quiet=True)
+            train(*trained, run, log)
+        runs.append((rows_of(run), trained[0].state_dict()["net.weight"].tolist()))
+    assert runs[0] == runs[1] and checkpoint.steps(run.checkpoints)[-2:] == [198, 200]
+
+
 def test_open_refuses_what_is_not_a_run_and_extends_one_for_good(tmp_path):
     run = make_run(tmp_path, "mine")
     with pytest.raises(UsageError, match="not a run"):
