@@ -166,6 +166,7 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
     "list": unchanged,
     "doctor": unchanged,
     "delete": unchanged,
+    "verify": unchanged,
     "completion": unchanged,
 }
 

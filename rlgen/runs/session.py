@@ -46,8 +46,9 @@ def error_file(run: Held) -> Iterator[None]:
     except (InterruptedRunError, MovedRunError):  # the latter's directory is gone, or another's
         raise
     except Exception as error:
-        path = run.path / "error.txt"
-        with contextlib.suppress(DiskError):
+        with contextlib.suppress(DiskError, MovedRunError):
+            run.look()  # another directory may have its name by now
+            path = run.path / "error.txt"
             write_whole(path, scrubbed("".join(traceback.format_exception(error))))
             if not isinstance(error, RlgenError):
                 error.add_note(f"the whole traceback is in {path}")

@@ -282,6 +282,7 @@ def test_recorded_steps_of_several_parts_are_the_eager_ones(
 
 def test_an_agent_sees_both_parts_in_training_and_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "make_envs", lambda env_id, num_envs, *args, **options: PartEnvs(num_envs))
+    monkeypatch.setattr(sources, "has_time_limit", lambda env_id: True)
     source, agent = EnvSource("Parts", 3, "sync", 0, eval_episodes=5), PartLearner(num_actions=2)
     agent.rows_per_turn = 40
     buffer = make(200)
