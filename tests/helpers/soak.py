@@ -43,7 +43,7 @@ def soak(algo: str, seconds: float, *flags: str) -> tuple[Use, Use, int, int]:
         had, and its exit code.
     """
     with tempfile.TemporaryDirectory() as folder:
-        often = ("--log-every", "500", "--eval-every", "10000", "--checkpoint-every", "10000", "--steps", "100000000")
+        often = ("--log-every", "500", "--eval-every", "4000", "--checkpoint-every", "4000", "--steps", "100000000")
         command = [sys.executable, "-m", "rlgen", "train", algo, "--runs-dir", folder, "--name", "soak", *often, *flags]
         env = os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as child:
