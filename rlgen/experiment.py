@@ -24,7 +24,7 @@ from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.options import algorithms
 from rlgen.options.config import changed, resolve
-from rlgen.runs import exactness, stopping
+from rlgen.runs import exactness, preflight, stopping
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
@@ -52,11 +52,22 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
 
 
 @contextmanager
-def built(config: dict[str, Any]) -> Iterator[tuple[Learner, Any, Buffer]]:
-    """What `build` builds, closed at the end, under a watch over environments that hang."""
+def built(
+    config: dict[str, Any], folder: str | Path, runs: int = 1, quiet: bool = False
+) -> Iterator[tuple[Learner, Any, Buffer]]:
+    """What `build` builds, closed at the end, under a watch over environments that hang.
+
+    Args:
+        config: flat.
+        folder: the run's, or the one that it will be made in: whether it has room there is checked first.
+        runs: that are trained side by side.
+        quiet: another of them has said what may be too little.
+    """
     with watch.watching(config.get("step_timeout", 0)):
         learner, source, buffer = build(config)
         with closing(source):
+            need = preflight.needs(config, learner, source, buffer)
+            preflight.check(need, Path(folder), learner.device, config["keep"], runs, quiet)
             yield learner, source, buffer
 
 
@@ -78,7 +89,7 @@ def start(
     config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False, kind: type[Run] = Run
 ) -> Run:
     """Train from a resolved flat configuration in a new run directory, as `start_seeds` does."""
-    with built(config) as (learner, source, buffer):
+    with built(config, config["runs_dir"]) as (learner, source, buffer):
         run = kind.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
         run_to_end(run, learner, source, buffer, quiet)
     return run
@@ -110,15 +121,14 @@ def start_seeds(
     def body(seed: int) -> Run:
         stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
-        with built({**config, "seed": seed}) as (learner, source, buffer):
+        own, first = {**config, "seed": seed, "name": name}, seed == seed_range[0]
+        with built(own, config["runs_dir"], len(seed_range), not first) as (learner, source, buffer):
             if isinstance(learner.executor, Recorded):
                 learner.executor = together
-            run = kind.create(
-                config["runs_dir"], name, {**config, "seed": seed, "name": name}, command, asdict(source.spec)
-            )
+            run = kind.create(config["runs_dir"], name, own, command, asdict(source.spec))
             if len(seed_range) > 1:
                 run.info["together"] = list(seed_range)
-            run_to_end(run, learner, source, buffer, quiet or seed != seed_range[0])
+            run_to_end(run, learner, source, buffer, quiet or not first)
         return run
 
     with stopping.handling():
@@ -128,7 +138,7 @@ def start_seeds(
 def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> Run:
     """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
     opened = Run.open(find(run, runs_dir), steps=steps)
-    with built(opened.config) as (learner, source, buffer):
+    with built(opened.config, opened.path) as (learner, source, buffer):
         known = (opened.info.get("spec") or {}).get("sha256")
         if known and known != source.spec.sha256:
             raise UsageError(f"data {opened.config['data']!r}: not the images that {opened.name} began with; fork it")
@@ -158,7 +168,7 @@ def fork(
     """
     parent = Run.open(find(run, runs_dir))
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
-    with built(config) as (learner, source, buffer):
+    with built(config, runs_dir) as (learner, source, buffer):
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")

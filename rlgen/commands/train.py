@@ -13,7 +13,7 @@ from rlgen.commands import options_of
 from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
-from rlgen.text import cell, duration, table
+from rlgen.text import Bytes, cell, duration, table
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def cost(resolved: dict[str, Any]) -> str:
     return (
         f"\n{found['parameters']:,} parameters, {found['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
         f"{found['steps_per_second']:,.0f} steps/s on {found['device']} (threads: {found['threads']}): "
-        f"about {duration(found['seconds'])} for {resolved['steps']:,} steps, without evaluation"
+        f"about {duration(found['seconds'])} for {resolved['steps']:,} steps, without evaluation; "
+        f"{Bytes(found['disk_bytes'])} of disk, {Bytes(found['free_bytes'])} are free"
     )
 
 
@@ -117,15 +118,17 @@ def estimate(resolved: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
     """The cost, measured by training for a moment without a run directory.
 
     Returns:
-        `parameters`, `buffer_bytes`, `steps_per_second`, `seconds`, `device`, `threads`.
+        `parameters`, `buffer_bytes`, `disk_bytes`, `free_bytes`, `steps_per_second`, `seconds`, `device`, `threads`.
     """
     import torch
 
     from rlgen import experiment
     from rlgen.core import loop
+    from rlgen.runs import preflight
 
     learner, source, buffer = experiment.build(resolved)
     with contextlib.closing(source):
+        need = preflight.needs(resolved, learner, source, buffer)
         steps, begin = 0, time.perf_counter()
         while time.perf_counter() - begin < seconds:
             learner.progress = min(1.0, steps / resolved["steps"])
@@ -134,6 +137,8 @@ def estimate(resolved: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
         return {
             "parameters": sum(param.numel() for param in learner.parameters()),
             "buffer_bytes": buffer.nbytes,
+            "disk_bytes": need.disk,
+            "free_bytes": preflight.free(Path(resolved["runs_dir"])),
             "steps_per_second": rate,
             "seconds": resolved["steps"] / rate,
             "device": str(learner.device),

@@ -7,8 +7,6 @@ Shapes: R rows, N environments side by side, T rows written at once, B sampled.
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rlgen.core.batch import Batch, LazyBatch
+from rlgen.memory import at_hand
 
 NUMBERS = itertools.count()  # of rings
 Backend = Any  # `Arrays` or `Tensors`: the same methods, on arrays or on tensors
@@ -173,8 +172,5 @@ class Tensors:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that could be allocated there: free on a GPU; of a CPU all, since what it caches can go."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else sys.maxsize
+    """Bytes that could be allocated there."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else at_hand()

@@ -1,5 +1,7 @@
 """`rlgen train`: the layers are told, and a dry run makes nothing."""
 
+import re
+
 from tiny_runs import DQN, TINY
 
 from rlgen import experiment
@@ -14,7 +16,7 @@ def test_dry_run_prints_every_value_its_origin_and_the_cost_and_makes_nothing(rl
     assert code == 0
     origin = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line}
     assert (origin["env"], origin["gamma"], origin["steps"]) == ("default", "file", "flag")
-    assert "parameters" in out and "steps/s" in out
+    assert "parameters" in out and "steps/s" in out and re.search(r"iB of disk, [0-9.]+ .iB are free\n", out)
     assert not (tmp_path / "runs").exists()
 
 

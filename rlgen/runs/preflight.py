@@ -1,0 +1,140 @@
+"""What a run will need of disk and memory, said before it begins and not when it has trained for a day."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlgen.core.ring import available_memory
+from rlgen.errors import DiskError, UsageError
+from rlgen.runs.table import size
+from rlgen.text import Bytes, warn
+
+if TYPE_CHECKING:
+    from rlgen.core.buffer import Buffer
+    from rlgen.core.learner import Learner
+
+MARGIN = 0.8  # of what is free: beyond it, it is said that it may be too little
+OVERHEAD = 40_000  # of a checkpoint: names, the log and the state of its generators
+ROW_BYTES = 500  # of metrics.jsonl and as much for wandb, about
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes, and what they are made of; of a buffer when it is as full as it gets."""
+
+    learner: int  # in a checkpoint: weights, targets, statistics, two moments a weight, and what is of no size
+    transition: int  # in the buffer
+    transitions: int
+    checkpoints: int  # that are there at once: those that are kept, the best one, and the next one half-written
+    sure: int  # of them: the best one may be among the newest
+    other: int  # rows and pictures
+    memory: int  # of the buffer
+
+    @property
+    def checkpoint(self) -> int:
+        """One with a full buffer."""
+        return self.learner + self.transition * self.transitions
+
+    @property
+    def disk(self) -> int:
+        """When most of it is used."""
+        return self.checkpoints * self.checkpoint + self.other
+
+
+def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer) -> Needs:
+    """What a run that is built will need. Nothing is allocated or drawn for that.
+
+    Args:
+        config: flat.
+        learner: whose weights are saved.
+        source: its spec says how large an observation or an image is.
+        buffer: not allocated yet.
+    """
+    steps, keep = config["steps"], config["keep"]
+    saved = OVERHEAD + sum(value.nbytes for value in (*learner.parameters(), *learner.buffers()))
+    saved += 2 * sum(param.nbytes for param in learner.parameters() if param.requires_grad)
+    evaluations = steps // config["eval_every"] + 1
+    periodic = math.ceil(steps / config["checkpoint_every"])
+    other = ROW_BYTES * 2 * (steps // config["log_every"] + evaluations)
+    transition = transitions = memory = 0
+    if source.streams:
+        spec = source.spec
+        frame = spec.obs_shape[1:] if spec.frame_stack > 1 else spec.obs_shape
+        transition = math.prod(frame) * (1 if spec.obs_dtype == "uint8" else 4) + 16 + 4 * math.prod(spec.action_shape)
+        transitions = min(buffer.capacity or spec.num_envs, steps)
+        memory = transition * transitions
+    else:
+        memory = source.data.train.nbytes
+        other += 2 * 64 * math.prod(source.spec.shape) * evaluations  # two grids, which noise does not compress
+    return Needs(
+        learner=saved,
+        transition=transition,
+        transitions=transitions,
+        checkpoints=min(keep + 2, periodic + evaluations),
+        sure=min(keep + 1, periodic),
+        other=other,
+        memory=memory,
+    )
+
+
+def free(folder: Path) -> int:
+    """Bytes that are free on the disk where a folder is, or is going to be."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check(need: Needs, folder: Path, device: Any, keep: int, runs: int = 1, quiet: bool = False) -> None:
+    """Refuse a run whose checkpoints or buffer cannot fit, and warn of one that may not.
+
+    Args:
+        need: of one run.
+        folder: the run's, or the one that it will be made in; checkpoints that are there make room.
+        device: where the buffer is.
+        keep: newest checkpoints that are kept.
+        runs: that are trained side by side.
+        quiet: no warning.
+
+    Raises:
+        DiskError: the disk is too small for the checkpoints alone.
+        UsageError: the buffer does not fit in memory.
+    """
+    room = free(folder) + (size(folder / "checkpoints") if (folder / "checkpoints").exists() else 0)
+    what = "this run" if runs == 1 else f"these {runs} runs"
+    disk = f"{what} will need {Bytes(runs * need.disk)} of disk; {Bytes(room)} are free in {folder}"
+    if runs * need.sure * need.checkpoint > room:
+        raise DiskError(f"{disk}: {_smaller(need, room // runs, keep)}")
+    if runs * need.disk > MARGIN * room and not quiet:
+        warn(disk)
+    memory = available_memory(device)
+    if runs * need.memory > memory:
+        fits = (
+            f"lower --buffer-size to {_round(memory // runs // need.transition):,}" if need.transition else "free some"
+        )
+        at_hand = f"{Bytes(memory)} are at hand"
+        raise UsageError(f"{what} will need {Bytes(runs * need.memory)} of memory for the buffer; {at_hand}: {fits}")
+    copied = need.memory if need.transition else 0  # of one run at a time, while it saves a checkpoint
+    if runs * need.memory + copied > MARGIN * memory and not quiet:
+        total = Bytes(runs * need.memory + copied)
+        warn(f"{what} will need {total} of memory for the buffer and its copy when saving; {Bytes(memory)} are at hand")
+
+
+def _smaller(need: Needs, room: int, keep: int) -> str:
+    """What would fit."""
+    if keep > 1 and min(need.sure, 2) * need.checkpoint <= room:
+        return "free some, or give --keep 1"
+    transitions = (room // need.sure - need.learner) // need.transition if need.transition else 0
+    if 0 < transitions < need.transitions:
+        return f"free some, or lower --buffer-size to {_round(transitions):,}"
+    return "free some, or name another disk with --runs-dir"
+
+
+def _round(number: int) -> int:
+    """The number, down to two digits."""
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return number // unit * unit

@@ -1,0 +1,134 @@
+"""A run that its disk or memory is too small for is refused before it begins, with what would fit."""
+
+import os
+import shutil
+from collections import namedtuple
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny
+
+from rlgen import experiment
+from rlgen.errors import DiskError, UsageError
+from rlgen.runs import checkpoint, preflight
+from rlgen.runs.preflight import Needs, check, needs
+from rlgen.runs.table import size
+
+GB = 2**30
+CPU = torch.device("cpu")
+# four checkpoints of 2 GB, three of them for sure, with a buffer of a million
+LARGE = Needs(GB, 1024, 2**20, checkpoints=4, sure=3, other=0, memory=GB)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """What is free of its disk and of its memory."""
+    usage = namedtuple("usage", "total used free")
+
+    def machine(disk=1000 * GB, memory=1000 * GB):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2 * disk, disk, disk))
+        monkeypatch.setattr(preflight, "available_memory", lambda device: memory)
+
+    machine()
+    return machine
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo", "vae"])
+def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo):
+    most, save = [0], checkpoint.prune
+
+    def prune(folder, *args):
+        most[0] = max(most[0], size(folder.parent))
+        save(folder, *args)
+
+    monkeypatch.setattr(checkpoint, "prune", prune)  # before it there are most files
+    config = tiny(algo, tmp_path, name="x", **({"buffer_size": 3000, "steps": 3000} if algo == "dqn" else {}))
+    with closing(experiment.build_source(config)) as source:
+        learner = experiment.build_learner(config, source.spec)
+        need = needs(config, learner, source, experiment.build_buffer(learner, source.spec))
+    run = experiment.start(config, quiet=True)
+    assert most[0] < need.disk < 2 * most[0] + 200_000
+    saved = checkpoint.directory(run.checkpoints, run.step) / "state.pt"
+    assert 0.7 * saved.stat().st_size < need.checkpoint < 1.5 * saved.stat().st_size + 40_000
+
+
+def test_a_disk_that_cannot_hold_the_checkpoints_is_refused_with_what_would_fit(tmp_path, machine):
+    for disk, fix in (
+        (5 * GB, "free some, or give --keep 1"),
+        (4 * GB - 1, "free some, or lower --buffer-size to 340,000"),
+        (2 * GB, "free some, or name another disk with --runs-dir"),
+    ):
+        machine(disk=disk)
+        with pytest.raises(DiskError) as caught:
+            check(LARGE, tmp_path / "not" / "made", CPU, keep=2)
+        message = str(caught.value)
+        assert message.startswith("this run will need 8.0 GiB of disk; ") and message.endswith(fix), message
+        assert f"GiB are free in {tmp_path}/not/made" in message
+    with pytest.raises(DiskError, match="lower --buffer-size to"):
+        machine(disk=5 * GB)
+        check(LARGE, tmp_path, CPU, keep=1)
+
+
+def test_a_disk_that_may_be_too_small_is_a_warning_and_a_large_one_is_nothing(tmp_path, machine, capsys):
+    machine(disk=7 * GB)
+    check(LARGE, tmp_path, CPU, keep=2)
+    assert capsys.readouterr().err == (f"warning: this run will need 8.0 GiB of disk; 7.0 GiB are free in {tmp_path}\n")
+    check(LARGE, tmp_path, CPU, keep=2, quiet=True)
+    machine(disk=11 * GB)
+    check(LARGE, tmp_path, CPU, keep=2)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(DiskError, match=r"these 10 runs will need 80\.0 GiB of disk; 11\.0 GiB are free"):
+        check(LARGE, tmp_path, CPU, keep=2, runs=10)
+
+
+def test_checkpoints_that_a_resume_replaces_make_room(tmp_path, machine):
+    machine(disk=5 * GB)
+    (tmp_path / "checkpoints").mkdir()
+    with open(tmp_path / "checkpoints" / "state.pt", "wb") as file:
+        os.truncate(file.fileno(), 2 * GB)  # a hole
+    check(LARGE, tmp_path, CPU, keep=2)
+
+
+def test_a_buffer_too_large_for_memory_is_refused_and_one_that_barely_fits_is_a_warning(tmp_path, machine, capsys):
+    machine(memory=GB // 2)
+    with pytest.raises(UsageError) as caught:
+        check(LARGE, tmp_path, CPU, keep=2)
+    assert str(caught.value) == (
+        "this run will need 1.0 GiB of memory for the buffer; 512.0 MiB are at hand: lower --buffer-size to 520,000"
+    )
+    machine(memory=2 * GB)
+    check(LARGE, tmp_path, CPU, keep=2)
+    assert "will need 2.0 GiB of memory for the buffer and its copy when saving; 2.0 GiB are" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"these 4 runs will need 4\.0 GiB"):
+        check(LARGE, tmp_path, CPU, keep=2, runs=4)
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_nothing_is_made_for_a_run_that_is_refused(tmp_path, machine, seeds):
+    machine(disk=10_000)
+    config = tiny("dqn", tmp_path / "runs", name="x")
+    if seeds:
+        results = experiment.start_seeds(config, range(2), quiet=True)
+        assert {type(result) for result in results.values()} == {DiskError}
+    else:
+        with pytest.raises(DiskError, match="this run will need"):
+            experiment.start(config, quiet=True)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resume_and_fork_are_checked_too(tmp_path, machine, monkeypatch):
+    run = experiment.start(tiny("dqn", tmp_path, name="x"), quiet=True)
+    machine(disk=0)
+    monkeypatch.setattr(preflight, "size", lambda path: 0)
+    with pytest.raises(DiskError, match=f"are free in {run.path}"):
+        experiment.resume("x", str(tmp_path), steps=50_000, quiet=True)
+    with pytest.raises(DiskError, match=f"are free in {tmp_path}"):
+        experiment.fork("x", {"steps": 50_000}, str(tmp_path), name="y", quiet=True)
+    assert not (tmp_path / "y").exists()
+
+
+def test_what_is_free_is_that_of_the_nearest_folder_there_is(tmp_path):
+    assert abs(preflight.free(tmp_path / "a" / "b") - shutil.disk_usage(tmp_path).free) < GB
+    assert preflight.free(Path("not made")) > 0
