@@ -1,5 +1,6 @@
 """What several test files begin with: a run, and a clock that stands still."""
 
+import signal
 import time
 from types import SimpleNamespace
 
@@ -8,6 +9,12 @@ import pytest
 from rlgen.runs.run import Run
 
 CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
+
+
+def pytest_configure():
+    """Signals are as in a terminal: a job in the background ignores SIGINT, nohup SIGHUP, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
