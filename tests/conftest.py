@@ -12,9 +12,10 @@ CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, 
 
 
 def pytest_configure():
-    """Signals are as in a terminal: a job in the background ignores SIGINT, nohup SIGHUP, and children inherit that."""
+    """Signals are as in a terminal: a background job ignores SIGINT and SIGQUIT, nohup SIGHUP; children inherit it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for signum in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.fixture
