@@ -12,8 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 from rlgen.runs import wandb_process
-from rlgen.runs.wandb_process import Service, children
+from rlgen.runs.wandb_process import Service
 from rlgen.runs.wandb_sink import OPTIONAL_SETTINGS, Wandb
+
+
+@pytest.fixture(autouse=True)
+def no_others(monkeypatch):
+    """Leave alone what earlier tests of this process have left: a real one of wandb's."""
+    children, before = wandb_process.children, wandb_process.children()
+    monkeypatch.setattr(wandb_process, "children", lambda: children() - before)
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def core(tmp_path, monkeypatch):
         child = subprocess.Popen([tmp_path / "wandb-core", "60"], start_new_session=True)
         begun.append(child)
         end = time.monotonic() + 10.0
-        while child.pid not in children() and time.monotonic() < end:
+        while child.pid not in wandb_process.children() and time.monotonic() < end:
             time.sleep(0.01)
         for signum in signals:
             child.send_signal(signum)
@@ -64,13 +71,13 @@ def test_the_end_comes_within_a_minute_whatever_is_waited_for():
 
 
 def test_only_children_of_this_process_with_its_name_are_its_own(core, tmp_path):
-    assert children() == set()
+    assert wandb_process.children() == set()
     child = core()
     other = subprocess.Popen([shutil.which("sleep"), "60"])
     code = f"import subprocess, time; subprocess.Popen(['{tmp_path}/wandb-core', '5']); time.sleep(5)"
     grandchild = subprocess.Popen([sys.executable, "-c", code])
     time.sleep(0.5)
-    assert children() == {child.pid}
+    assert wandb_process.children() == {child.pid}
     for process in (other, grandchild):
         process.kill()
         process.wait()
@@ -81,7 +88,7 @@ def test_when_python_ends_it_is_killed_after_a_time(core, signals):
     service = used()
     child = core(*signals)
     assert seconds(service.exit) < 3.0 and child.wait(5.0) == -signal.SIGKILL
-    assert children() == set()
+    assert wandb_process.children() == set()
 
 
 def test_one_that_ends_by_itself_is_not_waited_for_longer(core, monkeypatch):
