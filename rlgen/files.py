@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,12 @@ def open_file(path: str | Path) -> BufferedReader:
         return open(descriptor, "rb")
     os.close(descriptor)
     raise OSError(errno.EINVAL, "it is not a file", str(path))
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy the content of a file. A pipe or a device is an OSError, as `open_file` has it."""
+    with open_file(path) as file, open(copy, "wb") as new:
+        shutil.copyfileobj(file, new)
 
 
 def fsync(path: Path) -> None:

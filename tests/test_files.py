@@ -9,7 +9,7 @@ import pytest
 from full_disk import CODES, FullDisk, largest_file
 
 from rlgen.errors import DiskError, UsageError
-from rlgen.files import Lines, WholeWrites, disk_error, made, replaced, write_whole, writing
+from rlgen.files import Lines, WholeWrites, copy_file, disk_error, made, replaced, write_whole, writing
 
 
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
@@ -123,3 +123,13 @@ def test_lines_are_whole_and_closing_after_a_refusal_says_nothing_more(tmp_path)
     with FullDisk(tmp_path, 0, errno.EIO), pytest.raises(DiskError, match="Input/output error"):
         lines.sync()
     assert path.read_text() == "one\nthree\n"
+
+
+def test_a_copy_of_what_never_ends_is_refused(tmp_path):
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="not a file"):
+        copy_file(tmp_path / "endless", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    (tmp_path / "file").write_bytes(b"all of it")
+    copy_file(tmp_path / "file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"all of it"

@@ -26,6 +26,7 @@ EXCUSED: dict[str, dict[str, str]] = {
         "tests/core/test_learning.py": WHOLE,
         "tests/core/test_memory.py": WHOLE,
         "tests/core/test_parts.py": WHOLE,
+        "tests/core/test_resume.py": WHOLE,
         "tests/core/test_sets.py": WHOLE,
         "tests/runs/test_wandb_online.py": WHOLE,
         "tests/speed/test_fake_graph.py": "a test of the tests' own fake",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from rlgen.errors import UsageError
-from rlgen.files import writing
+from rlgen.files import copy_file, writing
 from rlgen.options.config import NAME
 from rlgen.runs import checkpoint
 
@@ -79,6 +78,6 @@ def _copy(parent: Path, saved: Path, path: Path) -> None:
         copy = path / "checkpoints" / saved.name
         copy.mkdir(parents=True)
         for name in ("state.pt", "manifest.json"):  # and nothing else that somebody may have put there
-            shutil.copyfile(saved / name, copy / name)
+            copy_file(saved / name, copy / name)
         if (parent / "metrics.jsonl").exists():
-            shutil.copyfile(parent / "metrics.jsonl", path / "metrics.jsonl")
+            copy_file(parent / "metrics.jsonl", path / "metrics.jsonl")

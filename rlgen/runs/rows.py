@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlgen.errors import DamagedError
-from rlgen.files import open_file, replaced
+from rlgen.files import copy_file, open_file, replaced
 
 WEIGHTS = "weights"  # the digest that a checkpoint leaves; a row of its own, which is none of metrics
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
@@ -56,7 +55,7 @@ def digests(path: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     file = path / "metrics.jsonl"
     if file.exists():
-        with open(file, "rb") as opened:
+        with open_file(file) as opened:
             for line in lines(opened):
                 if b'"weights"' in line and parse(line):
                     row = json.loads(line)
@@ -186,5 +185,5 @@ def _keep_aside(path: Path) -> Path:
     while os.path.lexists(aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")):
         number += 1
     with replaced(aside) as temporary:
-        shutil.copyfile(path, temporary)
+        copy_file(path, temporary)
     return aside

@@ -338,6 +338,18 @@ def test_rollouts_are_completed_by_the_value_of_the_last_observation(module: Any
     assert rollout["advantage"].flatten().tolist() == [1 - 3, 5 - 3, 5 - 3]
 
 
+@pytest.mark.parametrize("module", [ppo, reinforce])
+def test_a_value_is_compared_with_the_return_of_its_own_row(module: Any) -> None:
+    options: dict[str, Any] = {"rollout_steps": 4} | ({"batch_size": 4} if module is ppo else {})
+    agent = make(module, make_spec(num_actions=3), **options)
+    setattr(agent, "critic" if module is ppo else "baseline", Table([[3.0], [8.0]]))  # V(state 0), V(state 1)
+    returns, valid = torch.tensor([1.0, 4.0, 100.0]), torch.tensor([True, True, False])
+    batch = {"obs": torch.cat([STATE, STATE[:1]]), "action": torch.zeros(3, dtype=torch.long), "return": returns}
+    batch |= {"advantage": returns, "log_prob": -torch.ones(3), "value": returns, "valid": valid}
+    _, metrics = (agent.loss if module is ppo else agent.baseline_loss)(agent, batch)
+    assert metrics["losses/value_loss"].item() == pytest.approx(0.5 * (2**2 + 4**2) / 2)
+
+
 def test_a_batch_larger_than_the_rollout_is_refused() -> None:
     with pytest.raises(UsageError, match=r"batch_size 64 .* rollout_steps 32"):
         make(ppo, make_spec(), batch_size=64, rollout_steps=32)

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import ALGORITHMS, assert_equal, comparable, tiny
+from tiny import ALGORITHMS, comparable, tiny
 
 from rlgen import experiment
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Learner
 from rlgen.errors import UsageError
 from rlgen.runs.rows import read_metrics
-from rlgen.runs.run import Run
 
 
 def trainable(learner: Learner) -> dict[str, torch.Tensor]:
@@ -39,32 +38,6 @@ def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
     assert any(key.startswith("losses/") for row in rows for key in row)
     assert any(key.startswith("eval/") for row in rows for key in row)
     json.loads((run.path / "config.json").read_text())
-
-
-@pytest.mark.parametrize("stop_at", [300, 777])
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_resume_goes_on_as_if_never_stopped(
-    name: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed at any step and resumed from its last checkpoint, a run ends bit for bit as one that was not."""
-    whole = experiment.start(tiny(name, tmp_path, name="whole"), quiet=True)
-
-    class KilledError(Exception):
-        """Stands for kill -9: nothing is saved on the way out."""
-
-    def kill(self: Run) -> None:
-        if self.step >= stop_at:
-            raise KilledError
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(Run, "raise_if_interrupted", kill)
-        experiment.start(tiny(name, tmp_path, name="killed"), quiet=True)
-    resumed = experiment.resume("killed", str(tmp_path), quiet=True)
-
-    state, other = whole.load(), resumed.load()
-    for part in ("step", "learner", "source", "buffer", "rng"):
-        assert_equal(state[part], other[part], part)
-    assert comparable(whole.path) == comparable(resumed.path)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
