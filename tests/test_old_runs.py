@@ -7,6 +7,7 @@ came to when nothing stopped it, NAME.json. `expected.json` is what that version
 
 import hashlib
 import json
+import shlex
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,10 @@ from typing import Any
 import golden
 import pytest
 
+from rlgen.commands import train
+
 RUNS = golden.ROOT / "tests/fixtures/runs"
+REFERENCE = golden.ROOT / "runs/reference"
 AGENTS = ("dqn", "double-dqn", "reinforce", "ppo", "ppo-pendulum", "seeds-1", "ppo-fork", "no-graph", "dqn-interrupted")
 IMAGES = ("vae", "gan", "vae-interrupted")
 INTERRUPTED = ("dqn-interrupted", "dqn-native-interrupted", "vae-interrupted")
@@ -160,3 +164,13 @@ def test_evaluations_and_samples_are_what_they_were(
 ) -> None:
     assert played[1]["evals"] == expected["evals"]
     assert played[1]["samples"] == expected["samples"]
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*-0")), ids=lambda path: path.name)
+def test_the_tables_of_readme_are_those_of_todays_defaults(path: Path) -> None:
+    """Somebody who types the command of a reference run trains what it trained."""
+    saved = json.loads((path / "config.json").read_text())
+    today = train.parse(shlex.split(saved["command"])[2:]).resolved.config
+    again, before = (json.loads(json.dumps(config)) for config in (today, saved["config"]))
+    again |= {name: before[name] for name in ("name", "seed")}  # --seeds gives each its own
+    assert {name: again[name] for name in before} == before
