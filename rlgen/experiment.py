@@ -28,7 +28,7 @@ from rlgen.runs import exactness, preflight, stopping
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
-from rlgen.runs.records import spec_of
+from rlgen.runs.records import check_spec, spec_of
 from rlgen.runs.run import Run
 from rlgen.speed.device import few_collections
 from rlgen.speed.recorded import Recorded
@@ -139,9 +139,7 @@ def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bo
     """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
     opened = Run.open(find(run, runs_dir), steps=steps)
     with built(opened.config, opened.path) as (learner, source, buffer):
-        known = (opened.info.get("spec") or {}).get("sha256")
-        if known and known != source.spec.sha256:
-            raise UsageError(f"data {opened.config['data']!r}: not the images that {opened.name} began with; fork it")
+        check_spec(opened.name, opened.info.get("spec"), source.spec)
         run_to_end(opened, learner, source, buffer, quiet, restore=True)
     return opened
 
@@ -169,6 +167,8 @@ def fork(
     parent = Run.open(find(run, runs_dir))
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
     with built(config, runs_dir) as (learner, source, buffer):
+        if isinstance(learner, Agent):
+            check_spec(parent.name, parent.info.get("spec"), source.spec)
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
@@ -247,6 +247,8 @@ def evaluate(
     """
     learner, opened = _restored(run, runs_dir, checkpoint)
     with closing(build_source(opened.config)) as source:
+        if isinstance(learner, Agent):  # a model is judged on other images too
+            check_spec(opened.name, opened.info["spec"], source.spec)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
         if isinstance(learner, Agent):
             seed = opened.config["seed"] + EVAL_SEED if seed is None else seed

@@ -41,9 +41,8 @@ def verify(run: str, runs_dir: str = "runs", steps: int | None = None) -> dict[s
     """
     opened = Run.open(find(run, runs_dir))
     if parent := opened.info.get("parent"):
-        raise UsageError(
-            f"run {opened.name} began with the state of {parent['run']}, of which it is a fork; verify that"
-        )
+        of = parent if isinstance(parent, str) else parent["run"]
+        raise UsageError(f"run {opened.name} began with the state of {of}, of which it is a fork; verify that")
     expected = Written(opened.path)
     until = last_step(opened, expected, steps)
     with tempfile.TemporaryDirectory(prefix="rlgen-verify-") as folder:

@@ -26,6 +26,12 @@ class EnvSpec:
     frame_stack: int = 1  # k > 1: observations are stacks [k, ...], newest frame last, and only that one is new
     frame_padding: str = "reset"  # before an episode's first frame: "reset" is that frame again, "zero" is zeros
 
+    def __post_init__(self) -> None:
+        """Refuse counts of zero, as a damaged file may have them, by a ValueError."""
+        for name in ("num_envs", "num_actions", "frame_stack"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name}: must be at least 1")
+
 
 def describe(vector_env: VectorEnv, env_id: str | None, frame_stack: int = 1) -> EnvSpec:
     """The spec of a vector environment.

@@ -49,6 +49,9 @@ class Options(TypedDict):
     parent: NotRequired[str | Parent | None]
 
 
+Extended = TypedDict("Extended", {"at": int, "from": int})  # `resume --steps` at a step, from so many before
+
+
 class Config(TypedDict):
     """config.json."""
 
@@ -62,6 +65,8 @@ class Config(TypedDict):
     versions: NotRequired[dict[str, str | None] | None]
     hardware: NotRequired[Hardware | None]
     parent: NotRequired[str | Parent | None]
+    extended: NotRequired[list[Extended]]
+    together: NotRequired[list[int] | None]  # the seeds that were trained in one process
 
 
 class Best(TypedDict):
@@ -167,6 +172,26 @@ def spec_of(run: Path, info: dict[str, Any], kind: type[T]) -> T:
         return typing.cast(T, fit(info["spec"], kind, "spec"))
     except ValueError as error:
         raise DamagedError(run / "config.json", str(error)) from error
+
+
+def check_spec(run: str, saved: dict[str, Any] | None, found: Any) -> None:
+    """Compare what config.json says of a run's environments or images with those that were made now.
+
+    Args:
+        run: its name.
+        saved: what config.json says; of an older version it has fewer entries.
+        found: the spec of those that were made now.
+
+    Raises:
+        UsageError: they differ, so that they are not what the learner knows.
+    """
+    for name, now in dataclasses.asdict(found).items():
+        then = (saved or {}).get(name) or None
+        now = (list(now) if isinstance(now, tuple) else now) or None
+        if then is not None and then != now:
+            if name == "sha256":
+                raise UsageError(f"not the images that run {run} began with; fork it")
+            raise UsageError(f"not what run {run} began with: {name} was {str(then)[:40]} and is {str(now)[:40]}")
 
 
 def fit(value: Any, kind: Any, name: str = "") -> Any:

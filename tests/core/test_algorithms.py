@@ -67,7 +67,7 @@ def test_a_run_does_not_go_on_with_other_images_under_the_same_name(tmp_path: Pa
         np.savez(images, images=np.random.default_rng(seed).integers(0, 255, (50, 8, 8, 1), dtype=np.uint8))
         if seed == 0:
             experiment.start(tiny("vae", tmp_path, name="model", data=str(images), steps=100), quiet=True)
-    with pytest.raises(UsageError, match="not the images that model began with"):
+    with pytest.raises(UsageError, match="not the images that run model began with"):
         experiment.resume("model", str(tmp_path), steps=200)
 
 

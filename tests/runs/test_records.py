@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 import pytest
 from toy_runs import make_run
 
+from rlgen.envs.spec import EnvSpec
 from rlgen.errors import DamagedError, UsageError
-from rlgen.runs.records import Best, Manifest, Summary, fit, read, read_best, read_config
+from rlgen.runs.records import Best, Manifest, Summary, check_spec, fit, read, read_best, read_config
 from rlgen.runs.run import Run
 
 
@@ -56,6 +57,11 @@ def test_a_value_of_config_json_is_checked_as_a_flag_is(tmp_path, config, reason
         ({"config": []}, None),
         ({"spec": 3}, "spec: must be an object"),
         ({"command": ["rlgen"]}, "command: must be text"),
+        ({"extended": "x"}, "extended: must be a list"),
+        ({"extended": [{"at": 3}]}, "extended.from is missing"),
+        ({"extended": [{"at": "x", "from": 1}]}, "extended.at: must be a whole number"),
+        ({"together": 5}, "together: must be a list"),
+        ({"together": [{"a": 1}]}, "together: must be a whole number"),
         ({"created": 12}, "created: must be text"),
         ({"versions": {"torch": 2}}, "versions.torch: must be text"),
         ({"versions": "2.13"}, "versions: must be an object"),
@@ -163,3 +169,17 @@ def test_a_dataclass_is_made_of_what_json_kept_of_it():
 def test_a_directory_without_config_json_is_no_run(tmp_path):
     with pytest.raises(UsageError, match="not a run"):
         read_config(tmp_path)
+
+
+def test_a_spec_that_is_not_that_of_the_environment_is_refused():
+    saved = {"env_id": "CartPole-v1", "obs_shape": [4], "num_envs": 2, "num_actions": 2, "of_older_version": 1}
+    spec = EnvSpec("CartPole-v1", (4,), "float32", 2, (), (), (), num_envs=2)
+    check_spec("mine", saved, spec)
+    check_spec("mine", None, spec)
+    with pytest.raises(UsageError, match=r"not what run mine began with: obs_shape was \[6\] and is \[4\]"):
+        check_spec("mine", saved | {"obs_shape": [6]}, spec)
+    with pytest.raises(ValueError, match="num_envs: must be at least 1"):
+        fit(
+            asdict(spec) | {"obs_shape": [4], "action_shape": [], "action_low": [], "action_high": [], "num_envs": 0},
+            EnvSpec,
+        )
