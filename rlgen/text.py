@@ -33,9 +33,10 @@ class Bytes(int):
 
 
 class Rows(list[dict[str, Any]]):
-    """Rows with raw values, for JSON; `shown` holds the same rows as people read them."""
+    """Rows with raw values, for JSON; `shown` holds the same rows as people read them; `problems` are what failed."""
 
     shown: list[dict[str, Any]]
+    problems: Sequence[str] = ()
 
 
 def safe(text: str) -> str:

@@ -15,9 +15,10 @@ import errno
 import importlib
 import os
 import select
+import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ ORDER = (
     "doctor",
     "completion",
 )
+SYNONYMS = {  # what other programs call a command of ours
+    "run": "train",
+    "learn": "train",
+    "start": "train",
+    "continue": "resume",
+    "evaluate": "eval",
+    "test": "eval",
+    "play": "eval",
+    "enjoy": "eval",
+    "generate": "sample",
+    "ls": "list",
+    "info": "show",
+    "rm": "delete",
+    "remove": "delete",
+    "plot": "compare",
+    "report": "compare",
+    "check": "doctor",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,10 +134,12 @@ def dispatch(argv: Sequence[str]) -> None:
     name, *words = argv
     if name in ("-h", "--help"):
         print(overview())
-    elif name == "--version":
+    elif name == "help":
+        dispatch([*words, "--help"])
+    elif name in ("--version", "-V", "version"):
         print(__version__)
     elif name not in files():
-        raise UsageError(f"unknown command {name!r}.{nearest(name, listed())} See `rlgen --help`")
+        raise UsageError(f"unknown command {name!r}.{meant(name, words)} See `rlgen --help`")
     else:
         execute(name, words)
 
@@ -138,8 +159,18 @@ def execute(name: str, words: Sequence[str]) -> None:
         print(document(result))
     elif result is not None:
         print(readable(result))
-    if isinstance(result, dict) and result.get("problems"):
-        raise RlgenError("; ".join(result["problems"]))
+    problems = result.get("problems") if isinstance(result, dict) else getattr(result, "problems", None)
+    if problems:
+        raise RlgenError("; ".join(problems))
+
+
+def meant(name: str, words: Sequence[str]) -> str:
+    """What may be meant by a command that there is not."""
+    from rlgen.options import algorithms
+
+    if name in algorithms.names():
+        return f" It is an algorithm: {shlex.join(['rlgen', 'train', name, *words])}."
+    return f" Did you mean {SYNONYMS[name]}?" if name in SYNONYMS else nearest(name, listed())
 
 
 def files() -> dict[str, Path]:
@@ -164,10 +195,10 @@ def options_of(name: str) -> dict[str, Option]:
     return dict(read_options(parsed_module.parse(f"rlgen.commands.{name}", files()[name]), "Options")[0])
 
 
-def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
-    """The options that were given after a command, checked."""
+def parse(name: str, words: Sequence[str], absent: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options that were given after a command, checked; `absent` as of `check_name`."""
     options = options_of(name)
-    return check_layer(flags.parse(name, options, words, about(name)), options, name)
+    return check_layer(flags.parse(name, options, words, about(name), absent=absent), options, name)
 
 
 def overview() -> str:

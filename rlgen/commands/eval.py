@@ -1,16 +1,19 @@
-"""`rlgen eval RUN`."""
+"""`rlgen eval RUN...`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from rlgen.errors import InterruptedRunError, RlgenError
+from rlgen.text import Rows
+
 
 @dataclass(frozen=True)
 class Options:
-    """Play greedy episodes with a trained agent, or score a generative model on held-out images."""
+    """Play greedy episodes with trained agents, or score generative models on held-out images."""
 
-    run: str  # a name, a directory, a unique prefix, or last
+    run: tuple[str, ...]  # names, directories, unique prefixes, globs as 'dqn-*', or last
     episodes: int = 100  # whole episodes an agent plays; in [1, 100000]
     seed: int | None = None  # of the episodes (None: the run's evaluation seed); in [0, 2**63)
     checkpoint: str = "last"  # last, best, or a step
@@ -19,10 +22,38 @@ class Options:
     runs_dir: str = "runs"  # where runs are looked for
 
 
-def run(options: Options) -> dict[str, Any]:
-    """The episodes or the metrics."""
+def run(options: Options) -> dict[str, Any] | Rows:
+    """The episodes or the metrics; of several runs a row each."""
     from rlgen import experiment
+    from rlgen.runs.find import find_group
 
-    return experiment.evaluate(
-        options.run, options.runs_dir, options.episodes, options.seed, options.checkpoint, options.video
-    )
+    found = [path for word in options.run for path in find_group(word, options.runs_dir)]
+    paths = list({path.resolve(): path for path in found}.values())
+    rows, problems = Rows(), []
+    for path in paths:
+        try:
+            rows.append(
+                experiment.evaluate(
+                    path, options.runs_dir, options.episodes, options.seed, options.checkpoint, options.video
+                )
+            )
+        except RlgenError as error:
+            if len(paths) == 1 or isinstance(error, InterruptedRunError):
+                raise
+            problems.append(f"run {path.name}: {error}")
+    if len(paths) == 1:
+        return rows[0]
+    rows.problems = problems
+    rows.shown = [shown(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in rows.shown for name in row))  # agents beside models
+    rows.shown = [{name: row.get(name) for name in columns} for row in rows.shown]
+    return rows
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """What was found of one of several runs, in one row: scores, and not what all have in common."""
+    score = row.get("episodic_return")
+    if score is None:
+        return {name: value for name, value in row.items() if name not in ("algo", "data", "images")}
+    about = {name: row[name] for name in ("run", "step")}
+    return about | {"mean": score["mean"], "std": score["std"], "worst": min(score["values"])}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from rlgen import commands
+from rlgen.options import config
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,24 @@ class Options:
     runs_dir: str = "runs"  # where runs are looked for
 
 
-def run(options: Options) -> None:
-    """Train on."""
+def parse(words: Sequence[str]) -> Options:
+    """The options; that of an algorithm stays as it is."""
+    names = [name for name in config.every_option() if name not in commands.options_of("resume")]
+    reason = "a run goes on with its options; a new run with others: rlgen fork RUN --set {name}=VALUE"
+    return Options(**commands.parse("resume", words, {name: reason.format(name=name) for name in names}))
+
+
+def run(options: Options) -> str | None:
+    """Train on; says so where nothing is left to do."""
+    from rlgen.runs.find import find
+    from rlgen.runs.run import Run
+
+    if options.steps is None:
+        opened = Run.open(find(options.run, options.runs_dir))
+        if opened.finished:
+            longer = opened.command("resume", "--steps", str(2 * opened.steps))
+            return f"run {opened.name} is finished, at step {opened.step:,} of {opened.steps:,}; to go on: {longer}"
     from rlgen import experiment
 
     experiment.resume(options.run, options.runs_dir, options.steps)
+    return None

@@ -24,7 +24,7 @@ class Options:
     no_preset: bool = False  # leave out the tuned values of this environment or data set
     dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
     resume_if_exists: bool = False  # go on with the run of this --name if there is one; nothing if it is finished
-    seeds: str | None = None  # A:B trains the seeds A to B - 1 side by side in this process, a run each
+    seeds: tuple[str, ...] = ()  # side by side in this process, a run each: A:B is A to B - 1; or a list, 1,2,3
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Training:
     """What is to be trained, and how."""
 
     resolved: config.Resolved
-    seeds: range | None  # side by side
+    seeds: Sequence[int]  # side by side; none: the one of the configuration
     dry_run: bool
     resume_if_exists: bool
     command: list[str]  # what the user typed
@@ -58,11 +58,12 @@ def parse(words: Sequence[str]) -> Training:
         about += f"\n\nThe defaults shown are those of {plain.preset or 'no preset'}."
     given = flags.parse(f"train {name}", own | options, rest, about, defaults, config.absent(algorithm))
 
+    several = "seeds" in given
     asked = Options(**check_layer({key: given.pop(key) for key in own if key in given}, own, f"train {name}"))
-    if asked.seeds is not None and "seed" in given:
-        raise UsageError(f"--seed {given['seed']} with --seeds {asked.seeds}: give one of them")
+    if several and "seed" in given:
+        raise UsageError(f"--seed {given['seed']} with --seeds {' '.join(asked.seeds)}: give one of them")
     resolved = config.resolve(name, given | {"config": asked.config, "no_preset": asked.no_preset})
-    seeds = None if asked.seeds is None else config.parse_seeds(asked.seeds)
+    seeds = config.parse_seeds(" ".join(asked.seeds)) if several else ()
     if asked.resume_if_exists and (seeds or resolved.config["name"] is None):
         raise UsageError("--resume-if-exists needs a --name, and no --seeds: one run a command")
     return Training(resolved, seeds, asked.dry_run, asked.resume_if_exists, ["rlgen", "train", *words])
@@ -87,7 +88,7 @@ def run(training: Training) -> str | None:
         rows = [(name, cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
         print(table(("option", "value", "from"), rows), flush=True)
         return cost(resolved.config)
-    if training.seeds is None:
+    if not training.seeds:
         from rlgen import experiment
         from rlgen.runs.again import standing
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlgen.compare import wandb_runs
 from rlgen.compare.entry import Entry
 from rlgen.errors import UsageError
-from rlgen.runs.find import describe, directories, find
+from rlgen.runs.find import describe, directories, find_group
 from rlgen.runs.records import read_config
 from rlgen.text import warn
 
@@ -33,7 +32,7 @@ def collect(
     """
     projects = [word for word in dict.fromkeys(words) if wandb_runs.is_project(word)]
     local_words = [word for word in words if word not in projects]
-    paths = [path for word in local_words for path in _directories_for(word, runs_dir)]
+    paths = [path for word in local_words for path in find_group(word, runs_dir)]
     local = _read_directories(paths if words else directories(Path(runs_dir)))
     found = [
         entry
@@ -47,19 +46,6 @@ def collect(
         asked = " ".join(f"--{name} {value}" for name, value in filters.items() if value)
         raise UsageError(f"no run to compare in {runs_dir} {asked}".rstrip() + "; see rlgen list runs")
     return found
-
-
-def _directories_for(word: str, runs_dir: str) -> list[Path]:
-    """The run directories that a word stands for."""
-    if any(mark in word for mark in "*?["):
-        names = [path for path in directories(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
-        matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
-        if not matched:
-            raise UsageError(f"{word!r} fits no run in {runs_dir}; see rlgen list runs")
-        return matched
-    if Path(word).is_dir() and not (Path(word) / "config.json").is_file() and (inside := directories(Path(word))):
-        return inside
-    return [find(word, runs_dir)]
 
 
 def _read_directories(paths: Sequence[Path]) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec as GymSpec
 
+from rlgen.envs.suggest import suggest
 from rlgen.errors import MissingExtraError, UsageError
 
 # Ids that exist only once a package is imported: pattern, package, what to install.
@@ -55,18 +55,6 @@ def check_env_id(env_id: str) -> GymSpec:
         if str(spec.entry_point or spec.vector_entry_point).startswith(prefix) and find_spec(package) is None:
             raise MissingExtraError(f'environment {env_id!r} needs {package}: pip install "{extra}"')
     return spec
-
-
-def suggest(name: str) -> str:
-    """What to type instead of an id that is not registered."""
-    base, _, version = name.rpartition("-v")
-    versions = [int(key[len(base) + 2 :]) for key in gym.registry if re.fullmatch(re.escape(base) + r"-v\d+", key)]
-    if versions and version.isdigit():
-        newest = f"{base}-v{max(versions)}"
-        return f"it is retired, use {newest}" if int(version) < max(versions) else f"its newest version is {newest}"
-    ids = {key.lower(): key for key in gym.registry}
-    close = difflib.get_close_matches(name.lower(), ids, n=1)
-    return f"did you mean {ids[close[0]]}?" if close else "`rlgen list envs` shows those that do"
 
 
 def one_line(error: BaseException) -> str:

@@ -26,7 +26,7 @@ BOUND = re.compile(r"\bin ([\[(])([^,\[\]()]+), ?([^,\[\]()]+)([\])])")  # in an
 BRIEF = reprlib.Repr()  # of a value in a message
 BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 80
 POSITIONAL = ("run", "what", "word", "shell")  # options that need no flag
-SYNONYMS = {  # what other libraries call an option of ours, for the hint
+SYNONYMS = {  # what other libraries call an option of ours, or its value, for the hint
     "learning_rate": "lr",
     "total_timesteps": "steps",
     "env_id": "env",
@@ -45,7 +45,24 @@ SYNONYMS = {  # what other libraries call an option of ours, for the hint
     "n_steps": "rollout_steps",
     "epochs": "steps",
     "latent_dim": "latent",
+    "total_steps": "steps",
+    "num_steps": "steps",
+    "timesteps": "steps",
+    "exp_name": "name",
+    "log_dir": "runs_dir",
+    "output_dir": "runs_dir",
+    "capture_video": "video",
+    "record_video": "video",
+    "wandb_project_name": "wandb_project",
+    "track": "wandb online",
+    "no_track": "wandb disabled",
+    "offline": "wandb offline",
+    "gpu": "device cuda",
+    "cuda": "device cuda",
+    "cpu": "device cpu",
+    "no_cuda": "device cpu",
 }
+THOUSANDS = {"k": 1_000, "m": 1_000_000}
 
 
 def shown(name: str, label: str = FLAG) -> str:
@@ -72,7 +89,8 @@ def check_name(
         return
     if absent and name in absent:
         raise UsageError(f"{shown(name, label)}: {absent[name]}")
-    hint = nearest(SYNONYMS.get(name, name), options)
+    meant = SYNONYMS.get(name, name)
+    hint = f" Did you mean {meant}?" if meant.partition(" ")[0] in options else nearest(meant, options)
     if label == FLAG:
         hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-")
     raise UsageError(f"{shown(name, label)}: there is no such option.{hint} See `rlgen {command} --help`")
@@ -151,6 +169,8 @@ def convert(kind: Any, value: Any) -> Any:
             raise ValueError
         return allowed[value]
     if typing.get_origin(kind) is tuple:
+        if inner[0] is not str:
+            value = separated(value)
         if not isinstance(value, (list, tuple)) or (inner[-1] is not Ellipsis and len(inner) != len(value)):
             raise TypeError
         return tuple(convert(inner[0] if inner[-1] is Ellipsis else inner[i], item) for i, item in enumerate(value))
@@ -164,12 +184,26 @@ def convert(kind: Any, value: Any) -> Any:
         return str(value)
     if isinstance(value, (list, tuple, dict, set)):
         raise TypeError  # a YAML file of a few bytes may hold a list that is too large to be written out
-    if kind is int and (isinstance(value, numbers.Integral) or re.fullmatch(r"[+-]?\d[\d_]*", str(value))):
-        return int(value)  # no detour through float, which would round a seed of 2**60
+    text = str(value).strip()
+    if kind is int and re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", text):
+        text = text.replace(",", "")
+    if kind is int and (isinstance(value, numbers.Integral) or re.fullmatch(r"[+-]?\d[\d_]*", text)):
+        return int(text)  # no detour through float, which would round a seed of 2**60
+    if kind is int and text[-1:].lower() in THOUSANDS:
+        value = round(float(text[:-1]) * THOUSANDS[text[-1].lower()], 6)  # 50k, 1.5M
     number = float(value)
     if math.isnan(number) or (kind is int and not number.is_integer()):
         raise ValueError
     return kind(number)
+
+
+def separated(value: Any) -> Any:
+    """The numbers of `64,64` or `[64, 64]`, of text or of each text in a list; what is neither as it is."""
+    if not isinstance(value, (str, list, tuple)):
+        return value
+    texts = [value] if isinstance(value, str) else value
+    pieces = [part for text in texts for part in ([text] if not isinstance(text, str) else re.split("[][(), ]+", text))]
+    return [part for part in pieces if part != ""]
 
 
 def describe(kind: Any) -> str:

@@ -6,6 +6,7 @@ their comments mean. No torch here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from rlgen.errors import UsageError
 from rlgen.options import parsed_module
-from rlgen.options.algorithms import Algorithm, find
+from rlgen.options.algorithms import Algorithm, find, names
 from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value
 from rlgen.options.fields import REQUIRED, Option, read_options
 from rlgen.options.files import presets, read_file
@@ -108,6 +109,15 @@ def options(algorithm: Algorithm) -> dict[str, Option]:
 def run_options() -> Mapping[str, Option]:
     """The fields of `RunConfig` by name."""
     return read_options(parsed_module.parse(__name__, Path(__file__)), "RunConfig")[0]
+
+
+def every_option() -> set[str]:
+    """The names of the options of every run and of every algorithm that can be read."""
+    found = {*run_options()}
+    for name in names():
+        with contextlib.suppress(UsageError):
+            found |= {option.name for option in find(name).options}
+    return found
 
 
 def absent(algorithm: Algorithm) -> dict[str, str]:
@@ -212,16 +222,29 @@ def check_run_name(name: str | None) -> None:
         raise UsageError(f"--name {name!r}: must be 1 to 80 letters, digits, . _ - and begin with a letter or digit")
 
 
-def parse_seeds(text: str) -> range:
-    """The seeds of `A:B`: A, A + 1, ..., B - 1.
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of `A:B`, which are A, A + 1, ..., B - 1, or those of a list with commas or blanks.
 
     Raises:
-        UsageError: it is not two whole numbers, the second above the first.
+        UsageError: it is neither, or one seed is there twice.
     """
-    first, _, end = text.partition(":")
-    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise UsageError(f"--seeds {text}: must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9")
-    return range(int(first), int(end))
+    words = text.replace(",", " ").split()
+    seeds: list[int] = []
+    for word in words:
+        first, colon, end = word.partition(":")
+        if not (first.isdecimal() and (end.isdecimal() and int(first) < int(end) if colon else len(words) > 1)):
+            meant = (
+                f": type 0:{word}, which is {word} seeds, or {word}:{int(word) + 1}, which is that one"
+                if word.isdecimal()
+                else ""
+            )
+            raise UsageError(
+                f"--seeds {text}{meant or ': must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9, or 1,2,3'}"
+            )
+        seeds += range(int(first), int(end)) if colon else [int(first)]
+    if not seeds or len({*seeds}) < len(seeds):
+        raise UsageError(f"--seeds {text}: must be A:B, as in 0:10, or a list as 1,2,3, each seed once")
+    return seeds
 
 
 def algorithm_config(learner: type, config: dict[str, Any]) -> Any:

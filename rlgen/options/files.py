@@ -9,6 +9,8 @@ from typing import Any
 from rlgen.errors import UsageError
 from rlgen.options.algorithms import Algorithm
 
+EXAMPLES = {".toml": "lr = 0.001", ".yaml": "lr: 0.001", ".yml": "lr: 0.001", ".json": '{"lr": 0.001}'}  # by suffix
+
 
 def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
     """Tuned values by env id or data name, each with where it is from; an own table replaces an inherited one."""
@@ -31,7 +33,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
             return tomllib.loads(text)
-        if path.suffix not in (".yaml", ".yml", ".json"):
+        if path.suffix not in EXAMPLES:
             raise UsageError(f"{path}: the name of a configuration file must end in .toml, .yaml or .yml")
         import yaml  # 0.1 s, and only for a YAML file
 
@@ -41,7 +43,17 @@ def read_file(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except Exception as error:  # TOMLDecodeError, UnicodeDecodeError, YAMLError
-        raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        raise UsageError(
+            f"{path} cannot be read: {what_is_wrong(error)}; a line is as `{EXAMPLES[path.suffix]}`"
+        ) from None
     if not isinstance(table, dict):
         raise UsageError(f"{path} must be a table of options, such as `lr: 0.001`")
     return table
+
+
+def what_is_wrong(error: Exception) -> str:
+    """What a parser says of a file, in one line: where, and what."""
+    mark = getattr(error, "problem_mark", None)  # of YAML, whose whole message quotes lines of the file
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(str(getattr(error, 'problem', error)).split())}"

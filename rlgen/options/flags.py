@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rlgen.errors import UsageError
 from rlgen.options.checks import POSITIONAL, check_name, shown
 from rlgen.options.fields import REQUIRED, Option
+from rlgen.options.words import as_parsed, instead
 
 
 def parse(
@@ -40,6 +41,7 @@ def parse(
     """
     import tyro
 
+    argv = as_parsed(argv, options, defaults or {})
     given = [name for name, option in options.items() if option.default is REQUIRED or name in POSITIONAL]
     for token in argv:
         name = token.partition("=")[0].lstrip("-").replace("-", "_")
@@ -62,8 +64,14 @@ def parse(
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{message_in_box(errors.getvalue())} See `rlgen {command} --help`") from None
-    return {name: getattr(parsed, name) for name in given}
+        message = message_in_box(errors.getvalue())
+        if stray := re.match(r"Unrecognized options?: (.+?)(?:, .*)?\.$", message):
+            raise UsageError(f"{stray[1]!r} belongs to no flag. {instead(stray[1], argv, options, command)}") from None
+        raise UsageError(f"{message} See `rlgen {command} --help`") from None
+    found = {name: getattr(parsed, name) for name in given}
+    if missing := [name for name in found if options[name].default is REQUIRED and found[name] == ()]:
+        raise UsageError(f"which {missing[0]}? rlgen {command} {missing[0].upper()}... See `rlgen {command} --help`")
+    return found
 
 
 def as_field(option: Option, defaults: Mapping[str, Any]) -> tuple[str, Any, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
+import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,23 @@ def find(text: str, runs_dir: str | Path = "runs") -> Path:
     close = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean {close[0]}?" if close else "see rlgen list runs, or give --runs-dir"
     raise UsageError(f"no run {text!r} in {runs_dir}; {hint if names else 'it holds none yet: rlgen train ALGO'}")
+
+
+def find_group(word: str, runs_dir: str | Path = "runs") -> list[Path]:
+    """The directories that a word stands for: as of `find`, of all that fit a glob, or all inside a directory.
+
+    Raises:
+        UsageError: no run fits.
+    """
+    if any(mark in word for mark in "*?["):
+        names = [path for path in directories(Path(runs_dir)) if fnmatch.fnmatch(path.name, word)]
+        matched = names or [path for path in map(Path, sorted(glob.glob(word))) if (path / "config.json").is_file()]
+        if not matched:
+            raise UsageError(f"{word!r} fits no run in {runs_dir}; see rlgen list runs")
+        return matched
+    if Path(word).is_dir() and not (Path(word) / "config.json").is_file() and (inside := directories(Path(word))):
+        return inside
+    return [find(word, runs_dir)]
 
 
 def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:

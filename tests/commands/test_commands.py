@@ -67,7 +67,11 @@ def test_help_names_every_flag_with_its_comment(rlgen):
         assert "--" + option.name.replace("_", "-") in out
     assert "--env" in out and "--seed" in out and "--dry-run" in out and "--data" not in out
     assert all(command in rlgen("--help")[1] for command in commands.listed())
-    assert rlgen("--version")[1].strip() == __version__
+    for word in ("--version", "version", "-V"):
+        assert rlgen(word) == (0, f"{__version__}\n", "")
+    assert rlgen("help") == rlgen("--help")
+    for words in (["train"], ["train", "dqn"], ["show"]):
+        assert rlgen("help", *words) == rlgen(*words, "--help")
 
 
 def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
@@ -100,6 +104,21 @@ def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
         ([], "which command?"),
         (["evla", "x"], "unknown command 'evla'. Did you mean eval?"),
         (["train"], "which algorithm?"),
+        (["dqn", "--steps", "9"], "It is an algorithm: rlgen train dqn --steps 9."),
+        (["evaluate", "x"], "Did you mean eval?"),
+        (["train", "dqn", "CartPole-v1"], "Type: rlgen train dqn --env CartPole-v1"),
+        (["train", "vae", "my images"], "Type: rlgen train vae --data 'my images'"),
+        (["train", "dqn", "--seeds", "5"], "--seeds 5: type 0:5"),
+        (["train", "dqn", "--seeds", "0:2", "--seed", "1"], "--seed 1 with --seeds 0:2: give one of them"),
+        (["train", "dqn", "--seeds"], "--seeds"),
+        (["fork", "x", "--set", "lr"], "--set lr: type: --set lr=VALUE"),
+        (["fork", "x", "--set", "lr", "0.1"], "--set lr: type: --set lr=0.1"),
+        (["fork", "x", "--set", "lr=1", "lr=2"], "--set lr=2: lr is given twice"),
+        (["fork", "x", "lr=0.1"], "Type: rlgen fork --set lr=0.1"),
+        (["fork", "x", "--lr", "0.1"], "--lr: type: --set lr=VALUE"),
+        (["resume", "x", "--lr", "0.1"], "rlgen fork RUN --set lr=VALUE"),
+        (["show", "x", "y"], "'y' belongs to no flag"),
+        (["eval", "x*"], "'x*' fits no run in runs"),
         (["train", "dqnn"], "unknown algorithm 'dqnn'. Did you mean dqn?"),
         (["train", "--steps", "1"], "the algorithm comes before --steps"),
         (
@@ -125,6 +144,8 @@ def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
         (["train", "vae", "--data", "gone.npz"], "gone.npz"),
         (["train", "dqn", "--runs-dir", "file/runs", *DQN, *TINY], "file/runs"),
         (["eval"], "RUN"),
+        (["delete"], "which run? rlgen delete RUN..."),
+        (["resume"], "RUN"),
         (["eval", "x", "--episodes", "0"], "--episodes 0: must be in [1, 100000]"),
         (["eval", "x", "--episode", "1"], "Did you mean --episodes?"),
         (["show", "nothing"], "'nothing'"),

@@ -22,6 +22,9 @@ BAD_IDS = [
     ("no_such_module:Env-v0", "importing the module 'no_such_module' failed .*PYTHONPATH"),
     ("a:b:c", "importing the module 'a:b' failed"),
     (":CartPol-v1", "did you mean CartPole-v1"),
+    ("Breakout", r"did you mean ALE/Breakout-v5 or MinAtar/Breakout-v1\?"),
+    ("space invaders", r"did you mean ALE/SpaceInvaders-v5 or MinAtar/SpaceInvaders-v1\?"),
+    ("pong-v3", r"did you mean ALE/Pong-v5\?"),
 ]
 
 

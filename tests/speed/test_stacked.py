@@ -17,9 +17,8 @@ from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
 from rlgen.core.ring import Tensors
 from rlgen.core.step import Eager
-from rlgen.errors import DivergedError, InterruptedRunError, UsageError
+from rlgen.errors import DivergedError, InterruptedRunError
 from rlgen.nets.networks import mlp
-from rlgen.options import config
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 from rlgen.speed import recorded, stacked
@@ -232,13 +231,6 @@ def test_parameters_are_rows_of_the_stack(tmp_path: Path) -> None:
         for (name, param), old in zip(learner.named_parameters(), value, strict=True):
             assert torch.equal(param, old)
             assert param.data_ptr() == whole[name][row].data_ptr()
-
-
-@pytest.mark.parametrize("text", ["10", "3:3", "5:2", "a:b", "-1:2", ""])
-def test_seeds_are_a_to_b(text: str) -> None:
-    assert list(config.parse_seeds("2:5")) == [2, 3, 4]
-    with pytest.raises(UsageError, match="A:B"):
-        config.parse_seeds(text)
 
 
 def test_the_command_trains_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
