@@ -40,6 +40,7 @@ class Config:
     latent: int = 40  # size of the latent, in [1, 65536]
     lr: float = 2e-3  # Adam's step size at the start, in (0, inf)
     anneal_lr: bool = True  # let the step size fall linearly to 0 over the run
+    # other scores in eval/nll: importance samples behind the NLL
     nll_samples: int = 500  # importance samples behind eval/nll, in [1, inf)
 
 

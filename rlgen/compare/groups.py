@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from rlgen.compare.conditions import conditions, unlearned, written
 from rlgen.compare.entry import Entry
-from rlgen.compare.rules import IGNORED, TRAINING_METRICS, direction
+from rlgen.compare.rules import TRAINING_METRICS, direction, usual_name
 from rlgen.errors import UsageError
 from rlgen.runs.best import SCORES
 
@@ -102,13 +102,9 @@ def make_tasks(
 def options(entries: Iterable[Entry]) -> dict[str, set[str]]:
     """Every option that matters, and the values it has in these runs; `-` where a run does not have it."""
     entries = list(entries)
-    keys = dict.fromkeys(key for entry in entries for key in entry.config if key not in IGNORED)
+    same = unlearned({entry.algo for entry in entries})
+    keys = dict.fromkeys(key for entry in entries for key in entry.config if key not in same)
     return {key: {written(entry.config.get(key)) for entry in entries} for key in keys}
-
-
-def written(value: Any) -> str:
-    """The value of an option as text without blanks."""
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
 
 
 def known_metrics(entries: Sequence[Entry]) -> Iterator[str]:
@@ -125,7 +121,7 @@ def _make_task(
     at: int | None,
     threshold: float | None,
 ) -> Task:
-    groups = _make_groups(entries, keys, at)
+    groups = _make_groups(entries, keys, at, usual_name(metric))
     metric = metric or _default_metric([entry for group in groups for entry in group.scored] or entries)
     better = stated_direction or direction(metric)
     kind, targets = entries[0].kind, list(dict.fromkeys(entry.target for entry in entries))
@@ -142,9 +138,12 @@ def _make_task(
     return task
 
 
-def _make_groups(entries: list[Entry], keys: Sequence[str], at: int | None) -> list[Group]:
-    """Groups by the options `keys`, or by the algorithm and every option that differs between its runs."""
-    groups: dict[str, Group] = {}
+def _make_groups(entries: list[Entry], keys: Sequence[str], at: int | None, metric: str) -> list[Group]:
+    """Groups by the options `keys`, or by the algorithm and every option that differs between its runs.
+
+    Runs of one group have the same task: where it differs, the group is divided, whatever the options.
+    """
+    labelled: dict[str, list[Entry]] = {}
     for algo in dict.fromkeys(entry.algo for entry in entries):
         same = [entry for entry in entries if entry.algo == algo]
         differing = [key for key, values in options(same).items() if len(values) > 1]
@@ -152,11 +151,25 @@ def _make_groups(entries: list[Entry], keys: Sequence[str], at: int | None) -> l
             values = {key: written(entry.config.get(key)) for key in (keys or differing)}
             parts = [value if key == "algo" else f"{key}={value}" for key, value in values.items()]
             label = " ".join(parts if keys else [algo, *parts])
-            groups.setdefault(label, Group(label, [])).entries.append(entry)
-    for group in groups.values():
-        group.entries.sort(key=lambda entry: (entry.seed, entry.name))
+            labelled.setdefault(label, []).append(entry)
+    divided = [part for label, of_label in labelled.items() for part in _divided(label, of_label, metric, at)]
+    groups = [Group(label, sorted(part, key=lambda entry: (entry.seed, entry.name))) for label, part in divided]
+    for group in groups:
         group.scored = [entry for entry in group.entries if entry.failed or entry.step >= (at or entry.steps)]
-    return list(groups.values())
+    return groups
+
+
+def _divided(label: str, entries: list[Entry], metric: str, at: int | None) -> Iterator[tuple[str, list[Entry]]]:
+    """The parts of a group that have one task each, and one budget if scored at the end; and their labels."""
+    budgets = {} if at else {"steps": [str(entry.steps) for entry in entries]}
+    found = conditions(entries, metric or "eval/") | budgets
+    name = next((name for name, values in found.items() if len(set(values)) > 1), None)
+    if name is None:
+        yield label, entries
+        return
+    for value in dict.fromkeys(found[name]):
+        part = [entry for entry, of_entry in zip(entries, found[name], strict=True) if of_entry == value]
+        yield from _divided(f"{label} {name}={value}", part, metric, at)
 
 
 def _default_metric(entries: Sequence[Entry]) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
+from rlgen.compare.conditions import WORDS, conditions, other_scores
 from rlgen.compare.entry import Entry
-from rlgen.compare.groups import Group, Task, known_metrics, options, written
-from rlgen.compare.rules import FEW_SEEDS, SIMULATORS, protocol, usual_name
+from rlgen.compare.groups import Group, Task, known_metrics, options
+from rlgen.compare.rules import FEW_SEEDS, SIMULATORS, usual_name
 from rlgen.metrics import returns
 
 
 def judge(task: Task) -> None:
     """Set the task's refusals and warnings. Where nothing is refused, put the best group first."""
-    task.refusals = [*_other_tasks(task), *_other_protocols(task), *_missing_scores(task)]
+    task.refusals = [*_other_tasks(task), *_missing_scores(task)]
     task.warnings = [
         *(warning for group in task.groups for warning in _group_warnings(task, group)),
         *_machine_warnings(task),
@@ -32,30 +32,25 @@ def nothing_shared(tasks: Sequence[Task]) -> list[str]:
 
 
 def _other_tasks(task: Task) -> Iterator[str]:
-    """Environments or images that are not the same, and a metric of unknown direction."""
-    several = len(task.groups) > 1
-    if several and len({entry.target for entry in task.entries}) > 1:
-        yield f"different versions of the environment: {_by_group(task, lambda entry: entry.target)}"
-    if several and not task.direction:
-        yield f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower"
-    digests = {(entry.info.get("spec") or {}).get("sha256") for entry in task.entries} - {None, ""}
-    if len(digests) > 1:
-        yield f"different data under the name {task.name}: other images, by their checksums in config.json"
-
-
-def _other_protocols(task: Task) -> Iterator[str]:
-    """Scores that mean different things: other evaluations, other step budgets."""
+    """Environments, images or evaluations that are not the same; a metric of unknown direction; other step budgets."""
     if len(task.groups) == 1:
         return
+    # a run without the metric has no score that could mean something else, but it has an environment
     reporting = [entry for entry in task.entries if entry.series(task.metric).size]
-    for key, (prefix, words) in protocol().items():
-        values = {_option(key, entry) for entry in reporting}
-        if usual_name(task.metric).startswith(prefix) and len(values) > 1:
-            by = _by_group(task, partial(_option, key))
-            yield f"different evaluation protocol, {words}: {by}"
+    scores = other_scores({entry.algo for entry in task.entries})
+    for name in conditions(task.entries, usual_name(task.metric)):
+        if name == "sha256":
+            yield f"different data under the name {task.name}: other images, by their checksums in config.json"
+        elif name not in scores:
+            yield f"different {WORDS.get(name, name)}: {_by_group(task, name, task.entries)}"
+    for name in conditions(reporting, usual_name(task.metric)):
+        if name in scores:
+            yield f"different evaluation protocol, {scores[name].what}: {_by_group(task, name, task.entries)}"
+    if not task.direction:
+        yield f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower"
     budgets = {entry.steps for entry in task.entries}
     if len(budgets) > 1 and not task.at:
-        by = _by_group(task, lambda entry: f"{entry.steps:,}")
+        by = _listed(task, lambda entry: f"{entry.steps:,}", "steps")
         yield f"different step budgets: {by}; --steps {min(budgets)} compares at that step"
 
 
@@ -122,10 +117,13 @@ def _rank(task: Task, group: Group) -> float:
     return -task.direction * returns.iqm(group.scores) if len(group.scores) else float("inf")
 
 
-def _option(key: str, entry: Entry) -> str:
-    return written(entry.config.get(key))
+def _by_group(task: Task, name: str, entries: Sequence[Entry]) -> str:
+    """What each group has of a condition that differs."""
+    values = dict(zip(map(id, entries), conditions(entries, usual_name(task.metric))[name], strict=True))
+    return _listed(task, lambda entry: values[id(entry)], name)
 
 
-def _by_group(task: Task, value: Callable[[Entry], str]) -> str:
-    found = {group.label: sorted({value(entry) for entry in group.entries}) for group in task.groups}
-    return ", ".join(f"{label} {'/'.join(values)}" for label, values in found.items())
+def _listed(task: Task, value: Callable[[Entry], str], name: str) -> str:
+    """The values of each group, where its label does not say them."""
+    found = {group.label: "/".join(sorted({value(entry) for entry in group.entries})) for group in task.groups}
+    return ", ".join(label if f" {name}={of}" in label else f"{label} {of}" for label, of in found.items())

@@ -1,14 +1,10 @@
-"""The rules of a comparison: which metrics are scores, which direction is better, which options matter."""
+"""The rules of a comparison: which metrics are scores, which direction is better."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from functools import cache
 
-from rlgen.errors import UsageError
 from rlgen.metrics import SUBSET, returns
-from rlgen.options import algorithms
 from rlgen.runs.best import SCORES
 
 FEW_SEEDS = 5
@@ -43,34 +39,7 @@ LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "dista
 HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
 TRAINING_METRICS = {"agent": "charts/episodic_return", "generative": "losses/elbo"}  # by kind: comes after the scores
 
-# Options that do not change what is learned. Runs that differ only in them are seeds of one group.
-IGNORED = (
-    {"algo", "exp_name", "name", "seed", "env_id", "data"}
-    | {"data_dir", "max_memory", "runs_dir", "device", "threads", "vectorization", "step_timeout"}
-    | {"wandb", "wandb_project", "wandb_private"}
-    | {"log_every", "eval_every", "checkpoint_every", "checkpoint_minutes", "keep"}
-)
 SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version may be another environment under the same name
-PROTOCOL = {  # options that change what a score means: the prefix of the metrics they matter to, and in words
-    "eval_episodes": ("eval/", "evaluation episodes"),
-    "sticky_actions": ("", "sticky actions"),
-    "repeat_action_probability": ("", "sticky action probability"),
-    "frame_skip": ("", "frame skip"),
-    "max_episode_steps": ("eval/", "episode length limit"),
-}
-BEHIND = re.compile(r"(.+) behind eval/(\w+)")  # how the comment of an algorithm's option says that it belongs here
-
-
-@cache
-def protocol() -> dict[str, tuple[str, str]]:
-    """`PROTOCOL`, and the options of our algorithms whose comments say what metric they are behind."""
-    found = {}
-    for name in algorithms.own_modules():
-        with contextlib.suppress(UsageError):  # a file that cannot be read is no reason not to compare
-            for option in algorithms.find(name).options:
-                if match := BEHIND.match(option.help):
-                    found[option.name] = (f"eval/{match[2]}", f"{match[1]} behind the {match[2].upper()}")
-    return found | PROTOCOL
 
 
 def usual_name(metric: str) -> str:

@@ -43,7 +43,9 @@ class RunConfig:
     env: str | None = None  # Gymnasium id, also module:Env-v0
     # fixed: what its networks know
     data: str | None = None  # data set: digits, mnist, fashion-mnist, cifar10, a folder of images, an .npz, IDX files
+    # learns the same
     data_dir: str | None = None  # where its files are looked for (None: $RLGEN_DATA, then the user's cache)
+    # learns the same
     max_memory: str | None = None  # that reading its images may take, as 8GB or 500MiB (None: what is at hand)
     steps: int = 100_000  # length of the run: environment steps over all envs, or training images; in [1, 10**12]
     # fixed: its random numbers
@@ -52,27 +54,46 @@ class RunConfig:
     # at most steps: the run ends before every environment has stepped
     num_envs: int = 1  # environments stepped together; in [1, 65536]
     # fixed: its episodes
+    # learns the same
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
+    # learns the same
     step_timeout: float = 300.0  # seconds a step may take; a hung environment ends the run (0: never); in [0, 10**6]
     # fixed: networks of other inputs
     frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
+    # learns the same
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
+    # learns the same
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
     precision: Literal["float32", "tf32", "bf16"] = "tf32"  # of matrix products: tf32 is float32 except on a GPU
+    # learns the same
     graph: bool = True  # record gradient steps and run the recording, where that is possible
+    # learns the same
     verify_graph: int = 0  # recorded steps compared with eager ones, besides the 1st, 10th, 100th, ...; in [0, inf)
+    # learns the same
     name: str | None = None  # of the run: letters, digits, . _ - (None: made of env or data, algo, seed and time)
+    # learns the same
     runs_dir: str = "runs"  # directory the run's own directory is made in
+    # learns the same
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto is online if logged in, else offline
+    # learns the same
     wandb_project: str = "rlgen"  # Weights & Biases project
+    # learns the same
     wandb_private: bool = False  # send wandb no host name, path, package list, command, code or git state
+    # learns the same
     log_every: int | None = None  # steps between rows of metrics (None: steps / 200); in [1, 10**12]
+    # learns the same
     eval_every: int | None = None  # steps between evaluations (None: steps / 10); in [1, 10**12]
+    # other scores in eval/: evaluation episodes
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]
+    # other scores in eval/: episode length limit
     max_episode_steps: int = 27_000  # of an evaluation's episodes, where the environment has no limit; in [1, 10**12]
+    # learns the same
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
+    # learns the same
     checkpoint_every: int | None = None  # steps between checkpoints (None: steps / 10); in [1, 10**12]
+    # learns the same
     checkpoint_minutes: float | None = None  # and at most so long between them (None: no matter how long); in (0, inf)
+    # learns the same
     keep: int = 2  # newest checkpoints that are kept, beside the best one; in [1, 10**6]
 
 

@@ -7,6 +7,8 @@
 The comment at the end of the line is the help page's, and `in [1, 10**6]` in it is the bound that values are checked
 against. Rules stand there too, after a semicolon, or above the field. `fixed: WHAT`: a fork takes the value from its
 parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WHY`: two options have to fit together.
+`learns the same`: no weight depends on it, so runs that differ in it alone are seeds of one group. `other scores: WHAT`
+and `other scores in eval/: WHAT`: scores, or those named so, of runs that differ in it are never pooled or ranked.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ REQUIRED = object()  # the default of an option that has none
 TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "Literal": typing.Literal}
 FIXED = re.compile(r"fixed: (.+)")
 LIMIT = re.compile(r"(at most|below) (\w+): (.+)")
+SAME = re.compile(r"learns the same")
+SCORES = re.compile(r"other scores(?: in (\S+))?: (.+)")
+RULES = (FIXED, LIMIT, SAME, SCORES)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,14 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class OtherScores:
+    """What an option does to scores: those of other values mean something else."""
+
+    prefix: str  # of the metrics; "" for all
+    what: str  # differs
+
+
+@dataclass(frozen=True)
 class Option:
     """A field: its name, type and default, the comment at the end of its line, and the rules above it."""
 
@@ -47,6 +60,8 @@ class Option:
     help: str
     fixed: str = ""  # what the checkpoint holds, so that a fork cannot change it; "" where it can
     limits: tuple[Limit, ...] = ()
+    learns_the_same: bool = False  # whatever its value
+    other_scores: OtherScores | None = None  # None where a score means the same with every value
 
 
 @cache
@@ -71,7 +86,8 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
         rules = [rule for line in field.above for rule in line.split("; ")] + words
         fixed = [match[1] for rule in rules if (match := FIXED.fullmatch(rule))]
         limits = [Limit(m[2], m[1] == "below", m[3]) for rule in rules if (m := LIMIT.fullmatch(rule))]
-        shown = [word for word in words if not FIXED.fullmatch(word) and not LIMIT.fullmatch(word)]
+        scores = [OtherScores(match[1] or "", match[2]) for rule in rules if (match := SCORES.fullmatch(rule))]
+        shown = [word for word in words if not any(rule.fullmatch(word) for rule in RULES)]
         options[field.name] = Option(
             name=field.name,
             type=kind,
@@ -79,6 +95,8 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
             help=base.help if field.comment is None else "; ".join(shown),
             fixed=fixed[0] if fixed else base.fixed,
             limits=tuple(limits) or base.limits,
+            learns_the_same=any(map(SAME.fullmatch, rules)) or base.learns_the_same,
+            other_scores=scores[0] if scores else base.other_scores,
         )
     return options, extends
 

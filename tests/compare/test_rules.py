@@ -1,8 +1,8 @@
-"""Which direction of a metric is better, and which options change what it means."""
+"""Which direction of a metric is better."""
 
 import pytest
 
-from rlgen.compare.rules import direction, protocol
+from rlgen.compare.rules import direction
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,3 @@ from rlgen.compare.rules import direction, protocol
 )
 def test_directions(metric, expected):
     assert direction(metric) == expected
-
-
-def test_options_that_change_what_a_score_means_are_those_of_runs_and_what_algorithms_say():
-    found = protocol()
-    assert found["nll_samples"] == ("eval/nll", "importance samples behind the NLL")  # says a comment of the VAE
-    assert found["eval_episodes"] == ("eval/", "evaluation episodes") and not {"lr", "gamma", "latent"} & set(found)

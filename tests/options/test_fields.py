@@ -4,7 +4,7 @@ import pytest
 
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config, parsed_module
-from rlgen.options.fields import Limit, read_options
+from rlgen.options.fields import Limit, OtherScores, read_options
 
 RULES = '''"""R."""
 class Config:
@@ -28,6 +28,27 @@ def test_rules_stand_directly_above_a_field(write):
     assert (window.help, window.fixed) == ("rows; in [1, 1000]", "the checkpoint holds windows of it")
     assert window.limits == (Limit("size", False, "it would not fit"),)
     assert (size.help, size.fixed, size.limits) == ("", "", ())
+
+
+def test_what_an_option_means_to_a_comparison_stands_in_its_comments(write):
+    text = (
+        '"""S."""\nclass Config:\n    # learns the same\n    loud: bool = False  # whether it talks\n'
+        "    quiet: bool = False  # whether not; learns the same\n"
+        "    # other scores in eval/nll: samples\n    rounds: int = 1  # of an evaluation; in [1, 9]\n"
+        "    skip: int = 4  # frames; other scores: frame skip\n"
+    )
+    child = (
+        '"""C."""\nfrom agents import seen\nclass Config(seen.Config):\n    loud: bool = True\n    rounds: int = 2\n'
+    )
+    loud, quiet, rounds, skip = algorithms.find(write("seen", text).stem).options
+    assert loud.learns_the_same and quiet.learns_the_same and not rounds.learns_the_same
+    assert (quiet.help, rounds.help, skip.help) == ("whether not", "of an evaluation; in [1, 9]", "frames")
+    assert rounds.other_scores == OtherScores("eval/nll", "samples") and skip.other_scores == OtherScores(
+        "", "frame skip"
+    )
+    assert loud.other_scores is None
+    loud, _, rounds, _ = algorithms.find(write("seen_child", child).stem).options
+    assert loud.learns_the_same and rounds.other_scores == OtherScores("eval/nll", "samples")
 
 
 def test_rules_are_inherited_and_replaced_one_by_one(write):

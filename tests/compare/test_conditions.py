@@ -1,0 +1,143 @@
+"""What is never pooled, and what makes no difference."""
+
+import json
+
+import pytest
+from comparing import by_group, found
+from synthetic import change, make_run
+
+from rlgen.compare.conditions import other_scores, unlearned
+from rlgen.options import algorithms
+from rlgen.options.config import run_options
+
+NATIVE = {"env_id": "ALE/Pong-v5", "obs_shape": [4, 84, 84], "frame_stack": 4, "frame_padding": "zero"}
+SINGLE = {"env_id": "ALE/Pong-v5", "obs_shape": [210, 160, 3], "frame_stack": 1, "frame_padding": "reset"}
+PADDED = {"obs_shape": [4, 84, 84], "frame_stack": 4, "frame_padding": "reset"}
+FEWER = {"obs_shape": [2, 84, 84], "frame_stack": 2, "frame_padding": "zero"}
+
+
+def make_two(runs, one, other, seeds=3, spec=None, other_spec=None):
+    """Runs of one algorithm, half of them with other options and another description of the environment."""
+    for seed in range(1, seeds + 1):
+        algo = "vae" if "data" in one else "dqn"
+        change(make_run(runs, algo, seed, final=300.0, **one), spec=spec)
+        change(make_run(runs, algo, seed + 10, final=400.0, **other), spec=other_spec)
+
+
+@pytest.mark.parametrize("group", [[], ["algo"], ["lr"]])
+@pytest.mark.parametrize(
+    ("one", "other", "spec", "other_spec", "reason"),
+    [
+        ({"env_id": "LunarLander-v2"}, {"env_id": "LunarLander-v3"}, None, None, "versions of the environment"),
+        ({"env_id": "ALE/Pong-v5"}, {"env_id": "PongNoFrameskip-v4"}, None, None, "versions of the environment"),
+        (
+            {"env_id": "ALE/Pong-v5", "vectorization": "native"},
+            {"env_id": "ALE/Pong-v5", "vectorization": "sync"},
+            None,
+            None,
+            "native with clipped rewards",
+        ),
+        ({"env_id": "ALE/Pong-v5"}, {"env_id": "ALE/Pong-v5"}, NATIVE, SINGLE, "shapes of observations"),
+        ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, FEWER, PADDED, "frames before an episode's first one"),
+        ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, {"num_actions": 2}, {"num_actions": 3}, "numbers of actions"),
+        ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, {"protocol": {"skip": 4}}, {"protocol": {"skip": 2}}, "protocol"),
+        ({"data": "a.npz"}, {"data": "a.npz"}, {"sha256": "aa"}, {"sha256": "bb"}, "different data under the name"),
+        ({"eval_episodes": 5}, {"eval_episodes": 50}, None, None, "evaluation episodes"),
+        ({"steps": 20_000}, {"steps": 40_000}, None, None, "step budgets"),
+    ],
+)
+def test_what_differs_in_task_is_never_pooled(runs, one, other, spec, other_spec, reason, group):
+    make_two(runs, one, other, spec=spec, other_spec=other_spec)
+    (task,) = found(runs, group=group)["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [3, 3], [row["group"] for row in task["groups"]]
+    assert not task["ranked"] and any(reason in refusal for refusal in task["refusals"]), task["refusals"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "other_spec"),
+    [
+        (NATIVE, None),  # nothing is known of the other
+        (NATIVE, NATIVE | {"num_envs": 8}),
+        (NATIVE, FEWER),  # how many frames are stacked is an option of the agent
+        ({"num_actions": 2}, {"num_actions": 2, "frame_stack": 1, "frame_padding": "reset"}),  # of an older run
+    ],
+)
+def test_what_is_the_same_task_is_one_group(runs, spec, other_spec):
+    make_two(runs, {}, {}, spec=spec, other_spec=other_spec)
+    (task,) = found(runs)["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [6]
+
+
+def test_native_and_single_environments_are_one_task_outside_atari(runs):
+    make_two(runs, {"vectorization": "native"}, {"vectorization": "sync"})
+    assert [row["group"] for row in found(runs)["tasks"][0]["groups"]] == ["dqn"]
+
+
+def test_three_groups_of_a_pooling_by_options_keep_their_tasks_apart(runs):
+    for seed in range(1, 4):
+        make_run(runs, "dqn", seed, env_id="LunarLander-v2", eval_episodes=5)
+        make_run(runs, "dqn", seed, env_id="LunarLander-v3", eval_episodes=5)
+        make_run(runs, "dqn", seed, env_id="LunarLander-v3", eval_episodes=50)
+    (task,) = found(runs, group=["algo"])["tasks"]
+    assert set(by_group(task)) == {
+        "dqn env_id=LunarLander-v2",
+        "dqn env_id=LunarLander-v3 eval_episodes=5",
+        "dqn env_id=LunarLander-v3 eval_episodes=50",
+    }
+
+
+def test_evaluation_options_do_not_divide_scores_of_training(runs):
+    make_two(runs, {"eval_episodes": 5}, {"eval_episodes": 50})
+    (task,) = found(runs, group=["algo"], metric="charts/episodic_return")["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [6]
+
+
+def test_options_that_change_nothing_that_is_learned_do_not_split_the_seeds(runs):
+    others = {"graph": False, "verify_graph": 9, "vectorization": "sync", "device": "cuda", "threads": 3, "keep": 9}
+    others |= {"video": True, "checkpoint_minutes": 2.0, "wandb": "online", "wandb_private": True, "step_timeout": 9.0}
+    others |= {"wandb_project": "x", "name": "x", "log_every": 9, "checkpoint_every": 9}
+    for seed, (name, value) in enumerate(others.items()):
+        make_run(runs, "dqn", seed, **{name: value})
+    (task,) = found(runs)["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [len(others)] and not task["differences"]
+
+
+def test_every_option_about_watching_and_keeping_a_run_says_that_it_learns_the_same():
+    found = unlearned(["dqn"])
+    assert {"video", "graph", "verify_graph", "keep", "device", "threads", "runs_dir", "max_memory"} <= found
+    assert {name for name in run_options() if name.startswith(("wandb", "log_", "checkpoint_"))} <= found
+    assert not {"lr", "steps", "num_envs", "precision", "frame_stack", "eval_episodes", "gamma"} & found
+
+
+def test_an_algorithm_says_which_of_its_own_options_learn_the_same(runs, tmp_path, monkeypatch):
+    from rlgen.options import parsed_module
+
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "odd.py").write_text(
+        '"""Odd."""\nclass Config:\n    # learns the same\n    chatty: bool = False  # whether it talks\n'
+        "    # other scores in eval/: rounds\n    rounds: int = 1  # of an evaluation\n"
+    )
+    monkeypatch.setattr(parsed_module, "ROOT", tmp_path)
+    monkeypatch.setattr(algorithms, "entry_points", lambda group: [])
+    for seed in range(3):
+        make_run(runs, "odd", seed, chatty=bool(seed % 2), rounds=1 + seed // 2)
+    (task,) = found(runs, group=["algo"])["tasks"]
+    assert set(by_group(task)) == {"odd rounds=1", "odd rounds=2"}
+    assert by_group(task)["odd rounds=1"]["runs"] == 2
+
+
+def test_options_that_change_what_a_score_means_are_those_of_runs_and_what_algorithms_say():
+    found = other_scores(["dqn"])
+    assert (found["nll_samples"].prefix, found["nll_samples"].what) == (
+        "eval/nll",
+        "importance samples behind the NLL",
+    )  # says a comment of the VAE
+    assert (found["eval_episodes"].prefix, found["eval_episodes"].what) == ("eval/", "evaluation episodes")
+    assert not {"lr", "gamma", "latent"} & set(found)
+
+
+def test_a_run_of_an_algorithm_that_is_not_here_is_compared_all_the_same(runs):
+    path = make_run(runs, "elsewhere", 1, video=True)
+    make_run(runs, "elsewhere", 2, video=False)
+    assert json.loads((path / "config.json").read_text())["config"]["video"]
+    assert [row["runs"] for row in found(runs)["tasks"][0]["groups"]] == [2]
