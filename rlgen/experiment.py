@@ -17,7 +17,7 @@ from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.source import EVAL_SEED, EnvSource
+from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
 from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
@@ -187,6 +187,8 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
             if isinstance(source, EnvSource) and not source.has_time_limit and not quiet:
                 limit = f"evaluation cuts its episodes after {source.max_episode_steps:,} steps (--max-episode-steps)"
                 warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
+            if isinstance(source, ImageSource) and not quiet:
+                warn(source.data.about(), note=True)
             if restore:
                 run.restore(learner, source, buffer, log)
                 exactness.say_resumed(run, level, quiet)

@@ -1,111 +1,57 @@
-"""A folder of image files."""
+"""A folder of image files as a data set."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import warnings
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rlgen.data.decode import read_images
 from rlgen.data.images import ImageData
-from rlgen.data.splits import split, tenth_by_name
+from rlgen.data.splits import held_out_part, split, tenth_by_name
+from rlgen.data.tree import SUFFIXES, is_image, places, walk
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-GREY_MODES = {"1", "L", "LA"}
-DECODING = {"L": 8, "RGB": 12}  # bytes a pixel, at most, that decoding one image takes: pillow makes copies
 
+def from_folder(folder: Path, room: Room, asked: str | None = None) -> ImageData:
+    """The images under a folder; what its sub-folders mean says `rlgen.data.tree`.
 
-def from_folder(folder: Path, room: Room) -> ImageData:
-    """The images under a folder; sub-folders are labels, `train` and `test` sub-folders the split."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    paths = [path for path in files if path.suffix.lower() in SUFFIXES]
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    if not names:
-        formats = " ".join(sorted(SUFFIXES))
-        raise UsageError(f"{folder} holds no images but {len(files)} other files: put some there, of {formats}")
-    has_split = {name.split("/")[0] for name in names} == {"train", "test"}
-    depth = 1 if has_split else 0  # of the folders that are the labels
-    classes = [name.split("/")[depth] if name.count("/") > depth else "" for name in names]
-    if "" in classes and set(classes) != {""}:
-        stray = paths[classes.index("")]
-        raise UsageError(f"{stray} lies beside the folders that are the labels: move it into one of them")
-
-    image = read_images(folder, paths, room)
-    label = None if "" in classes else np.unique(classes, return_inverse=True)[1]  # [N]
-    held_out = np.array([name.startswith("test/") for name in names]) if has_split else tenth_by_name(names)
-    sha256 = {"images": hashlib.sha256(image.data).hexdigest()}
-    return split(folder.resolve().name, str(folder), sha256, image, label, held_out)
-
-
-def read_images(folder: Path, paths: list[Path], room: Room) -> NDArray[np.uint8]:
-    """Image files of one size: [N, C, H, W], C 1 if all of them are grey, else 3.
-
-    All headers are read first. Then each image is decoded into its place.
-    """
-    from PIL import ImageOps
-
-    modes, sizes = set(), Counter[tuple[int, int]]()
-    for path in paths:
-        with opened(path) as image:
-            if image.mode in ("I", "F") or image.mode.startswith("I;"):  # pillow would clip, not scale, them
-                raise UsageError(f"{path} has more than 8 bits a channel ({image.mode}): convert it to 8 bits")
-            modes.add(image.mode)
-            sizes[image.size] += 1
-    if len({tuple(sorted(size)) for size in sizes}) > 1:  # else the camera may have been turned
-        check_sizes(folder, sizes)
-    width, height = next(iter(sizes))
-    mode, channels = ("L", 1) if modes <= GREY_MODES else ("RGB", 3)
-    where, nbytes = f"{folder}: {len(paths)} images of {width}x{height}", width * height * channels
-    room.check(where, len(paths) * nbytes + DECODING[mode] * width * height)
-    room.take(where, len(paths) * nbytes)
-
-    images, sizes = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()
-    for i, path in enumerate(paths):
-        with opened(path) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))  # [H, W] or [H, W, 3]
-            sizes[image.size] += 1
-        if i == 0:
-            images = np.empty((len(paths), channels, *pixels.shape[:2]), np.uint8)  # [N, C, H, W]
-        if len(sizes) == 1:
-            images[i] = pixels if channels == 1 else pixels.transpose(2, 0, 1)
-    check_sizes(folder, sizes)
-    return images
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An image file, of which pillow has read the header alone.
+    Args:
+        folder: the folder.
+        room: that the images take from.
+        asked: the part of the split that is held out, where it is not the usual one.
 
     Raises:
-        UsageError: it is no image, or so large that pillow takes it for an attack; also while it is decoded.
+        UsageError: no images, some that cannot be read, or folders that do not fit together.
     """
-    from PIL import Image
+    files = list(walk(folder))
+    paths = sorted(path for path in files if is_image(path.name))
+    if not paths:
+        formats = " ".join(sorted(SUFFIXES))
+        raise UsageError(f"{folder} holds no images but {len(files)} other files: put some there, of {formats}")
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    found = places(str(folder), names)
+    parts = {place.part for place in found if place.part}
+    held = held_out_part(str(folder), parts, asked)
+    used = [i for i, place in enumerate(found) if place.part in (None, "train", held)]
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # whether there is room for it, we ask
-            image = Image.open(path)
-        with image:
-            yield image
-    except Image.DecompressionBombError:
-        raise UsageError(
-            f"{path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller"
-        ) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UsageError(f"{path} is not a readable image ({type(error).__name__}): replace or remove it") from None
+    image = read_images(str(folder), [paths[i] for i in used], [names[i] for i in used], room)  # [N, C, H, W]
+    labels = [found[i].label for i in used]
+    code = {label: i for i, label in enumerate(sorted({label for label in labels if label is not None}))}
+    label = np.array([-1 if one is None else code[one] for one in labels]) if code else None  # [N]
+    held_out = np.array([found[i].part == held for i in used]) if held else tenth_by_name([names[i] for i in used])
+    sha256 = {"images": hashlib.sha256(image.data).hexdigest()}
+    data = split(folder.resolve().name, str(folder), sha256, image, label, held_out)
 
-
-def check_sizes(folder: Path, sizes: Counter[tuple[int, int]]) -> None:
-    """Refuse images of more than one size."""
-    if len(sizes) > 1:
-        common = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
-        raise UsageError(f"{folder} has images of {len(sizes)} sizes ({common}, ..): resize them all to one size first")
+    notes = [f"{held} is held out" if held else "about a tenth is held out, by name"]
+    aside = Counter(place.part for place in found if place.part not in (None, "train", held))
+    notes += [f"{part} is left aside ({count:,} images)" for part, count in aside.items()]
+    others = Counter(path.suffix.lower() or path.name for path in files if not is_image(path.name))
+    if others:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(3))
+        notes.append(f"other files are left out ({kinds}{', ..' if len(others) > 3 else ''})")
+    return replace(data, notes=tuple(notes))

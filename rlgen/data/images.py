@@ -30,6 +30,15 @@ class ImageData:
     num_classes: int | None
     source: str  # where it came from
     sha256: dict[str, str]  # by file, of the uncompressed bytes
+    notes: tuple[str, ...] = ()  # what became of them, and what was left out
+
+    def about(self) -> str:
+        """What was read, in one line."""
+        channels, height, width = self.train.shape[1:]
+        colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+        classes = "" if self.num_classes is None else f", {self.num_classes} classes"
+        counts = f"{len(self.train):,} training and {len(self.test):,} held-out images"
+        return "; ".join([f"data {self.name}: {counts}, {width}x{height}, {colours}{classes}", *self.notes])
 
     def digest(self) -> str:
         """sha256 of all images and labels: data of one name may differ."""

@@ -21,16 +21,19 @@ from rlgen.errors import UsageError
 from rlgen.memory import Room
 
 
-def load(name_or_path: str, data_dir: str | None = None, max_memory: str | None = None) -> ImageData:
+def load(
+    name_or_path: str, data_dir: str | None = None, max_memory: str | None = None, asked: str | None = None
+) -> ImageData:
     """Read a data set into memory.
 
     Args:
         name_or_path: a name of `known()`, an `.npz` (`images` uint8 NHWC or NHW, maybe `labels`, `test_images`,
-            `test_labels`), a folder of IDX files, or a folder of images (sub-folders are labels, `train` and `test`
-            sub-folders the split). A name wins over a folder in the working directory: write `./mnist` for that.
+            `test_labels`), a folder of IDX files, or a folder of images (sub-folders are labels; `train`, `val` and
+            `test` are the split, however they are spelled). A name wins over a folder in the working directory: write
+            `./mnist` for that.
         data_dir: where to look for a known data set, in its folder `data_dir/NAME` and in `data_dir` itself.
-
         max_memory: that its images may take, as `8GB`; None is what is at hand.
+        asked: the part of the split that is held out, val or test (None: val, where there is one).
 
     Raises:
         UsageError: an unknown name, missing or malformed files, or more than fits in memory; the line names the file
@@ -47,7 +50,7 @@ def load(name_or_path: str, data_dir: str | None = None, max_memory: str | None 
         files = find_files(path, IDX_FILES, room)
         if files or any(path.glob("*-ubyte*")):
             return from_idx(path.resolve().name, str(path), files, digests(files))
-        return from_folder(path, room)
+        return from_folder(path, room, asked)
     if os.path.isfile(path):
         if path.suffix == ".npz":
             return from_npz(path, room)

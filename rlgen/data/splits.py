@@ -6,7 +6,8 @@ A split is a property of the data, never of a run's seed, so that runs can be co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,40 @@ from rlgen.data.images import ImageData
 from rlgen.errors import UsageError
 
 PIECE = 2**20  # bytes
+THINGS = "images?|imgs?|pictures?|data|set|split"
+PART = re.compile(  # as train, Training, val, validation_set, test-images, images_train, train2017
+    rf"(?:(?:{THINGS})[-_ ])?(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|eval(?:uation)?|dev)|"
+    rf"(?P<test>test(?:ing)?))(?:[-_ ]?(?:{THINGS}))?[-_ ]?\d{{0,4}}",
+    re.IGNORECASE,
+)
+
+
+def part_of(name: str) -> str | None:
+    """The part of a split that a name stands for, however it is spelled: train, val or test; None for other names."""
+    match = PART.fullmatch(name.strip())
+    return match.lastgroup if match else None
+
+
+def held_out_part(source: str, parts: Collection[str], asked: str | None = None) -> str | None:
+    """The part of a split that is held out: `val` where there is one, as it is looked at while a model trains.
+
+    Args:
+        source: where the data came from; errors begin with it.
+        parts: that there are, of train, val and test; none where the data are not split.
+        asked: another one.
+
+    Returns:
+        None where some of the training images have to be held out.
+
+    Raises:
+        UsageError: there are no training images, or not the part that was asked for.
+    """
+    if parts and "train" not in parts:
+        raise UsageError(f"{source} has {' and '.join(sorted(parts))} images but none to train on: add a folder train/")
+    if asked is not None and asked not in parts:
+        there = ", ".join(sorted(parts)) or "no split"
+        raise UsageError(f"{source} has no {asked} images, it has {there}: leave --split out")
+    return asked or next((part for part in ("val", "test") if part in parts), None)
 
 
 def fifth_of_every_class(label: NDArray[Any]) -> NDArray[np.bool_]:
@@ -54,13 +89,15 @@ def split(
 ) -> ImageData:
     """A data set of images [N, C, H, W] and labels [N], with those in the mask `held_out` [N] held out.
 
-    The array of images is used up: those of training move to its front, as there may be no memory for a second one.
+    Labels of -1 are none: where a part has them, it has no labels. The array of images is used up: those of training
+    move to its front, as there may be no memory for a second one.
     """
     test, kept = image[held_out], np.flatnonzero(~held_out)
     for part in pieces(image):
         images = image[kept[part]]  # copies, of images that stand further back
         image[part.start : part.start + len(images)] = images
-    train_label, test_label = (None, None) if label is None else (label[~held_out], label[held_out])
+    labels = [None, None] if label is None else [label[~held_out], label[held_out]]
+    train_label, test_label = (None if one is None or (one == -1).any() else one for one in labels)
     return join(name, source, sha256, image[: len(kept)], test, train_label, test_label)
 
 

@@ -1,8 +1,7 @@
-"""A folder of images: what is read, what is refused, and how much memory that takes."""
+"""A folder of images: which of them are read, and what they are."""
 
 import shutil
-import tracemalloc
-import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -50,74 +49,147 @@ def test_one_colour_image_makes_all_colour(tmp_path):
     assert load(str(tmp_path)).train.shape[1] == 3
 
 
-def test_photographs_are_turned_as_their_camera_says(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to see it upright
-    for i in range(4):
-        Image.new("RGB", (8, 4)).save(tmp_path / f"{i}.jpg", exif=exif)
-    assert load(str(tmp_path)).train.shape[1:] == (3, 8, 4)
-
-
 def test_bad_folders_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no images but 0 other files" in error(tmp_path / "empty")
 
     save_images(tmp_path / "sizes", 3)
     save_images(tmp_path / "sizes" / "more", 2, size=(9, 9))
-    assert "lies beside the folders" in error(tmp_path / "sizes")
+    assert "has images (000.png, 001.png, 002.png) beside folders of images (more/)" in error(tmp_path / "sizes")
     shutil.move(tmp_path / "sizes" / "more" / "000.png", tmp_path / "sizes" / "big.png")
     shutil.rmtree(tmp_path / "sizes" / "more")
     message = error(tmp_path / "sizes")
     assert "images of 2 sizes (3 of 6x5, 1 of 9x9" in message and "resize" in message
 
-    save_images(tmp_path / "fake", 3)
-    (tmp_path / "fake" / "x.jpg").write_text("not an image")
-    assert f"{tmp_path / 'fake' / 'x.jpg'} is not a readable image" in error(tmp_path / "fake")
-
-    save_images(tmp_path / "cut", 3)
-    content = (tmp_path / "cut" / "001.png").read_bytes()
-    (tmp_path / "cut" / "001.png").write_bytes(content[: len(content) // 2])
-    assert "001.png is not a readable image" in error(tmp_path / "cut")
-
-    save_images(tmp_path / "deep", 2)
-    Image.fromarray(np.full((5, 6), 9999, np.uint16)).save(tmp_path / "deep" / "x.png")
-    assert "more than 8 bits" in error(tmp_path / "deep")
-
     save_images(tmp_path / "one", 1)
     assert "at least one of each" in error(tmp_path / "one")
 
 
-def test_more_images_than_fit_in_memory_are_refused_by_their_headers(tmp_path, monkeypatch):
-    for i in range(4):
-        Image.new("L", (3000, 3000)).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr(Image.Image, "convert", pytest.fail)
-    message = error(tmp_path, max_memory="10MB")
-    assert message == (
-        f"{tmp_path}: 4 images of 3000x3000 needs 103.0 MiB of memory, more than is left of --max-memory 10MB: "
-        "raise that or give less of it"
-    )
+def count(folder, **options):
+    """Training images, held-out images, classes."""
+    data = check(load(str(folder), **options))
+    return len(data.train), len(data.test), data.num_classes
 
 
-def test_images_that_pillow_warns_of_are_no_warning_and_what_it_takes_for_an_attack_is_one_line(tmp_path, monkeypatch):
-    save_images(tmp_path, 4, size=(30, 30))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load(str(tmp_path)).train.shape[1:] == (3, 30, 30)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
-    assert "000.png has more than 800 pixels: make it smaller" in error(tmp_path)
+def tree(folder, **below):
+    """A folder of folders; a number is that of the images in one, and they are like no others."""
+    for key, value in below.items():
+        if isinstance(value, dict):
+            tree(folder / key, **value)
+        else:
+            save_images(folder / key, value, seed=zlib.crc32(str(folder / key).encode()))
+    return folder
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "1"])
-def test_a_folder_takes_the_memory_of_its_array_and_keeps_every_pixel(tmp_path, mode):
-    save_images(tmp_path, 40, size=(400, 300), mode=mode)
-    load(str(tmp_path))  # imports
-    tracemalloc.start()
+SPELLINGS = [
+    ("train", "test"),
+    ("Train", "Test"),
+    ("TRAINING", "TESTING"),
+    ("train", "val"),
+    ("training", "valid"),
+    ("Train", "Validation"),
+    ("train_set", "test_set"),
+    ("training-images", "test-images"),
+    ("train2017", "val2017"),
+    ("images_train", "images_val"),
+]
+
+
+@pytest.mark.parametrize(("train", "held"), SPELLINGS)
+def test_a_split_of_any_spelling_is_no_class_and_what_is_held_out_is_never_learned_from(tmp_path, train, held):
+    tree(tmp_path, **{train: {"cat": 4, "dog": 4}, held: {"cat": 2, "dog": 1}})
+    assert count(tmp_path) == (8, 3, 2)
+    below = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.png")}
+    assert below == {train, held}
+    held_out = {np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes() for path in (tmp_path / held).rglob("*.png")}
     data = load(str(tmp_path))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1.1 * (data.train.nbytes + data.test.nbytes) + 3e6, "grey ones are not made colour first"
-    with Image.open(tmp_path / "000.png") as first:
-        expected = np.asarray(first.convert("RGB")).transpose(2, 0, 1)[: data.train.shape[1]]
-    assert data.train.shape[1] == (3 if mode == "RGB" else 1)
-    assert any((image == expected).all() for image in (*data.train, *data.test))
+    assert {image.tobytes() for image in data.test} == held_out and data.test_label.tolist() == [0, 0, 1]
+    assert not {image.tobytes() for image in data.train} & held_out
+
+
+def test_with_train_val_and_test_val_is_held_out_and_test_is_left_aside_unless_it_is_asked_for(tmp_path):
+    tree(tmp_path, train={"cat": 4, "dog": 4}, val={"cat": 2, "dog": 1}, test={"cat": 1, "dog": 1})
+    assert count(tmp_path) == (8, 3, 2)
+    assert count(tmp_path, asked="test") == (8, 2, 2)
+    assert "val is held out; test is left aside (2 images)" in load(str(tmp_path)).about()
+    shutil.rmtree(tmp_path / "test")
+    assert "has no test images, it has train, val" in error(tmp_path, asked="test")
+
+
+def test_bad_files_of_a_part_that_is_left_aside_are_no_reason_to_stop(tmp_path):
+    tree(tmp_path, train=4, val=2, test=1)
+    (tmp_path / "test" / "000.png").write_text("no image")
+    assert count(tmp_path) == (4, 2, None)
+
+
+def test_the_split_may_lie_in_the_labels_or_in_a_folder_of_everything(tmp_path):
+    assert count(tree(tmp_path / "a", cat={"train": 4, "test": 1}, dog={"train": 3, "test": 2})) == (7, 3, 2)
+    assert count(tree(tmp_path / "b", photos={"train": {"cat": 2, "dog": 2}, "val": {"cat": 1, "dog": 1}})) == (4, 2, 2)
+    assert count(tree(tmp_path / "c", train={"train": {"x": 2, "y": 2}}, test={"test": {"x": 1, "y": 1}})) == (4, 2, 2)
+    assert count(tree(tmp_path / "d", all={"cat": 20, "dog": 20}))[2] == 2
+
+
+def test_only_a_training_folder_is_split_by_name(tmp_path):
+    train, test, classes = count(tree(tmp_path, train={"cat": 30, "dog": 30}))
+    assert train + test == 60 and 1 <= test <= 15 and classes == 2
+
+
+def test_test_images_without_labels_are_held_out_without_labels(tmp_path):
+    for name, test in (("a", 3), ("b", {"unknown": 3})):
+        folder = tree(tmp_path / name, train={"cat": 4, "dog": 4}, test=test)
+        assert count(folder) == (8, 3, 2) and load(str(folder)).test_label is None
+
+
+def test_a_class_that_is_called_train_is_one_inside_a_split(tmp_path):
+    assert count(tree(tmp_path, train={"bus": 3, "train": 3}, test={"bus": 1, "train": 1})) == (6, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ({"bus": 2, "car": 2, "train": 2}, "train/ is a part of a split, and bus/, car/ beside it is none"),
+        ({"train": 2, "test": 2, "more": 2}, "test/ and train/ are parts of a split, and more/ beside them is none"),
+        ({"cat": {"train": 2, "test": 1}, "dog": 2}, "cat/test/000.png is in a part of a split and dog/000.png is in"),
+        ({"val": 2, "test": 2}, "has test and val images but none to train on"),
+    ],
+)
+def test_what_lies_beside_a_split_is_refused(tmp_path, folders, words):
+    assert words in error(tree(tmp_path, **folders))
+
+
+def test_hidden_folders_are_neither_images_nor_classes(tmp_path):
+    tree(tmp_path, cat=20, dog=20)
+    for place in (".ipynb_checkpoints", "cat/.ipynb_checkpoints", "__MACOSX", "dog/@eaDir", ".git/a"):
+        save_images(tmp_path / place, 1)
+    for name in (".DS_Store", "cat/.DS_Store", "cat/Thumbs.db", "cat/._000.png"):
+        (tmp_path / name).write_bytes(b"\0")
+    train, test, classes = count(tmp_path)
+    assert (train + test, classes) == (40, 2)
+
+    save_images(tmp_path / "flat", 20)
+    save_images(tmp_path / "flat" / ".ipynb_checkpoints", 1)
+    assert load(str(tmp_path / "flat")).num_classes is None
+    save_images(tmp_path / ".cache", 20)
+    assert load(str(tmp_path / ".cache")).num_classes is None  # the folder that is given may be hidden
+
+
+def test_linked_folders_and_files_are_followed_and_a_link_in_a_circle_ends(tmp_path):
+    tree(tmp_path / "store", cat=20, dog=20)
+    save_images(tmp_path / "d" / "ant", 20, seed=7)
+    (tmp_path / "d" / "cat").symlink_to(tmp_path / "store" / "cat")
+    (tmp_path / "d" / "dog").mkdir()
+    for path in (tmp_path / "store" / "dog").iterdir():
+        (tmp_path / "d" / "dog" / path.name).symlink_to(path)
+    (tmp_path / "d" / "ant" / "back").symlink_to(tmp_path / "d")
+    train, test, classes = count(tmp_path / "d")
+    assert (train + test, classes) == (60, 3)
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    assert count(tmp_path / "link") == (train, test, 3)
+
+
+def test_other_files_are_said_to_be_left_out(tmp_path):
+    save_images(tmp_path, 20)
+    for name in ("a.heic", "b.HEIC", "notes.txt", "LICENSE"):
+        (tmp_path / name).write_text("x")
+    assert "other files are left out (2 .heic, 1 LICENSE, 1 .txt)" in load(str(tmp_path)).about()
+    assert "left out" not in load(str(save_images(tmp_path / "only", 20) or tmp_path / "only")).about()

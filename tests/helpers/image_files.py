@@ -23,9 +23,9 @@ def publish(monkeypatch, name, sha256, *urls):
     monkeypatch.setitem(KNOWN, name, KnownSet(*fields))
 
 
-def error(name, data_dir=None, kind=UsageError, max_memory=None):
+def error(name, data_dir=None, kind=UsageError, max_memory=None, **options):
     with pytest.raises(kind) as caught:
-        load(str(name), str(data_dir) if data_dir else None, max_memory)
+        load(str(name), str(data_dir) if data_dir else None, max_memory, **options)
     message = str(caught.value)
     assert "\n" not in message
     return message
