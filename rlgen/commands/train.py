@@ -13,6 +13,7 @@ from rlgen.commands import options_of
 from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
+from rlgen.options.seeds import parse_seeds
 from rlgen.text import Bytes, cell, duration, table
 
 
@@ -63,7 +64,7 @@ def parse(words: Sequence[str]) -> Training:
     if several and "seed" in given:
         raise UsageError(f"--seed {given['seed']} with --seeds {' '.join(asked.seeds)}: give one of them")
     resolved = config.resolve(name, given | {"config": asked.config, "no_preset": asked.no_preset})
-    seeds = config.parse_seeds(" ".join(asked.seeds)) if several else ()
+    seeds = parse_seeds(" ".join(asked.seeds)) if several else ()
     if asked.resume_if_exists and (seeds or resolved.config["name"] is None):
         raise UsageError("--resume-if-exists needs a --name, and no --seeds: one run a command")
     return Training(resolved, seeds, asked.dry_run, asked.resume_if_exists, ["rlgen", "train", *words])

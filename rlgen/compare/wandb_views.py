@@ -76,7 +76,7 @@ def _views(task: Task, described: dict[str, Any], keys: Sequence[str]) -> Iterat
     for entry in [entry for group in task.groups for entry in group.entries]:
         if "wandb_id" in entry.info and entry.config.get("wandb") != "disabled":
             entity, _, project = entry.info.get("wandb", "").partition("/")
-            entity = entity or os.environ.get("WANDB_ENTITY", "")
+            entity = entity or entry.config.get("wandb_entity") or os.environ.get("WANDB_ENTITY", "")
             project = project or entry.config.get("wandb_project", "rlgen")
             projects.setdefault((entity, project), []).append(entry)
     differing = [key for key in described["differences"] if any(f" {key}=" in group.label for group in task.groups)]

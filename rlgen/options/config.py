@@ -1,4 +1,4 @@
-"""A run's configuration: defaults < preset < --config FILE < flags, every value checked, and where each came from.
+"""A run's configuration: defaults < wandb's variables < preset < --config FILE < flags, checked, and where it is from.
 
 The options of a run are the fields of `RunConfig` and of the algorithm's `Config`, on one level; `fields.py` says what
 their comments mean. No torch here.
@@ -18,6 +18,7 @@ from rlgen.errors import UsageError
 from rlgen.options import parsed_module
 from rlgen.options.algorithms import Algorithm, find, names
 from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value
+from rlgen.options.environment import from_environment
 from rlgen.options.fields import REQUIRED, Option, read_options
 from rlgen.options.files import presets, read_file
 
@@ -76,7 +77,13 @@ class RunConfig:
     # learns the same
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"  # auto is online if logged in, else offline
     # learns the same
-    wandb_project: str = "rlgen"  # Weights & Biases project
+    wandb_project: str = "rlgen"  # Weights & Biases project; $WANDB_PROJECT comes before the default
+    # learns the same
+    wandb_entity: str | None = None  # user or team (None: $WANDB_ENTITY, then the account's own)
+    # learns the same
+    wandb_group: str | None = None  # of runs (None: $WANDB_RUN_GROUP, then env or data, and algo)
+    # learns the same
+    wandb_tags: tuple[str, ...] = ()  # beside our own; $WANDB_TAGS, with commas, where none are given
     # learns the same
     wandb_private: bool = False  # send wandb no host name, path, package list, command, code or git state
     # learns the same
@@ -103,7 +110,7 @@ class Resolved:
 
     algorithm: Algorithm
     values: dict[str, Any]  # every option of the run and of the algorithm
-    origin: dict[str, str]  # where each is from: "default", "preset", "file" or "flag"
+    origin: dict[str, str]  # where each is from: "default", "environment", "preset", "file" or "flag"
     preset: str | None  # the preset's file and table, where one applied
 
     @property
@@ -173,7 +180,13 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
 
     values = {name: option.default for name, option in known.items()}
     origin, labels = dict.fromkeys(known, "default"), dict.fromkeys(known, FLAG)
-    for layer, where, label in ((preset, "preset", f"{source}: "), (file, "file", f"{path}: "), (flags, "flag", FLAG)):
+    layers = [
+        (from_environment(known), "environment", "environment: "),
+        (preset, "preset", f"{source}: "),
+        (file, "file", f"{path}: "),
+        (flags, "flag", FLAG),
+    ]
+    for layer, where, label in layers:
         values |= layer
         origin |= dict.fromkeys(layer, where)
         labels |= dict.fromkeys(layer, label)
@@ -241,31 +254,6 @@ def check_run_name(name: str | None) -> None:
     """Refuse a name that a run cannot have."""
     if name is not None and (not NAME.fullmatch(name) or name == "last"):
         raise UsageError(f"--name {name!r}: must be 1 to 80 letters, digits, . _ - and begin with a letter or digit")
-
-
-def parse_seeds(text: str) -> list[int]:
-    """The seeds of `A:B`, which are A, A + 1, ..., B - 1, or those of a list with commas or blanks.
-
-    Raises:
-        UsageError: it is neither, or one seed is there twice.
-    """
-    words = text.replace(",", " ").split()
-    seeds: list[int] = []
-    for word in words:
-        first, colon, end = word.partition(":")
-        if not (first.isdecimal() and (end.isdecimal() and int(first) < int(end) if colon else len(words) > 1)):
-            meant = (
-                f": type 0:{word}, which is {word} seeds, or {word}:{int(word) + 1}, which is that one"
-                if word.isdecimal()
-                else ""
-            )
-            raise UsageError(
-                f"--seeds {text}{meant or ': must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9, or 1,2,3'}"
-            )
-        seeds += range(int(first), int(end)) if colon else [int(first)]
-    if not seeds or len({*seeds}) < len(seeds):
-        raise UsageError(f"--seeds {text}: must be A:B, as in 0:10, or a list as 1,2,3, each seed once")
-    return seeds
 
 
 def algorithm_config(learner: type, config: dict[str, Any]) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlgen.errors import UsageError
-from rlgen.options.config import PERIODS
+from rlgen.options.algorithms import find
+from rlgen.options.config import PERIODS, options
 from rlgen.runs import checkpoint, lock
 from rlgen.runs.run import Run
 
@@ -40,6 +41,8 @@ def standing(config: dict[str, Any]) -> Literal["new", "unfinished", "finished"]
 def _different(ours: dict[str, Any], given: dict[str, Any]) -> str:
     """The options that differ, as "lr 0.001, not 0.01"; periods that are not given are the run's own."""
     given = json.loads(json.dumps(given, default=str))
+    defaults = {name: option.default for name, option in options(find(given["algo"])).items()}
+    ours = json.loads(json.dumps(defaults)) | ours  # an older run has not the options of today
     left_out = {"runs_dir", *(f"{what}_every" for what in PERIODS if given.get(f"{what}_every") is None)}
     return ", ".join(
         f"{name} {ours.get(name)}, not {value}"

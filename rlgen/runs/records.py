@@ -59,6 +59,7 @@ class Config(TypedDict):
     command: NotRequired[str | None]
     spec: NotRequired[dict[str, Any] | None]  # of the environments or the images: `fit` it to its class
     wandb_id: NotRequired[str | None]
+    wandb_environment: NotRequired[dict[str, str] | None]  # name, job_type and notes that its variables asked for
     created: NotRequired[str | None]
     rlgen_version: NotRequired[str | None]
     git_commit: NotRequired[str | None]

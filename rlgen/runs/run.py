@@ -25,7 +25,7 @@ from rlgen.core.generators import generator_states, set_generators
 from rlgen.errors import DiskError, DivergedError, UsageError
 from rlgen.files import writing
 from rlgen.options.config import PERIODS
-from rlgen.runs import checkpoint, diverged, formats, rows, stopping
+from rlgen.runs import checkpoint, diverged, formats, rows, stopping, wandb_environment
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import remove_stale, write_json
@@ -110,6 +110,7 @@ class Run(stopping.Stoppable):
             "config": scrubbed(json.loads(json.dumps(config, default=str))),
             "command": command_line(command) if command else None,
             "spec": spec,
+            "wandb_environment": wandb_environment.recorded(),
             "wandb_id": f"{name[:50]}-{secrets.token_hex(4)}",  # wandb never lets an id be used again
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **provenance(),

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rlgen.runs import wandb_environment
 from rlgen.runs.best import compared
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
@@ -157,16 +158,19 @@ class Wandb:
             self._attempt("logging", job)
 
     def _start(self, mode: str) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its telemetry is a third of the cost of a call
-        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our `agents` for a package of that name
-        os.environ.setdefault("WANDB_SILENT", "true")  # a run's own setting does not keep its warnings off the terminal
+        wandb_environment.prepare(self._run.path)
         self._wandb = importlib.import_module("wandb")
         online = False
+        settings = self._wandb.setup().settings if mode in ("auto", "online") else None  # with the settings files
+        if mode == "auto" and (said := getattr(settings, "mode", "")) in ("offline", "dryrun", "disabled"):
+            mode, self._off = said, said == "disabled"  # `wandb offline` and `wandb disabled` write it there
+        if self._off:
+            return
         if mode in ("auto", "online"):
-            reason = why_offline(self._wandb.setup().settings)  # with WANDB_BASE_URL and the settings files
+            reason = why_offline(settings)
             online = not reason
             if reason:
-                path = self._run.path / "wandb"
+                path = Path(wandb_environment.folder(self._run.path)) / "wandb"
                 warn(f"wandb is offline: {reason}; later: wandb sync {path}/offline-run-*", mode == "auto")
         wandb_run = None
         if online:
@@ -200,20 +204,21 @@ class Wandb:
         if self._private:
             settings |= PRIVATE_SETTINGS  # one that is missing raises: no run rather than one that tells
         version = f"rlgen-{run.info.get('rlgen_version')}"
-        tags = (config["algo"], target, version, (config.get("git_commit") or "")[:8])
+        own = [tag.strip() for text in config.get("wandb_tags") or () for tag in text.split(",")]
+        tags = (*own, config["algo"], target, version, (config.get("git_commit") or "")[:8])
         return self._wandb.init(
-            project=config.get("wandb_project", "rlgen"),
-            name=run.name,
+            project=config.get("wandb_project") or "rlgen",
+            entity=config.get("wandb_entity"),
             id=wandb_id,
             resume="allow",
             reinit="create_new",  # a notebook's own wandb run stays its own
-            dir=str(run.path),
+            dir=wandb_environment.folder(run.path),
             config=scrubbed(config),
-            group=f"{target}__{config['algo']}"[:128],
-            job_type="train",
-            tags=[str(tag)[:64] for tag in tags if tag],
+            group=(config.get("wandb_group") or f"{target}__{config['algo']}")[:128],
+            tags=list(dict.fromkeys(str(tag)[:64] for tag in tags if tag)),
             mode=mode,
             settings=self._wandb.Settings(**settings),
+            **wandb_environment.described(run.info, run.name),
         )
 
     def _config(self) -> dict[str, Any]:

@@ -83,31 +83,3 @@ def test_python_and_files_mean_the_same(lab):
     (lab / "my.yaml").write_text("steps: 50k\nhidden: 64,32\n")
     assert config.resolve("alpha", {"config": str(lab / "my.yaml")}).values["hidden"] == (64, 32)
     assert config.resolve("alpha", {"steps": "50k"}).values["steps"] == 50_000
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"), [("2:5", [2, 3, 4]), ("1,2,3", [1, 2, 3]), ("7 4", [7, 4]), ("0:2,9", [0, 1, 9]), ("5:6", [5])]
-)
-def test_seeds_are_a_to_b_or_a_list(text, seeds):
-    assert config.parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("5", "--seeds 5: type 0:5, which is 5 seeds, or 5:6, which is that one"),
-        ("5:5", "A:B with A < B"),
-        ("5:2", "A:B with A < B"),
-        ("a:b", "A:B with A < B"),
-        ("-1:2", "A:B with A < B"),
-        ("1,x", "A:B with A < B"),
-        ("1,2,1", "each seed once"),
-        ("0:3,2", "each seed once"),
-        ("", "each seed once"),
-        ("1-3", "or 1,2,3"),
-    ],
-)
-def test_other_seeds_are_refused(text, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        config.parse_seeds(text)
-    assert "\n" not in str(caught.value)

@@ -6,7 +6,11 @@ import shutil
 import pytest
 
 from rlgen.commands import main
+from rlgen.errors import UsageError
+from rlgen.options import config
+from rlgen.runs.again import standing
 from rlgen.runs.rows import read_metrics
+from rlgen.runs.run import Run
 
 TINY = "--steps 60 --learning-starts 20 --batch-size 4 --hidden 4 --eval-episodes 1 --threads 1 --wandb disabled"
 
@@ -53,3 +57,15 @@ def test_other_options_are_refused_in_a_line_that_names_them(tmp_path, capsys):
 def test_it_is_of_one_run_with_a_name(capsys, words):
     assert main(["train", "dqn", "--resume-if-exists", *words]) == 2
     assert "needs a --name, and no --seeds" in capsys.readouterr().err
+
+
+def test_a_run_from_before_an_option_is_gone_on_with(tmp_path):
+    """A job that is queued again gives no flag of it, and has the default."""
+    given = config.resolve("dqn", {"name": "mine", "runs_dir": str(tmp_path)}).config
+    old = {name: value for name, value in given.items() if name not in ("wandb_entity", "wandb_group", "wandb_tags")}
+    run = Run.create(tmp_path, "mine", old)
+    (run.checkpoints / "step_000000010").mkdir(parents=True)
+    (run.checkpoints / "step_000000010" / "manifest.json").write_text(json.dumps({"format": 1}))
+    assert standing(given) == "unfinished"
+    with pytest.raises(UsageError, match="wandb_group None, not mine"):
+        standing(given | {"wandb_group": "mine"})

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from rlgen.runs import wandb_sink
 from rlgen.runs.find import list_runs
 from rlgen.runs.log import RunLog
 from rlgen.runs.rows import read_metrics
+from rlgen.runs.run import Run
 from rlgen.runs.wandb_sink import Wandb
 
 ROOT = Path(__file__).parents[2]
+CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
 
 
 @pytest.mark.parametrize("breaks", ["init", "define_metric", "log", "finish"])
@@ -52,6 +55,54 @@ def test_disabled_does_not_import_wandb(run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     RunLog(run, "auto", quiet=True).close()
     assert not (run.path / "wandb").exists()
+
+
+def init_of(run, fake, mode="offline", settings=None):
+    """What `wandb.init` is told, if it is called."""
+    module = fake()
+    if settings:
+        module.settings = SimpleNamespace(base_url="http://127.0.0.1:9", **settings)
+    RunLog(run, mode, quiet=True).close()
+    return next((options for name, _, options in module.calls if name == "init"), None)
+
+
+VARIABLES = {"WANDB_NAME": "their-name", "WANDB_JOB_TYPE": "sweep", "WANDB_NOTES": "noted"}
+OPTIONS = {"wandb_project": "p", "wandb_entity": "e", "wandb_group": "g", "wandb_tags": ["one,two", "three", "dqn"]}
+
+
+def test_what_wandbs_variables_say_is_recorded_and_holds_in_a_resume_without_them(tmp_path, fake, monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    created = Run.create(tmp_path / "runs", "mine", CONFIG | OPTIONS)
+    for name in VARIABLES:
+        monkeypatch.delenv(name)
+    for run in (created, Run.open(created.path)):
+        init = init_of(run, fake)
+        assert [init[name] for name in ("project", "entity", "group")] == ["p", "e", "g"]
+        assert [init[name] for name in ("name", "job_type", "notes")] == ["their-name", "sweep", "noted"]
+        assert init["tags"][:5] == ["one", "two", "three", "dqn", "CartPole-v1"] and init["dir"] == str(run.path)
+    created.info["together"] = [2, 3]
+    assert init_of(created, fake)["name"] == "their-name-3", "seeds of one command are told apart"
+
+
+def test_without_them_the_names_are_ours(run, fake):
+    init = init_of(run, fake)
+    assert (init["project"], init["entity"], init["group"]) == ("rlgen", None, "CartPole-v1__dqn")
+    assert (init["name"], init["job_type"]) == ("mine", "train") and "notes" not in init
+
+
+def test_wandb_dir_is_asked_every_time(run, fake, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "there"))
+    assert init_of(run, fake)["dir"] == str(tmp_path / "there")
+
+
+@pytest.mark.parametrize(("mode", "begun"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", None)])
+def test_the_mode_in_wandbs_settings_files_holds(run, fake, monkeypatch, capsys, mode, begun):
+    """`wandb offline` and `wandb disabled` write it."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(wandb_sink, "why_offline", lambda settings: "")
+    init = init_of(run, fake, "auto", {"mode": mode})
+    assert (init and init["mode"]) == begun and capsys.readouterr().err == ""
 
 
 def test_wandb_gets_a_few_training_rows_a_second_every_evaluation_and_the_last_row(run, fake, clock):
@@ -235,6 +286,13 @@ def test_wandb_offline_holds_what_was_logged(tmp_path):
     shared = tmp_path / "runs" / "wandb" / file.parent.name  # where `wandb leet` and `wandb sync` see many runs
     assert shared.is_symlink() and shared.resolve() == file.parent.resolve()
     assert [row["name"] for row in list_runs(tmp_path / "runs")] == ["mine"]
+
+
+@pytest.mark.parametrize("home", ["", "/proc/nothing"])
+def test_a_home_that_cannot_be_written_puts_no_word_on_the_terminal(tmp_path, home):
+    child = in_child(tmp_path, "auto", HOME=home)
+    assert child.stderr.startswith("wandb is offline: no account") and child.stderr.count("\n") == 1, child.stderr
+    assert list((tmp_path / "runs" / "mine" / "wandb").glob("offline-run-*/run-mine-*.wandb"))
 
 
 def test_wandb_killed_in_the_middle_costs_no_row(tmp_path):

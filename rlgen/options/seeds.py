@@ -1,0 +1,30 @@
+"""Which seeds are trained side by side."""
+
+from __future__ import annotations
+
+from rlgen.errors import UsageError
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of `A:B`, which are A, A + 1, ..., B - 1, or those of a list with commas or blanks.
+
+    Raises:
+        UsageError: it is neither, or one seed is there twice.
+    """
+    words = text.replace(",", " ").split()
+    seeds: list[int] = []
+    for word in words:
+        first, colon, end = word.partition(":")
+        if not (first.isdecimal() and (end.isdecimal() and int(first) < int(end) if colon else len(words) > 1)):
+            meant = (
+                f": type 0:{word}, which is {word} seeds, or {word}:{int(word) + 1}, which is that one"
+                if word.isdecimal()
+                else ""
+            )
+            raise UsageError(
+                f"--seeds {text}{meant or ': must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9, or 1,2,3'}"
+            )
+        seeds += range(int(first), int(end)) if colon else [int(first)]
+    if not seeds or len({*seeds}) < len(seeds):
+        raise UsageError(f"--seeds {text}: must be A:B, as in 0:10, or a list as 1,2,3, each seed once")
+    return seeds
