@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from rlgen.core.learner import Agent, Learner
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.data.images import ImageSpec
 from rlgen.data.load import load as load_images
+from rlgen.data.preparation import Preparation
 from rlgen.envs.spec import EnvSpec
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config
@@ -28,7 +30,9 @@ def build_source(config: dict[str, Any]) -> Any:
     config = restored(config)
     device = pick_device(config["device"])
     if not issubclass(algorithms.load(config["algo"]), Agent):
-        return ImageSource(load_images(config["data"], config["data_dir"], config["max_memory"]), device)
+        preparation = Preparation(**{field.name: config[field.name] for field in fields(Preparation)})
+        data = load_images(config["data"], config["data_dir"], config["max_memory"], preparation)
+        return ImageSource(data, device)
     make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
     return make(
         config["env_id"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
+from rlgen.data.pixels import CHANNELS, MODES, fitted, opaque, planes
+from rlgen.data.preparation import Preparation
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
 GREY_MODES = {"1", "L", "LA"}
 DECODING = {"L": 8, "RGB": 12}  # bytes a pixel, at most, that decoding one image takes: pillow makes copies
+ALPHA = 12  # and more, where it has transparent pixels
+ORIENTATION = 0x0112  # a tag of EXIF; 1 is upright
 NAMED = 50  # bad files, at most, that a message names
 NO_IMAGE = ("no readable image", "replace or remove {}")
 NO_FILE = ("no file but a link to nothing or a device", "remove {}")
@@ -28,8 +34,10 @@ class Bad(Exception):
     """A file that is refused: why, and what to do."""
 
 
-def read_images(folder: str, paths: Sequence[Path], names: Sequence[str], room: Room) -> NDArray[np.uint8]:
-    """Image files of one size: [N, C, H, W], C 1 if all of them are grey, else 3.
+def read_images(
+    folder: str, paths: Sequence[Path], names: Sequence[str], room: Room, preparation: Preparation
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Image files as an array, and what became of them.
 
     All headers are read first. Then each image is decoded into its place.
 
@@ -38,40 +46,66 @@ def read_images(folder: str, paths: Sequence[Path], names: Sequence[str], room: 
         paths: of the files.
         names: of the files, for errors.
         room: that the images take from.
+        preparation: their size and mode; without these they have to be of one size and are grey if all of them are.
+
+    Returns:
+        [N, C, H, W], and notes.
 
     Raises:
         UsageError: files that cannot be read, images of several sizes, or more than fits in memory.
     """
-    from PIL import ImageOps
-
     bad: dict[str, Bad] = {}
-    modes, sizes = set(), Counter[tuple[int, int]]()
+    modes, sizes, seen = set(), Counter[tuple[int, int]](), Counter[str]()
     for path, name in zip(paths, names, strict=True):
         with noted(bad, name), opened(path) as image:
             modes.add(image.mode)
             sizes[image.size] += 1
+            seen["alpha"] += image.has_transparency_data
+            seen["frames"] += getattr(image, "is_animated", False)
     refuse(folder, bad)
-    if len({tuple(sorted(size)) for size in sizes}) > 1:  # else the camera may have been turned
+    size, auto = preparation.image_size, "L" if modes <= GREY_MODES else "RGB"
+    if size is None and len({tuple(sorted(one)) for one in sizes}) > 1:  # else the camera may have been turned
         check_sizes(folder, sizes)
-    width, height = next(iter(sizes))
-    mode, channels = ("L", 1) if modes <= GREY_MODES else ("RGB", 3)
-    where, nbytes = f"{folder}: {len(paths)} images of {width}x{height}", width * height * channels
-    room.check(where, len(paths) * nbytes + DECODING[mode] * width * height)
+    mode = MODES.get(preparation.image_mode, auto)
+    channels, largest = CHANNELS[mode], max(sizes, key=lambda one: one[0] * one[1])
+    shape = (channels, *largest[::-1]) if size is None else (channels, size, size)
+    where, nbytes = f"{folder}: {len(paths)} images of {shape[2]}x{shape[1]}", math.prod(shape)
+    room.check(where, len(paths) * nbytes + (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest))
     room.take(where, len(paths) * nbytes)
 
-    images, sizes = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()
+    images, final = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()
     for i, (path, name) in enumerate(zip(paths, names, strict=True)):
         with noted(bad, name), opened(path) as image:
+            seen["turned"] += image.getexif().get(ORIENTATION, 1) != 1
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))  # [H, W] or [H, W, 3]
-            sizes[image.size] += 1
+            plain = opaque(image, preparation.image_ground)
+            plain = plain if plain.mode == mode else plain.convert(mode)
+            pixels = planes(plain if size is None else fitted(plain, size))  # [C, H, W]
+            final[plain.size if size is None else (size, size)] += 1
             if len(images) == 0:
-                images = np.empty((len(paths), channels, *pixels.shape[:2]), np.uint8)  # [N, C, H, W]
-            if len(sizes) == 1:
-                images[i] = pixels if channels == 1 else pixels.transpose(2, 0, 1)
+                images = np.empty((len(paths), *pixels.shape), np.uint8)  # [N, C, H, W]
+            if len(final) == 1:
+                images[i] = pixels
     refuse(folder, bad)
-    check_sizes(folder, sizes)
-    return images
+    check_sizes(folder, final)
+    return images, said(sizes, seen, preparation)
+
+
+def said(sizes: Counter[tuple[int, int]], seen: Counter[str], preparation: Preparation) -> list[str]:
+    """What became of images, for the line about them."""
+    size = preparation.image_size
+    notes = []
+    if size is not None and set(sizes) != {(size, size)}:
+        before = f"images of {len(sizes)} sizes" if len(sizes) > 1 else "{}x{} images".format(*next(iter(sizes)))
+        notes.append(f"{before} are resized and cropped")
+    for what, words in (
+        ("alpha", f"with transparent pixels shown on {preparation.image_ground}"),
+        ("turned", "turned as the camera says"),
+        ("frames", "of several frames, of which the first is read"),
+    ):
+        if seen[what]:
+            notes.append(f"{seen[what]:,} {words}")
+    return notes
 
 
 @contextlib.contextmanager
@@ -90,8 +124,6 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         Bad: it is no image, or of a kind that is not read; also while it is decoded.
     """
-    from PIL import Image
-
     if not path.is_file():  # a pipe would be waited for
         raise Bad(*NO_FILE)
     try:
@@ -137,4 +169,8 @@ def check_sizes(folder: str, sizes: Counter[tuple[int, int]]) -> None:
     """Refuse images of more than one size."""
     if len(sizes) > 1:
         common = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common(3))
-        raise UsageError(f"{folder} has images of {len(sizes)} sizes ({common}, ..): resize them all to one size first")
+        side = 2 ** min(6, int(math.log2(min(map(min, sizes)))))
+        raise UsageError(
+            f"{folder} has images of {len(sizes)} sizes ({common}{', ..' if len(sizes) > 3 else ''}): "
+            f"--image-size {max(2, side)} resizes and crops them all"
+        )

@@ -12,24 +12,28 @@ from rlgen.data.download import cache, download
 from rlgen.data.files import File, digests, find_files, read_archive
 from rlgen.data.images import ImageData
 from rlgen.data.known import KNOWN, KnownSet
+from rlgen.data.preparation import Preparation
 from rlgen.data.readers import from_cifar, from_idx
-from rlgen.data.splits import fifth_of_every_class, split
+from rlgen.data.splits import fifth_of_every_class, join, split
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
 
-def load_digits() -> ImageData:
-    """The digits of scikit-learn."""
+def load_digits(preparation: Preparation) -> ImageData:
+    """The digits of scikit-learn; without a share, a fifth of every class is held out."""
     import sklearn  # slow to import, and only this data set needs it
     from sklearn import datasets
 
     image, label = datasets.load_digits(return_X_y=True)
     image = np.rint(image * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)  # [N, C, H, W]   0..16 -> 0..255
     sha256 = {"images": hashlib.sha256(image.tobytes()).hexdigest()}
-    return split("digits", f"scikit-learn {sklearn.__version__}", sha256, image, label, fifth_of_every_class(label))
+    source = f"scikit-learn {sklearn.__version__}"
+    if preparation.holdout is not None:
+        return join("digits", source, sha256, image, None, label, None, preparation)
+    return split("digits", source, sha256, image, label, fifth_of_every_class(label, preparation.holdout_seed))
 
 
-def load_known(name: str, data_dir: str | None, room: Room) -> ImageData:
+def load_known(name: str, data_dir: str | None, room: Room, preparation: Preparation) -> ImageData:
     """A data set of files; where it is looked for is said in `rlgen.data.load`.
 
     Raises:
@@ -64,7 +68,7 @@ def load_known(name: str, data_dir: str | None, room: Room) -> ImageData:
                     f"{files[file].path} is of {other}, not {name}: use --data {other} or another --data-dir"
                 )
     source = str(place) if found == entry.sha256 else f"{place} (not the published bytes)"
-    return (from_cifar if entry.archive else from_idx)(name, source, files, found)
+    return (from_cifar if entry.archive else from_idx)(name, source, files, found, preparation)
 
 
 def files_in(folder: Path, entry: KnownSet, room: Room) -> dict[str, File]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rlgen.data.files import file_digest, reason
 from rlgen.data.images import ImageData
+from rlgen.data.preparation import Preparation
 from rlgen.data.splits import join, pieces
 from rlgen.errors import UsageError
 from rlgen.memory import Room
@@ -23,7 +24,7 @@ HEADER = 10_000  # bytes, at most: NumPy reads no longer one
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def from_npz(path: Path, room: Room) -> ImageData:
+def from_npz(path: Path, room: Room, preparation: Preparation) -> ImageData:
     """The data set in an `.npz`: `images`, and maybe `labels`, `test_images` and `test_labels`."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -39,7 +40,7 @@ def from_npz(path: Path, room: Room) -> ImageData:
         raise UsageError(f"{path} cannot be read as .npz ({reason(error)}): save it with numpy.savez") from None
     image = channels_first(held["images"])
     test = channels_first(held["test_images"]) if "test_images" in held else None
-    return join(path.stem, str(path), sha256, image, test, held.get("labels"), held.get("test_labels"))
+    return join(path.stem, str(path), sha256, image, test, held.get("labels"), held.get("test_labels"), preparation)
 
 
 def read_array(archive: zipfile.ZipFile, name: str, where: str, room: Room) -> NDArray[Any]:

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from rlgen.data.files import File
 from rlgen.data.images import ImageData
 from rlgen.data.known import IDX_FILES
+from rlgen.data.preparation import AS_THEY_ARE, Preparation
 from rlgen.data.splits import join
 from rlgen.errors import UsageError
 
 
-def from_idx(name: str, source: str, files: dict[str, File], sha256: dict[str, str]) -> ImageData:
+def from_idx(
+    name: str, source: str, files: dict[str, File], sha256: dict[str, str], preparation: Preparation = AS_THEY_ARE
+) -> ImageData:
     """The data set in the files of `IDX_FILES` that are there; training images suffice."""
     image, test = (read_idx(files[file], 3)[:, None] if file in files else None for file in IDX_FILES[::2])
     label, test_label = (read_idx(files[file], 1) if file in files else None for file in IDX_FILES[1::2])
     if image is None:
         raise UsageError(f"{source} has IDX files but no {IDX_FILES[0]}[.gz]: rename the training images to that")
-    return join(name, source, sha256, image, test, label, test_label)
+    return join(name, source, sha256, image, test, label, test_label, preparation)
 
 
 def read_idx(file: File, ndim: int) -> NDArray[np.uint8]:
@@ -43,12 +46,14 @@ def read_idx(file: File, ndim: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)  # writable, as the content is
 
 
-def from_cifar(name: str, source: str, files: dict[str, File], sha256: dict[str, str]) -> ImageData:
+def from_cifar(
+    name: str, source: str, files: dict[str, File], sha256: dict[str, str], preparation: Preparation = AS_THEY_ARE
+) -> ImageData:
     """The data set in the batches of CIFAR-10; the test batch is held out."""
     batches = sorted(file for file in files if file != "test_batch")  # in an archive they lie in any order
     image, label = read_cifar_batches([files[file] for file in batches])
     test, test_label = read_cifar_batches([files["test_batch"]])
-    return join(name, source, sha256, image, test, label, test_label)
+    return join(name, source, sha256, image, test, label, test_label, preparation)
 
 
 class ArrayUnpickler(pickle.Unpickler):

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlgen.data.images import ImageData
+from rlgen.data.preparation import AS_THEY_ARE, Preparation
 from rlgen.errors import UsageError
 
 PIECE = 2**20  # bytes
+TENTH = 0.1  # is held out where nothing says how many are
 THINGS = "images?|imgs?|pictures?|data|set|split"
 PART = re.compile(  # as train, Training, val, validation_set, test-images, images_train, train2017
     rf"(?:(?:{THINGS})[-_ ])?(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|eval(?:uation)?|dev)|"
@@ -31,13 +34,14 @@ def part_of(name: str) -> str | None:
     return match.lastgroup if match else None
 
 
-def held_out_part(source: str, parts: Collection[str], asked: str | None = None) -> str | None:
+def held_out_part(source: str, parts: Collection[str], asked: str | None, preparation: Preparation) -> str | None:
     """The part of a split that is held out: `val` where there is one, as it is looked at while a model trains.
 
     Args:
         source: where the data came from; errors begin with it.
         parts: that there are, of train, val and test; none where the data are not split.
         asked: another one.
+        preparation: whether a share of the training images is held out instead.
 
     Returns:
         None where some of the training images have to be held out.
@@ -50,33 +54,39 @@ def held_out_part(source: str, parts: Collection[str], asked: str | None = None)
     if asked is not None and asked not in parts:
         there = ", ".join(sorted(parts)) or "no split"
         raise UsageError(f"{source} has no {asked} images, it has {there}: leave --split out")
+    if asked is None and preparation.holdout is not None:
+        return None
     return asked or next((part for part in ("val", "test") if part in parts), None)
 
 
-def fifth_of_every_class(label: NDArray[Any]) -> NDArray[np.bool_]:
+def fifth_of_every_class(label: NDArray[Any], seed: int = 0) -> NDArray[np.bool_]:
     """A fixed random fifth of every class is held out: labels [N] -> mask [N]."""
     held_out = np.zeros(len(label), bool)
-    random = np.random.RandomState(0)  # its stream never changes between NumPy versions; default_rng's may
+    random = np.random.RandomState(seed)  # its stream never changes between NumPy versions; default_rng's may
     for one in np.unique(label):
         index = random.permutation(np.flatnonzero(label == one))
         held_out[index[: round(len(index) / 5)]] = True
     return held_out
 
 
-def tenth_at_random(num: int) -> NDArray[np.bool_]:
-    """A fixed random tenth of `num` images is held out, at least one: mask [num]."""
+def share_at_random(num: int, preparation: Preparation) -> NDArray[np.bool_]:
+    """A fixed random share of `num` images is held out, a tenth if none is given, at least one: mask [num]."""
     held_out = np.zeros(num, bool)
-    held_out[np.random.RandomState(0).permutation(num)[: max(1, num // 10)]] = True
+    share = TENTH if preparation.holdout is None else preparation.holdout
+    most = max(1, min(num - 1, int(share * num + 1e-9)))  # 0.29 * 100 is a little under 29
+    held_out[np.random.RandomState(preparation.holdout_seed).permutation(num)[:most]] = True
     return held_out
 
 
-def tenth_by_name(names: Sequence[str]) -> NDArray[np.bool_]:
-    """About a tenth is held out, at least one, chosen by the file's name: mask [N].
+def share_by_name(names: Sequence[str], preparation: Preparation) -> NDArray[np.bool_]:
+    """About a share is held out, a tenth if none is given, at least one and not all, by the file's name: mask [N].
 
     More files move none from one side to the other.
     """
-    score = np.array([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 for name in names])
-    return score <= max(0.1, score.min())
+    share = TENTH if preparation.holdout is None else preparation.holdout
+    salt = f"{preparation.holdout_seed}/" if preparation.holdout_seed else ""
+    score = np.array([int(hashlib.sha256((salt + name).encode()).hexdigest()[:8], 16) / 2**32 for name in names])
+    return (score <= max(share, score.min())) & ((score < score.max()) | (len(names) == 1))
 
 
 def split(
@@ -116,8 +126,9 @@ def join(
     test: NDArray[Any] | None,
     train_label: NDArray[Any] | None,
     test_label: NDArray[Any] | None,
+    preparation: Preparation = AS_THEY_ARE,
 ) -> ImageData:
-    """A data set of its parts; without test images, a fixed random tenth of the others is held out.
+    """A data set of its parts; without test images, a fixed random share of the others is held out.
 
     Args:
         name: of the data set.
@@ -127,6 +138,7 @@ def join(
         test: [M, C, H, W] uint8, or None.
         train_label: [N] integers, or None.
         test_label: [M] integers, or None.
+        preparation: how many are held out; where it says so, the test images are left aside.
 
     Raises:
         UsageError: the parts do not fit together, or one of them is empty.
@@ -136,9 +148,11 @@ def join(
             raise UsageError(f"{source}: {len(images)} {part} images but {len(labels)} labels: they must pair up")
         if labels is not None and len(labels) and labels.min() < 0:
             raise UsageError(f"{source}: {part} label {labels.min()} is negative: labels count from 0")
-    if test is None:
+    aside = () if test is None or preparation.holdout is None else (f"{len(test):,} test images are left aside",)
+    if test is None or aside:
         if len(train) >= 2:
-            return split(name, source, sha256, train, train_label, tenth_at_random(len(train)))
+            data = split(name, source, sha256, train, train_label, share_at_random(len(train), preparation))
+            return replace(data, notes=(preparation.share(), *aside))
         test = train[:0]
     if not len(train) or not len(test):
         raise UsageError(f"{source}: {len(train)} training and {len(test)} test images: at least one of each is needed")

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from rlgen.data.preparation import Preparation
 from rlgen.errors import UsageError
 from rlgen.options import parsed_module
 from rlgen.options.algorithms import Algorithm, find, names
@@ -29,7 +30,7 @@ AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "frame_stack"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
-GENERATIVE_ONLY = ("data", "data_dir", "max_memory")
+GENERATIVE_ONLY = ("data", "data_dir", "max_memory", *(field.name for field in dataclasses.fields(Preparation)))
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
     "generative": {"data": "digits", "steps": 600_000},
@@ -37,7 +38,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Preparation):
     """What every run has, whatever the algorithm."""
 
     # fixed: its episodes

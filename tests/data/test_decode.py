@@ -6,11 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
-from image_files import error, save_images
+from image_files import check, error, save_images
 from PIL import Image
 
 from rlgen.data import decode
 from rlgen.data.load import load
+from rlgen.data.preparation import Preparation
 
 
 def test_photographs_are_turned_as_their_camera_says(tmp_path):
@@ -19,6 +20,97 @@ def test_photographs_are_turned_as_their_camera_says(tmp_path):
     for i in range(4):
         Image.new("RGB", (8, 4)).save(tmp_path / f"{i}.jpg", exif=exif)
     assert load(str(tmp_path)).train.shape[1:] == (3, 8, 4)
+
+
+def photos(folder):
+    """Images of three sizes, one of them turned by its camera."""
+    folder.mkdir(exist_ok=True)
+    for i, size in enumerate([(40, 40), (48, 64), (90, 33)] * 4):
+        Image.fromarray(np.random.RandomState(i).randint(0, 256, (*size[::-1], 3), np.uint8)).save(folder / f"{i}.png")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8)[:, None], (1, 32))  # dark at the top
+    Image.fromarray(ramp).convert("RGB").save(folder / "turned.jpg", exif=exif)
+
+
+def pixels_of(data):
+    return np.concatenate([data.train, data.test])
+
+
+def test_images_of_several_sizes_are_refused_with_the_option_that_makes_them_one(tmp_path):
+    photos(tmp_path)
+    assert error(tmp_path) == (
+        f"{tmp_path} has images of 4 sizes (4 of 40x40, 4 of 48x64, 4 of 90x33, ..): "
+        "--image-size 32 resizes and crops them all"
+    )
+
+
+def test_images_of_several_sizes_are_resized_and_cropped(tmp_path):
+    photos(tmp_path)
+    data = check(load(str(tmp_path), preparation=Preparation(image_size=32)))
+    assert pixels_of(data).shape == (13, 3, 32, 32)
+    assert "images of 4 sizes are resized and cropped; 1 turned as the camera says" in data.about()
+    bright_at_the_top = [image for image in pixels_of(data) if image[:, 0].mean() > 230 and image[:, -1].mean() < 25]
+    assert len(bright_at_the_top) == 1
+    upright = {image.tobytes() for image in pixels_of(data)}
+    with Image.open(tmp_path / "0.png") as first:
+        resized = first.resize((32, 32), Image.Resampling.BILINEAR)
+    assert np.asarray(resized).transpose(2, 0, 1).tobytes() in upright
+
+
+def test_memory_for_images_that_are_resized_is_that_of_the_small_ones_and_one_large_one(tmp_path):
+    for i in range(3):
+        Image.new("L", (3000, 2000)).save(tmp_path / f"{i}.png")
+    assert load(str(tmp_path), max_memory="50MB", preparation=Preparation(image_size=8)).train.shape[1:] == (1, 8, 8)
+    assert "needs" in error(tmp_path, max_memory="40MB", preparation=Preparation(image_size=8))
+    assert "needs" in error(tmp_path, max_memory="50MB", preparation=Preparation(image_size=4096))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("auto", 1), ("grey", 1), ("rgb", 3)])
+def test_the_mode_may_be_chosen(tmp_path, mode, channels):
+    save_images(tmp_path, 5, mode="L")
+    grey = load(str(tmp_path), preparation=Preparation(image_mode=mode))
+    assert grey.train.shape[1] == channels
+    save_images(tmp_path, 2, mode="RGB")
+    mixed = load(str(tmp_path), preparation=Preparation(image_mode=mode))
+    assert mixed.train.shape[1] == (3 if mode == "auto" else channels)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+@pytest.mark.parametrize(("ground", "value"), [("white", 255), ("black", 0)])
+def test_transparent_pixels_show_the_ground_that_is_said(tmp_path, mode, ground, value):
+    for i in range(4):
+        pixels = np.full((4, 4, 4), 100, np.uint8)
+        pixels[:2, :, 3], pixels[2:, :, 3] = 0, 255
+        image, more = Image.fromarray(pixels), {}
+        if mode == "P":
+            image = image.quantize(4)
+        elif mode == "RGB":  # one colour of an opaque image may stand for transparent
+            pixels[:2, :, :3] = 7
+            image, more = Image.fromarray(pixels[..., :3].copy()), {"transparency": (7, 7, 7)}
+        else:
+            image = image.convert(mode)
+        image.save(tmp_path / f"{i}.png", **more)
+    data = load(str(tmp_path), preparation=Preparation(image_ground=ground))
+    assert (pixels_of(data)[:, :, :2] == value).all() and (abs(pixels_of(data)[:, :, 2:].astype(int) - 100) < 2).all()
+    assert f"4 with transparent pixels shown on {ground}" in data.about()
+    assert data.train.shape[1] == (1 if mode == "LA" else 3)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "1", "L", "RGB"])
+def test_every_mode_of_pillow_is_read_as_it_looks(tmp_path, mode):
+    end = "jpg" if mode == "CMYK" else "png"
+    for i in range(4):
+        Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode).save(tmp_path / f"{i}.{end}")
+    assert pixels_of(load(str(tmp_path))).min() >= 250
+
+
+def test_of_several_frames_the_first_is_read_and_that_is_said(tmp_path):
+    frames = [Image.new("L", (6, 5), value) for value in (10, 200)]
+    for i in range(3):
+        frames[0].save(tmp_path / f"{i}.gif", save_all=True, append_images=frames[1:])
+    data = load(str(tmp_path))
+    assert (pixels_of(data) == 10).all() and "3 of several frames, of which the first is read" in data.about()
 
 
 def spoil(folder):
