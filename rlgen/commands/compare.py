@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlgen.text import warn
+
 
 @dataclass(frozen=True)
 class Options:
@@ -36,11 +38,21 @@ def run(options: Options) -> Any:
     entries = collect(options.run, options.runs_dir, options.algo, options.env, options.data)
     group = [key.strip() for key in options.group.split(",") if key.strip()]
     result = compare(
-        entries, options.metric, group, options.steps, options.threshold, until_decided=options.until_decided
+        entries,
+        options.metric,
+        group,
+        options.steps,
+        options.threshold,
+        until_decided=options.until_decided,
+        left_out=entries.left_out,
     )
     files.write(result, out)
     if options.wandb:
         from rlgen.compare.wandb_views import publish
 
         publish(result, group)
-    return result if options.json else tables.text(result)
+    if not options.json:
+        return tables.text(result)
+    for each in result["left_out"]:
+        warn(f"run {each['run']} is left out: {each['reason']}")
+    return result

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlgen.compare.aggregate import aggregate
+from rlgen.compare.collect import nothing_left
 from rlgen.compare.describe import describe
 from rlgen.compare.entry import Entry
 from rlgen.compare.groups import Task, make_tasks
 from rlgen.compare.judge import judge, nothing_shared
 from rlgen.compare.more_seeds import more_seeds
 from rlgen.compare.rules import RULES
+from rlgen.errors import UsageError
 from rlgen.metrics import returns
+from rlgen.text import nearest
 
 
 class Comparison(dict[str, Any]):
@@ -29,6 +32,7 @@ def compare(
     threshold: float | None = None,
     resamples: int = returns.RESAMPLES,
     until_decided: bool = False,
+    left_out: Sequence[dict[str, str]] = (),
 ) -> Comparison:
     """Everything that can be said about these runs; `RULES` are the conventions.
 
@@ -40,15 +44,24 @@ def compare(
         steps: score every run at this step instead of at its end.
         threshold: score to be reached, for steps and time to it; by default the environment's own.
         resamples: of the bootstrap.
+        left_out: runs that were asked for and are not among the entries, as of `collect`.
         until_decided: say of each ranked task how many more seeds it needs: its entry `more_seeds`.
+
+    Raises:
+        UsageError: no run has this metric or one of these options, or none has a score.
     """
-    tasks = make_tasks(entries, metric, group, steps, threshold)
+    _refuse_unknown(entries, (metric or "").partition(":")[0], group)
+    tasks, without_score = make_tasks(entries, metric, group, steps, threshold)
+    left = [*left_out, *without_score]
+    if not tasks:
+        raise nothing_left("no run to compare", left)
     for task in tasks:
         judge(task)
     aggregates = [aggregate(tasks, kind, resamples) for kind in ("agent", "generative")]
     result = Comparison(
         tasks=[describe(task, resamples) for task in tasks],
         aggregates=[each for each in aggregates if each],
+        left_out=left,
         refusals=nothing_shared(tasks),
         rules=list(RULES),
         commands=_commands(tasks),
@@ -60,6 +73,19 @@ def compare(
             described["more_seeds"] = more_seeds(task) if task.ranked else None
     result.tasks = tasks
     return result
+
+
+def _refuse_unknown(entries: Sequence[Entry], metric: str, group: Sequence[str]) -> None:
+    """Refuse a metric or an option that no run has."""
+    if metric and not any(entry.points(metric).size for entry in entries):
+        there = sorted({name for entry in entries for name in entry.metrics})
+        raise UsageError(f"--metric {metric}: no run reports it; there are {', '.join(there) or 'none'}")
+    for key in group:
+        if not any(key in entry.config for entry in entries):
+            there = ["algo", *sorted(options(entries))]
+            raise UsageError(
+                f"--group {key}: no run has this option.{nearest(key, there)} There are {', '.join(there)}"
+            )
 
 
 def _commands(tasks: Sequence[Task]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgen.errors import DamagedError
+from rlgen.errors import DamagedError, UsageError
 from rlgen.metrics import SUBSET
 from rlgen.runs.rows import MAX_LINE, last_row, parse
 
@@ -48,13 +48,22 @@ class Entry:
 
         Raises:
             DamagedError: a line of metrics.jsonl is no row, so that an evaluation may be missing.
+            UsageError: it is finished, and has no metrics.
         """
-        if (self.path / "metrics.jsonl").is_file():
-            find_damage(self.path / "metrics.jsonl")
-            self.series("eval/")
+        file = self.path / "metrics.jsonl"
+        if file.is_file():
+            find_damage(file)
+            self.points("eval/")
+        if self.status == "finished" and not self.evaluations and not self.metrics:
+            raise UsageError("it is finished, but there are no metrics in metrics.jsonl")
 
     def series(self, metric: str) -> np.ndarray:
         """Steps, seconds and values of a metric: [3, K]. Values that are not finite are left out."""
+        points = self.points(metric)
+        return points[:, np.isfinite(points[2])]
+
+    def points(self, metric: str) -> np.ndarray:
+        """As `series`, with the values that are not finite."""
         file = self.path / "metrics.jsonl"
         if file.is_file() and not self._evaluations_read:
             self._evaluations_read = True
@@ -74,8 +83,16 @@ class Entry:
     @property
     def evaluations(self) -> list[str]:
         """Names of its eval/... metrics. Those of the first 1,000 images alone are no metrics of their own."""
-        self.series("eval/")  # reads them all
-        return [name for name in self._series if name.startswith("eval/") and not name.startswith(SUBSET)]
+        self.points("eval/")  # reads them all
+        names = [name for name in self._series if name.startswith("eval/") and not name.startswith(SUBSET)]
+        return [name for name in names if self.series(name).size]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics that a sample of its rows has."""
+        file = self.path / "metrics.jsonl"
+        rows = scan(file, b'"', SAMPLED_ROWS) if file.is_file() else ()
+        return [*dict.fromkeys(name for row in rows for name in row if name not in ("step", "time"))]
 
     @property
     def machine(self) -> str:
@@ -86,14 +103,43 @@ class Entry:
 
     def final(self, metric: str, at: int | None) -> float:
         """The score (see `RULES`), or the score at step `at`; NaN if there is none."""
-        steps, _, values = self.series(metric)
-        end = at or self.steps
+        return self.score(metric, at)[0]
+
+    def score(self, metric: str, at: int | None) -> tuple[float, str]:
+        """As `final`, and why there is none; empty where there is one."""
+        steps, _, values = self.points(metric)
+        end = at or self.step
         if not len(steps):
-            return math.nan
-        if metric.startswith("eval/"):
-            return float(values[np.abs(steps - end).argmin()] if at else values[-1])
-        late = (steps > 0.9 * end) & (steps <= end)
-        return float(values[late].mean()) if late.any() else float(values[-1])
+            return math.nan, f"it does not report {metric}"
+        if not metric.startswith("eval/"):
+            late = (steps > 0.9 * end) & (steps <= end) & np.isfinite(values)
+            if late.any():
+                return float(values[late].mean()), ""
+            return math.nan, f"it has no finite {metric} in the last tenth before step {end:,}"
+        nearest = int(np.abs(steps - end).argmin()) if at else -1
+        step, value, period = int(steps[nearest]), float(values[nearest]), self._evaluation_period(steps)
+        if abs(step - end) > period:
+            found = f"the {'nearest' if at else 'last'} {metric} is at step {step:,}"
+            return math.nan, f"{found}, more than one evaluation period ({period:,}) from {end:,}"
+        return value, "" if math.isfinite(value) else f"its {metric} at step {step:,} is {value}"
+
+    def _evaluation_period(self, steps: np.ndarray) -> int:
+        """Steps between evaluations: what was asked for, or more where they come less often."""
+        usual = float(np.median(np.diff(steps))) if len(steps) > 1 else self.steps / 10
+        return int(max(self.config.get("eval_every") or 0, usual))
+
+
+class Entries(list[Entry]):
+    """Runs that can be compared, and of those that cannot be the name and the reason: `run` and `reason`."""
+
+    def __init__(self, entries: Iterable[Entry] = (), left_out: Iterable[dict[str, str]] = ()) -> None:
+        super().__init__(entries)
+        self.left_out = [*left_out]
+
+
+def left_out(run: str, reason: object) -> dict[str, str]:
+    """A run that is not compared."""
+    return {"run": run, "reason": str(reason)}
 
 
 def without_version(env_id: str) -> str:
@@ -147,11 +193,11 @@ def find_damage(path: Path) -> None:
 
 
 def columns(rows: Iterable[dict[str, Any]], prefix: str) -> dict[str, np.ndarray]:
-    """Steps, seconds and finite values of a metric, or of each metric under `prefix/`: [3, K] each."""
+    """Steps, seconds and values of a metric, or of each metric under `prefix/`: [3, K] each."""
     found: dict[str, list[tuple[float, float, float]]] = {}
     for row in rows:
         for name, value in row.items():
             wanted = name.startswith(prefix) if prefix.endswith("/") else name == prefix
-            if wanted and isinstance(value, (int, float)) and math.isfinite(value):
+            if wanted and isinstance(value, (int, float)):
                 found.setdefault(name, []).append((row["step"], row.get("time", math.nan), value))
     return {name: np.array(points, dtype=np.float64).T for name, points in found.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rlgen.compare.conditions import conditions, unlearned, written
-from rlgen.compare.entry import Entry
+from rlgen.compare.entry import Entry, left_out
 from rlgen.compare.rules import TRAINING_METRICS, direction, usual_name
 from rlgen.errors import UsageError
 from rlgen.runs.best import SCORES
@@ -83,20 +83,29 @@ class Task:
 
 def make_tasks(
     entries: Sequence[Entry], metric: str | None, keys: Sequence[str], at: int | None, threshold: float | None
-) -> list[Task]:
-    """The tasks of these runs, grouped and scored. The arguments are those of `compare`.
+) -> tuple[list[Task], list[dict[str, str]]]:
+    """The tasks of these runs, grouped and scored, and the runs without a score. The arguments are those of `compare`.
 
     Raises:
         UsageError: the metric's direction is stated in other words than higher and lower.
     """
     name, _, stated = (metric or "").partition(":")
+    if metric and not name:
+        raise UsageError(f"--metric {metric}: before the colon comes the metric's name")
     if stated not in ("", "higher", "lower"):
         raise UsageError(f"--metric {metric}: after the colon comes higher or lower, whichever is better")
     stated_direction = {"": 0, "higher": 1, "lower": -1}[stated]
     by_task: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         by_task.setdefault((entry.kind, entry.task), []).append(entry)
-    return [_make_task(of_task, name, stated_direction, keys, at, threshold) for of_task in by_task.values()]
+    tasks, left = [], []
+    for of_task in by_task.values():
+        while reasons := _without_score(of_task, name, keys, at):
+            left += [left_out(entry.name, reasons[id(entry)]) for entry in of_task if id(entry) in reasons]
+            of_task = [entry for entry in of_task if id(entry) not in reasons]  # grouped as if the rest was not there
+        if of_task:
+            tasks.append(_make_task(of_task, name, stated_direction, keys, at, threshold))
+    return tasks, left
 
 
 def options(entries: Iterable[Entry]) -> dict[str, set[str]]:
@@ -121,8 +130,8 @@ def _make_task(
     at: int | None,
     threshold: float | None,
 ) -> Task:
-    groups = _make_groups(entries, keys, at, usual_name(metric))
-    metric = metric or _default_metric([entry for group in groups for entry in group.scored] or entries)
+    groups = _make_groups(entries, keys, at, metric)
+    metric = metric or _default_metric(groups)
     better = stated_direction or direction(metric)
     kind, targets = entries[0].kind, list(dict.fromkeys(entry.target for entry in entries))
     if threshold is None and kind == "agent" and metric.endswith("episodic_return"):
@@ -152,7 +161,9 @@ def _make_groups(entries: list[Entry], keys: Sequence[str], at: int | None, metr
             parts = [value if key == "algo" else f"{key}={value}" for key, value in values.items()]
             label = " ".join(parts if keys else [algo, *parts])
             labelled.setdefault(label, []).append(entry)
-    divided = [part for label, of_label in labelled.items() for part in _divided(label, of_label, metric, at)]
+    divided = [
+        part for label, of_label in labelled.items() for part in _divided(label, of_label, usual_name(metric), at)
+    ]
     groups = [Group(label, sorted(part, key=lambda entry: (entry.seed, entry.name))) for label, part in divided]
     for group in groups:
         group.scored = [entry for entry in group.entries if entry.failed or entry.step >= (at or entry.steps)]
@@ -172,13 +183,40 @@ def _divided(label: str, entries: list[Entry], metric: str, at: int | None) -> I
         yield from _divided(f"{label} {name}={value}", part, metric, at)
 
 
-def _default_metric(entries: Sequence[Entry]) -> str:
-    """The first known score that every run has, failed ones aside; else an evaluation metric that they share."""
-    alive = [entry for entry in entries if not entry.failed] or list(entries)
-    shared = [name for name in alive[0].evaluations if all(name in entry.evaluations for entry in alive)]
-    ranked = [name for name in shared if direction(name)]
-    fallback = "eval/episodic_return" if alive[0].kind == "agent" else "eval/nll"
-    return next(known_metrics(alive), (ranked or shared or [fallback])[0])
+def _without_score(entries: list[Entry], metric: str, keys: Sequence[str], at: int | None) -> dict[int, str]:
+    """The runs, by `id`, that have no score and will have none, and why; of a group that lacks the metric none."""
+    if metric and not any(entry.points(metric).size for entry in entries):
+        return {id(entry): f"it does not report {metric}" for entry in entries}
+    groups = _make_groups(entries, keys, at, metric) if entries else []
+    found = {}
+    for group in groups:
+        score = metric or _default_metric(groups)
+        alive = [entry for entry in group.scored if not entry.failed]
+        reported = any(entry.points(score).size for entry in alive)
+        for entry in [entry for entry in group.entries if not entry.failed]:
+            if at and entry.steps < at:
+                found[id(entry)] = f"its {entry.steps:,} steps end before step {at:,}"
+            elif entry.status == "finished" and entry.step < entry.steps:
+                found[id(entry)] = f"it is finished, but its metrics end at step {entry.step:,} of {entry.steps:,}"
+            elif reported and entry in alive and (reason := entry.score(score, at)[1]):
+                found[id(entry)] = reason
+    return found
+
+
+def _default_metric(groups: Sequence[Group]) -> str:
+    """The first known score that most runs of each group have, failed ones aside; else an evaluation metric like it."""
+    scored = [[entry for entry in group.scored if not entry.failed] for group in groups]
+    alive = [of_group for of_group in scored if of_group] or [group.entries for group in groups]
+
+    def shared(name: str) -> bool:
+        return all(2 * sum(entry.series(name).size > 0 for entry in some) >= len(some) for some in alive)
+
+    kind = alive[0][0].kind
+    others = dict.fromkeys(name for of_group in alive for entry in of_group for name in entry.evaluations)
+    common = [name for name in others if shared(name)]
+    ranked = [name for name in common if direction(name)]
+    fallback = "eval/episodic_return" if kind == "agent" else "eval/nll"
+    return next(filter(shared, (*SCORES, TRAINING_METRICS[kind])), (ranked or common or [fallback])[0])
 
 
 def _reward_threshold(env_id: str) -> float | None:

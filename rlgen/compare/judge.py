@@ -74,9 +74,8 @@ def _group_warnings(task: Task, group: Group) -> Iterator[str]:
     if failed:
         yield f"{group.label}: {failed} of {len(group.entries)} seeds failed, counted with the worst score"
     if rest := [entry for entry in group.entries if entry not in group.scored]:
-        states = ", ".join(f"{entry.name} ({entry.status}, {entry.step / entry.steps:.0%})" for entry in rest[:3])
-        more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
-        yield f"{group.label}: {len(rest)} unfinished, not scored: {states}{more}"
+        states = ", ".join(f"{entry.name} ({entry.status}, {entry.step / entry.steps:.0%})" for entry in rest)
+        yield f"{group.label}: {len(rest)} unfinished, not scored: {states}"
     if 0 < len(group.scored) < FEW_SEEDS:
         seeds = f"{len(group.scored)} seed{'s' * (len(group.scored) > 1)}"
         yield f"{group.label}: only {seeds}; take {FEW_SEEDS} or more before believing a difference"

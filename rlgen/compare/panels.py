@@ -32,7 +32,7 @@ STATISTICS = {
 def panels(comparison: Comparison) -> list[list[Figure]]:
     """The figures of each section, in the order of `tables.sections`."""
     palettes = {kind: _palette(comparison.tasks, kind) for kind in ("agent", "generative")}
-    found: list[list[Figure]] = [[]] if comparison["refusals"] else []
+    found: list[list[Figure]] = [[] for words in ("refusals", "left_out") if comparison[words]]
     found += [over_tasks(described, palettes[described["kind"]]) for described in comparison["aggregates"]]
     for task, described in zip(comparison.tasks, comparison["tasks"], strict=True):
         found.append(of_task(task, described, palettes[task.kind]))

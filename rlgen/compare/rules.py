@@ -10,7 +10,8 @@ from rlgen.runs.best import SCORES
 FEW_SEEDS = 5
 RULES = (
     "A score is the last evaluation of a run (eval/...), or the mean over the last tenth of its steps (other metrics); "
-    "with --steps, the evaluation nearest to that step.",
+    "with --steps, the evaluation nearest to that step, at most one evaluation period away. A run without one is left "
+    "out and named.",
     "A seed that diverged or failed counts: its score is the worst that any run had at any step on the same task, and "
     "so is the rest of its learning curve.",
     "A model is evaluated on all held-out images at its end, on the first 1,000 before: its curve may step there.",

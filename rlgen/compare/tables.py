@@ -54,6 +54,9 @@ def text(comparison: Comparison) -> str:
 def sections(comparison: Comparison) -> list[Section]:
     """Everything that is shown, in order: what is refused, all tasks together, each task, how to read it."""
     found = [Section("Comparison", comparison["refusals"])] if comparison["refusals"] else []
+    if comparison["left_out"]:
+        rows: list[list[Cell]] = [[each["run"], each["reason"]] for each in comparison["left_out"]]
+        found.append(Section("Left out", tables=[Table("", ["run", "reason"], rows)]))
     found += [_over_tasks(described) for described in comparison["aggregates"]]
     for task in comparison["tasks"]:
         title = f"{task['task']}: {task['metric']}{ARROWS[task['direction']]} after {task['steps']:,} steps"

@@ -16,11 +16,10 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from rlgen.compare.entry import Entry, columns
+from rlgen.compare.entry import Entries, Entry, columns, left_out
 from rlgen.compare.wandb_api import connect, errors_in_one_line
 from rlgen.errors import UsageError
 from rlgen.metrics import SUBSET
-from rlgen.text import warn
 
 PROJECT = re.compile(r"([\w.-]+)/([\w.-]+)(?:\?(\w[\w.]*=[^&]*(?:&\w[\w.]*=[^&]*)*))?")
 FIELDS = {"tag": "tags", "state": "state", "user": "username", "group": "group", "name": "displayName", "id": "name"}
@@ -34,7 +33,7 @@ def is_project(word: str) -> bool:
     return bool((match := PROJECT.fullmatch(word)) and (match[3] or not Path(match[1]).is_dir()))
 
 
-def read_project(word: str) -> list[Entry]:
+def read_project(word: str) -> Entries:
     """The runs of a wandb project.
 
     Raises:
@@ -43,10 +42,11 @@ def read_project(word: str) -> list[Entry]:
     project, _, query = word.partition("?")
     doing = f"cannot read {project} from wandb"
     with errors_in_one_line(doing):
-        found = [WandbEntry.of(run) for run in connect(doing).runs(project, filters(query), lazy=False)]
-    entries: list[Entry] = [entry for entry in found if entry]
-    if lacking := len(found) - len(entries):
-        warn(f"note: {lacking} runs of {project} left out: no exp_name, env_id or data, or seed", note=True)
+        found = [(run.name, WandbEntry.of(run)) for run in connect(doing).runs(project, filters(query), lazy=False)]
+    entries = Entries(
+        (entry for _, entry in found if entry),
+        (left_out(name, f"{project} has no exp_name, env_id or data, or seed of it") for name, of in found if not of),
+    )
     if not entries:
         raise UsageError(f"no run to compare in wandb's {word}; look at the project's page for names of options")
     return entries
@@ -94,8 +94,8 @@ class WandbEntry(Entry):
         entry._run, entry._seconds = run, float(_last_value(summary.get("_runtime")) or math.nan)
         return entry
 
-    def series(self, metric: str) -> np.ndarray:
-        """Steps, seconds and finite values of a metric: [3, K]. Only rows that hold step and metric together count."""
+    def points(self, metric: str) -> np.ndarray:
+        """Steps, seconds and values of a metric: [3, K]. Only rows that hold step and metric together count."""
         if metric not in self._series and self._run.summary_metrics.get(metric) is not None:
             self._series |= {metric: np.empty((3, 0))} | columns(self._read_history(metric), metric)
         return self._series.get(metric, np.empty((3, 0)))
@@ -113,6 +113,11 @@ class WandbEntry(Entry):
             value = float(np.mean([row[metric] for row in rows]))
             rows = [{"step": self.step, "time": self.seconds, metric: value}]
         return rows
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all metrics in its summary."""
+        return [name for name in self._run.summary_metrics if not name.startswith("_")]
 
     @property
     def evaluations(self) -> list[str]:

@@ -2,11 +2,13 @@
 
 import json
 
-from comparing import by_group, found
+import pytest
+from comparing import by_group, found, make_pair
 from synthetic import make_run
 
-from rlgen.compare import tables
+from rlgen.compare import files, tables
 from rlgen.compare.panels import panels
+from rlgen.errors import UsageError
 
 
 def test_every_group_has_its_command_and_a_changed_working_tree_is_told(runs):
@@ -59,3 +61,39 @@ def test_runs_made_from_python_have_no_command_and_are_compared(runs):
         (path / "config.json").write_text(json.dumps(info | {"command": None}))
     result = found(runs)
     assert result["tasks"][0]["ranked"] and result["commands"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "foo"}, "--metric foo: no run reports it; there are charts/SPS, .*eval/episodic_return"),
+        ({"metric": "eval/foo:higher"}, "--metric eval/foo: no run reports it; there are"),
+        ({"metric": ":higher"}, "--metric :higher: before the colon comes the metric's name"),
+        ({"group": ["foo"]}, "--group foo: no run has this option. There are algo, anneal_lr, .*gamma, .*lr"),
+        (
+            {"group": ["algo", "learning_start"]},
+            "--group learning_start: no run has this option. Did you mean learning_starts[?]",
+        ),
+    ],
+)
+def test_a_metric_or_an_option_that_no_run_has_is_refused_with_what_there_is(runs, options, message):
+    make_pair(runs, seeds=1)
+    with pytest.raises(UsageError, match=message):
+        found(runs, **options)
+
+
+def test_tasks_without_the_metric_are_left_out_and_said(runs):
+    make_pair(runs, seeds=2)
+    path = make_run(runs, "vae", 1, data="digits")
+    result = found(runs, metric="eval/episodic_return")
+    assert [task["task"] for task in result["tasks"]] == ["CartPole-v1"]
+    assert result["left_out"] == [{"run": path.name, "reason": "it does not report eval/episodic_return"}]
+
+
+def test_what_is_left_out_stands_in_every_format(runs, tmp_path):
+    make_pair(runs, seeds=2)
+    make_run(runs, "dqn", 3, steps=20_000)
+    result = found(runs, steps=30_000)
+    files.write(result, [tmp_path / "a.md", tmp_path / "a.html", tmp_path / "a.json", tmp_path / "a.png"])
+    for text in (tables.text(result), *((tmp_path / f"a.{end}").read_text() for end in ("md", "html", "json"))):
+        assert "CartPole-v1__dqn__3" in text and "its 20,000 steps end before step 30,000" in text

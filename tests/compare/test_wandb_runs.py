@@ -56,7 +56,7 @@ def test_what_is_a_project_and_what_a_path(word, expected, tmp_path, monkeypatch
     assert is_project(word) == expected
 
 
-def test_a_failed_run_counts_and_one_that_crashed_or_stopped_early_is_unfinished(api):
+def test_a_failed_run_counts_one_that_crashed_is_unfinished_one_that_ends_early_is_left_out(api):
     six(api)
     api.runs += [
         cleanrl("dqn", 6, state="failed", reached=9_000),
@@ -64,9 +64,12 @@ def test_a_failed_run_counts_and_one_that_crashed_or_stopped_early_is_unfinished
         cleanrl("dqn", 8, state="running", reached=9_000),
         cleanrl("dqn", 9, state="finished", reached=9_000),
     ]
-    (task,) = compare(collect(["lab/bench"]), resamples=100)["tasks"]
+    result = compare(collect(["lab/bench"]), resamples=100)
+    (task,) = result["tasks"]
     row = task["groups"][1]
-    assert (row["runs"], row["seeds"], row["failed"], row["unfinished"], row["running"]) == (10, 7, 1, 3, 1)
+    assert (row["runs"], row["seeds"], row["failed"], row["unfinished"], row["running"]) == (9, 7, 1, 2, 1)
+    assert [each["run"] for each in result["left_out"]] == ["dqn-9"]
+    assert "its metrics end at step 8,993 of 50,000" in result["left_out"][0]["reason"]
     assert min(row["scores"]) == task["worst"] and row["scores"].count(task["worst"]) == 1
 
 
@@ -102,10 +105,10 @@ def test_our_own_runs_have_summaries_of_several_values_and_say_how_they_ended(ap
     assert one.step == 20 and other.status == "interrupted" and not other.failed
 
 
-def test_runs_that_do_not_say_what_they_are_are_left_out_with_a_note(api, capsys):
+def test_runs_that_do_not_say_what_they_are_are_left_out_with_the_reason(api):
     api.runs = [cleanrl(), FakeRun({"lr": 1}, [])]
-    assert len(collect(["lab/bench"])) == 1
-    assert "1 runs of lab/bench left out" in capsys.readouterr().err
+    entries = collect(["lab/bench"])
+    assert len(entries) == 1 and "no exp_name" in entries.left_out[0]["reason"]
     api.runs = api.runs[1:]
     with pytest.raises(UsageError, match=r"no run to compare in wandb's lab/bench"):
         collect(["lab/bench"])

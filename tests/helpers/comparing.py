@@ -18,7 +18,8 @@ def make_pair(runs_dir: Path, seeds: int = 6, **options) -> None:
 def found(runs_dir: Path, *words: str, **options) -> Comparison:
     """The comparison of the runs that the words fit, with few resamples."""
     filters = {name: options.pop(name) for name in ("algo", "env", "data") if name in options}
-    return compare(collect(words, str(runs_dir), **filters), resamples=500, **options)
+    entries = collect(words, str(runs_dir), **filters)
+    return compare(entries, resamples=500, left_out=entries.left_out, **options)
 
 
 def by_group(task: dict) -> dict[str, dict]:
