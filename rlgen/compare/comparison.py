@@ -9,7 +9,7 @@ from rlgen.compare.aggregate import aggregate
 from rlgen.compare.collect import nothing_left
 from rlgen.compare.describe import describe
 from rlgen.compare.entry import Entry
-from rlgen.compare.groups import Task, make_tasks
+from rlgen.compare.groups import Task, make_tasks, options
 from rlgen.compare.judge import judge, nothing_shared
 from rlgen.compare.more_seeds import more_seeds
 from rlgen.compare.rules import RULES
