@@ -64,7 +64,7 @@ def conditions(entries: Iterable[Entry], metric: str) -> dict[str, list[str]]:
     rows = [_environment(entry) for entry in entries]
     scores = other_scores({entry.algo for entry in entries})
     for entry, row in zip(entries, rows, strict=True):
-        row |= {name: written(entry.config.get(name)) for name, of in scores.items() if metric.startswith(of.prefix)}
+        row |= {name: written(_of_option(entry, name)) for name, of in scores.items() if metric.startswith(of.prefix)}
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: [row.get(name, UNKNOWN) for row in rows] for name in names}
     return {name: values for name, values in found.items() if _differ(values, name in scores)}
@@ -73,6 +73,13 @@ def conditions(entries: Iterable[Entry], metric: str) -> dict[str, list[str]]:
 def written(value: object) -> str:
     """The value of an option as text without blanks."""
     return UNKNOWN if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
+
+
+def _of_option(entry: Entry, name: str) -> object:
+    """The value of a run's option; a run from before there was the option did what its default does."""
+    option = run_options().get(name)
+    default = option.default if option and not entry.info.get("exp_name") else None
+    return entry.config.get(name, default)
 
 
 def _differ(values: list[str], is_option: bool) -> bool:

@@ -141,3 +141,11 @@ def test_a_run_of_an_algorithm_that_is_not_here_is_compared_all_the_same(runs):
     make_run(runs, "elsewhere", 2, video=False)
     assert json.loads((path / "config.json").read_text())["config"]["video"]
     assert [row["runs"] for row in found(runs)["tasks"][0]["groups"]] == [2]
+
+
+def test_a_run_from_before_an_option_did_what_its_default_does(runs):
+    for seed in range(1, 4):
+        make_run(runs, "vae", seed, data="digits")  # gets today's options when it is read
+        make_run(runs, "elsewhere", seed, data="digits")  # no algorithm here, so that nobody knows its options
+    (task,) = found(runs)["tasks"]
+    assert task["ranked"], task["refusals"]
