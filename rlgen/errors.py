@@ -1,6 +1,9 @@
 """Errors a user can act on: one line each, with the exit code the command line ends with."""
 
+import importlib.util
 import re
+import shlex
+import sys
 import traceback
 
 NO_MEMORY = re.compile(
@@ -35,9 +38,18 @@ class DamagedError(UsageError):
 
 
 class MissingExtraError(RlgenError):
-    """An optional package is not installed; the message is the install command."""
+    """A package is not installed; the message ends with the command that installs it.
+
+    Args:
+        reason: what needs what.
+        packages: as the index names them; none where they are not known.
+    """
 
     exit_code = 3
+
+    def __init__(self, reason: str, *packages: str):
+        super().__init__(f"{reason}: {install(*packages)}" if packages else reason)
+        self.packages = packages
 
 
 class CheckpointError(RlgenError):
@@ -72,6 +84,14 @@ class StuckEnvError(LostEnvError):
     """An environment does not come back from a call."""
 
     exit_code = 16
+
+
+def install(*packages: str) -> str:
+    """The exact command that installs packages for this Python, which may not be the one that `pip` belongs to."""
+    python, words = shlex.quote(sys.executable), shlex.join(packages)
+    if importlib.util.find_spec("pip") is None:  # a virtual environment of uv
+        return f"uv pip install --python {python} {words}".rstrip()
+    return f"{python} -m pip install {words}".rstrip()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,10 +1,13 @@
 """Errors that a user can act on."""
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 
 from rlgen import commands
-from rlgen.errors import UsageError, is_out_of_memory, one_line
+from rlgen.errors import UsageError, install, is_out_of_memory, one_line
 
 WORDS = [
     "CUDA out of memory. Tried to allocate 2.00 GiB",
@@ -54,3 +57,19 @@ def test_an_error_that_was_foreseen_is_its_message_and_another_says_what_and_whe
     except RuntimeError as error:
         assert one_line(error).startswith(f"RuntimeError: first ({__file__}:")
     assert one_line(AssertionError()) == "AssertionError"
+
+
+def test_the_install_command_is_that_of_this_python(monkeypatch):
+    assert install("ale-py", "gymnasium[box2d]") == f"{sys.executable} -m pip install ale-py 'gymnasium[box2d]'"
+    monkeypatch.setattr(sys, "executable", "/my envs/bin/python")
+    assert install("x") == "'/my envs/bin/python' -m pip install x" and install().endswith("python' -m pip install")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert install("x") == "uv pip install --python '/my envs/bin/python' x", "a virtual environment of uv has no pip"
+
+
+def test_a_dependency_that_is_missing_is_one_line_and_exit_code_3():
+    assert commands.verdict(ModuleNotFoundError("No module named 'PIL.Image'", name="PIL.Image")) == (
+        3,
+        f"error: pillow is not installed: {sys.executable} -m pip install pillow",
+    )
+    assert commands.verdict(ModuleNotFoundError("No module named 'theirs'", name="theirs"))[0] == 1

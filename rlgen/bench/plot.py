@@ -20,7 +20,7 @@ def draw(report: dict[str, Any], path: str) -> None:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("--out needs matplotlib: pip install 'rlgen[report]'") from None
+        raise MissingExtraError("--out needs matplotlib", "matplotlib") from None
 
     axes = list(dict.fromkeys(point["axis"] for point in report["scale"]))
     with matplotlib.rc_context(theme()):

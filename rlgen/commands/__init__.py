@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from rlgen import __version__
-from rlgen.errors import DiskError, InterruptedRunError, RlgenError, UsageError, is_out_of_memory, one_line
+from rlgen.errors import (
+    DiskError,
+    InterruptedRunError,
+    MissingExtraError,
+    RlgenError,
+    UsageError,
+    install,
+    is_out_of_memory,
+    one_line,
+)
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
@@ -31,6 +40,8 @@ from rlgen.text import document, nearest, readable, safe
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # a disk that takes no more
 STDOUT = 1  # its file descriptor
+OURS = ("torch", "gymnasium", "numpy", "wandb", "tqdm", "tyro", "rich", "safetensors", "greenlet", "matplotlib")
+PACKAGES = {name: name for name in OURS} | {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # to install
 # In this file `list` and `eval` are the commands of these names once they are imported, not Python's functions.
 
 # Of the help page; a command that is not here comes last.
@@ -102,6 +113,8 @@ def verdict(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in FULL:
         where = error.filename or "what it prints, or a file"
         return DiskError.exit_code, f"error: cannot write {where}: {error.strerror}; free space or fix permissions"
+    if isinstance(error, ModuleNotFoundError) and (package := PACKAGES.get((error.name or "").partition(".")[0])):
+        return MissingExtraError.exit_code, f"error: {package} is not installed: {install(package)}"
     notes = getattr(error, "__notes__", None) or ["--traceback shows where it comes from"]
     return 1, f"error: {one_line(error)}; {notes[-1]}"
 

@@ -6,16 +6,24 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlgen import __version__
-from rlgen.options import algorithms
+from rlgen.errors import install, one_line
+from rlgen.options import algorithms, parsed_module
 
-PACKAGES = ("torch", "gymnasium", "numpy", "wandb", "tqdm", "tyro", "rich", "safetensors", "pillow", "scikit-learn")
-EXTRAS = {"atari": "ale_py", "box2d": "Box2D", "mujoco": "mujoco", "minigrid": "minigrid"}  # extra and its module
+REQUIREMENT = re.compile(r"([\w.-]+)(\[[\w,-]+\])?")  # name, and the extras of that package
+EXTRA = re.compile(r"\bextra\s*==\s*[\"']([\w.-]+)")
+MODULES = {  # what is imported, of packages that another one names as its extra
+    "gymnasium[box2d]": "Box2D",
+    "gymnasium[mujoco]": "mujoco",
+    "gymnasium[classic-control]": "pygame",
+}
 
 
 @dataclass(frozen=True)
@@ -28,27 +36,62 @@ class Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Versions, device, extras and disk, and the `problems` among them, one line each."""
-    import torch
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {"rlgen": __version__, "python": platform.python_version(), "system": platform.platform()}
-    found |= {package: version(package) for package in PACKAGES}
-    found["cuda"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    found |= {"cores": cores, "threads": torch.get_num_threads()}
-    for extra, module in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        found[f"extra {extra}"] = "installed" if there else f'pip install "rlgen[{extra}]"'
+    packages, extras = requirements()
+    found |= {package: version(package) for package in packages}
+    problems = [f"{name} is not installed: {install(name)}" for name in packages if found[name] is None]
+    found["cores"] = cores
+    try:
+        import torch
+
+        found["cuda"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        found["threads"] = torch.get_num_threads()
+    except (ImportError, OSError) as error:  # OSError: a library that it is linked to is not there
+        if found["torch"]:
+            problems.append(f"torch cannot be imported: {one_line(error)}")
+    for extra, needed in extras.items():
+        missing = [package for package in needed if not installed(package)]
+        found[f"extra {extra}"] = install(*missing) if missing else "installed"
     path = Path(options.runs_dir).absolute()
     parent = next(place for place in (path, *path.parents) if place.exists())
     found |= {"runs_dir": str(path), "disk_free_gb": round(shutil.disk_usage(parent).free / 1e9, 1)}
 
-    problems = [f"package {name!r} is {place}, not rlgen's" for name, place in algorithms.shadowed().items()]
-    problems += [f"{package} is not installed" for package in PACKAGES if found[package] is None]
+    problems += [f"package {name!r} is {place}, not rlgen's" for name, place in algorithms.shadowed().items()]
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         problems.append(f"{path} cannot be written; give another --runs-dir")
     if found["disk_free_gb"] < 1:
         problems.append(f"less than 1 GB is free in {parent}")
     return found | {"problems": problems}
+
+
+def requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """The packages that rlgen needs, and those of each extra, by a clone's pyproject.toml, else as it was installed."""
+    file = parsed_module.ROOT / "pyproject.toml"
+    if file.is_file():
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        needed, extras = project["dependencies"], project["optional-dependencies"]
+    else:
+        lines = importlib.metadata.requires("rlgen") or []
+        needed, extras = [line for line in lines if not EXTRA.search(line)], {}
+        for line in lines:
+            if extra := EXTRA.search(line):
+                extras.setdefault(extra[1], []).append(line)
+    return [named(line) for line in needed], {extra: [*map(named, lines)] for extra, lines in extras.items()}
+
+
+def named(requirement: str) -> str:
+    """The package of a requirement, without versions: `gymnasium[box2d]`."""
+    match = REQUIREMENT.match(requirement)
+    assert match, requirement
+    return match[0]
+
+
+def installed(package: str) -> bool:
+    """Whether a package is there, with those of its extra."""
+    if module := MODULES.get(package):
+        return importlib.util.find_spec(module) is not None
+    return version(package.partition("[")[0]) is not None
 
 
 def version(package: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rlgen.errors import RlgenError, UsageError
+from rlgen.errors import MissingExtraError, RlgenError, UsageError
 from rlgen.options import algorithms
 from rlgen.options.files import presets
 from rlgen.text import Rows, nearest
@@ -108,7 +108,7 @@ def environments() -> list[dict[str, Any]]:
         try:
             check_env_id(example)  # registers its siblings, where the package is installed
         except RlgenError as error:
-            rows.append({"env": pattern, "group": group, "actions": "discrete", "needs": install_command(error)})
+            rows.append({"env": pattern, "group": group, "actions": "discrete", "needs": needed(error)})
     newest: dict[tuple[str | None, str], Any] = {}
     for spec in gym.registry.values():
         if not getattr(spec.entry_point, "__name__", "").startswith("_raise"):  # stands in for a retired environment
@@ -125,7 +125,7 @@ def environments() -> list[dict[str, Any]]:
                 row["actions"] = "discrete" if isinstance(env.action_space, gym.spaces.Discrete) else "continuous"
                 env.close()
         except RlgenError as error:
-            row["needs"] = install_command(error)
+            row["needs"] = needed(error)
         rows.append(row)
     return sorted(rows, key=lambda row: row["group"])
 
@@ -137,6 +137,6 @@ def group_of(spec: Any) -> str:
     return spec.namespace or (parts[2] if parts[:2] == ["gymnasium", "envs"] else parts[0])
 
 
-def install_command(error: RlgenError) -> str:
-    """What an error says to install."""
-    return str(error)[max(0, str(error).find("pip install")) :]
+def needed(error: RlgenError) -> str:
+    """The packages that an error says to install, else what it says."""
+    return " ".join(error.packages) if isinstance(error, MissingExtraError) and error.packages else str(error)

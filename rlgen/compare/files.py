@@ -36,7 +36,7 @@ def check(paths: Sequence[str | Path]) -> None:
             try:
                 import matplotlib  # noqa: F401
             except ImportError:
-                raise MissingExtraError(f'{path.suffix} needs matplotlib: pip install "rlgen[report]"') from None
+                raise MissingExtraError(f"{path.suffix} needs matplotlib", "matplotlib") from None
 
 
 def write(comparison: Comparison, paths: Sequence[str | Path]) -> None:

@@ -12,7 +12,7 @@ from rlgen.compare.entry import Entry
 from rlgen.compare.groups import Task
 from rlgen.compare.rules import TRAINING_METRICS
 from rlgen.compare.wandb_api import connect, errors_in_one_line
-from rlgen.errors import UsageError
+from rlgen.errors import UsageError, install
 
 
 @dataclass
@@ -46,7 +46,7 @@ def publish(comparison: Comparison, keys: Sequence[str] = ()) -> None:
         import wandb_workspaces.reports.v2 as reports
         import wandb_workspaces.workspaces as workspaces
     except (UsageError, ImportError) as error:
-        reason = error if isinstance(error, UsageError) else 'not written: pip install "rlgen[workspaces]"'
+        reason = error if isinstance(error, UsageError) else f"not written: {install('wandb-workspaces')}"
         print(f"wandb views {reason}; they would be:")
         for view in views:
             where = f"{view.entity or 'YOU'}/{view.project}"

@@ -14,13 +14,13 @@ from rlgen.errors import MissingExtraError, UsageError
 
 # Ids that exist only once a package is imported: pattern, package, what to install.
 _REGISTERED_BY = (
-    (r"ALE/|\w+(NoFrameskip|Deterministic|-ram)", "ale_py", "rlgen[atari]"),
-    (r"MiniGrid-|BabyAI-", "minigrid", "rlgen[minigrid]"),
+    (r"ALE/|\w+(NoFrameskip|Deterministic|-ram)", "ale_py", "ale-py"),
+    (r"MiniGrid-|BabyAI-", "minigrid", "minigrid"),
 )
 # Ids that are registered but need a package: where they are defined, package, what to install.
 _NEEDED_BY = (
-    ("gymnasium.envs.box2d", "Box2D", "rlgen[box2d]"),
-    ("gymnasium.envs.mujoco", "mujoco", "rlgen[mujoco]"),
+    ("gymnasium.envs.box2d", "Box2D", "gymnasium[box2d]"),
+    ("gymnasium.envs.mujoco", "mujoco", "gymnasium[mujoco]"),
     ("gymnasium.envs.phys2d", "jax", "gymnasium[jax]"),
     ("gymnasium.envs.tabular", "jax", "gymnasium[jax]"),
 )
@@ -47,13 +47,13 @@ def check_env_id(env_id: str) -> GymSpec:
             try:
                 importlib.import_module(package)
             except ImportError as error:
-                raise MissingExtraError(f'environment {env_id!r} needs {package}: pip install "{extra}"') from error
+                raise MissingExtraError(f"environment {env_id!r} needs {package}", extra) from error
     spec = gym.registry.get(name)
     if spec is None:
         raise UsageError(f"environment {env_id!r} does not exist: {suggest(name)}")
     for prefix, package, extra in _NEEDED_BY:
         if str(spec.entry_point or spec.vector_entry_point).startswith(prefix) and find_spec(package) is None:
-            raise MissingExtraError(f'environment {env_id!r} needs {package}: pip install "{extra}"')
+            raise MissingExtraError(f"environment {env_id!r} needs {package}", extra)
     return spec
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import re
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from rlgen.envs.find import check_env_id, one_line
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
-from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError
+from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install
 
 NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
 _NUMERIC = tuple(
@@ -81,7 +82,8 @@ def make_envs(
             else:
                 raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
     except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise MissingExtraError(f"environment {env_id!r} lacks a package: {one_line(error)}") from error
+        reason = re.sub(r"\bpip install\b", install(), one_line(error))
+        raise MissingExtraError(f"environment {env_id!r} lacks a package: {reason}") from error
     except gym.error.Error as error:
         raise UsageError(f"environment {env_id!r} cannot be made: {one_line(error)}") from error
     except (EOFError, ConnectionError) as error:

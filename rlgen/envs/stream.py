@@ -255,9 +255,8 @@ class EnvStream:
             with watch.call(f"drawing {self.spec.env_id!r}"):
                 frames: Any = self.vector_env.render()
         except (gym.error.DependencyNotInstalled, ImportError) as error:
-            raise MissingExtraError(
-                f'pictures of {self.spec.env_id!r} need a package: pip install "rlgen[video]"'
-            ) from error
+            package = "gymnasium[classic-control]"  # pygame, which draws most of Gymnasium's own
+            raise MissingExtraError(f"pictures of {self.spec.env_id!r} need a package", package) from error
         if frames is None or frames[0] is None:
             raise UsageError(f"environment {self.spec.env_id!r} draws no pictures (render_mode rgb_array)")
         return frames[0]

@@ -114,6 +114,6 @@ def test_files_are_refused_before_the_work(tmp_path):
 
 def test_without_matplotlib_the_error_is_the_command_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "rlgen\[report\]"'):
+    with pytest.raises(MissingExtraError, match=r"-m pip install matplotlib$"):
         files.check([tmp_path / "r.html"])
     files.check([tmp_path / "r.md"])

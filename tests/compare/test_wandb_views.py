@@ -31,7 +31,7 @@ def test_without_the_package_it_says_how_to_install_it(api, monkeypatch, capsys)
     six(api)
     assert main(["compare", "lab/bench", "--wandb"]) == 0
     out = capsys.readouterr().out
-    assert 'pip install "rlgen[workspaces]"' in out and "lab/bench: 'rlgen compare: CartPole-v1', 12 runs by exp" in out
+    assert "-m pip install wandb-workspaces" in out and "lab/bench: 'rlgen compare: CartPole-v1', 12 runs by exp" in out
 
 
 def test_online_it_writes_a_view_of_the_runs_grouped_by_algorithm(api, monkeypatch, capsys):

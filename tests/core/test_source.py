@@ -124,7 +124,7 @@ def test_a_video_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(gym.vector.SyncVectorEnv, "render", render)
     source = EnvSource("CartPole-v1", 1, "sync", 0, 1)
-    with pytest.raises(MissingExtraError, match=r"pip install \"rlgen\[video\]\""):
+    with pytest.raises(MissingExtraError, match=r"-m pip install 'gymnasium\[classic-control\]'$"):
         source.play(Constant(), 1, seed=0, render=True)
     source.close()
 

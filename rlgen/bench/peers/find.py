@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from rlgen.bench.measure import Block
 from rlgen.bench.peers import eager, pythae, sb3, tianshou, torchrl
 from rlgen.bench.works import Maker, Work
+from rlgen.errors import install
 
 
 class Peer(NamedTuple):
@@ -65,7 +66,7 @@ def find(name: str, config: dict[str, Any], work: Work, stack: ExitStack) -> Fou
             if not fnmatch(name, pattern):
                 continue
             if importlib.util.find_spec(module) is None:
-                found.not_installed[peer] = f"pip install {package}"
+                found.not_installed[peer] = install(package)
                 continue
             try:
                 found.blocks[peer] = maker(config, work, stack)
