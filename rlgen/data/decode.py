@@ -6,9 +6,9 @@ import contextlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,15 @@ DEEP = ("of more than 8 bits a channel", "convert {} to 8 bits")  # pillow would
 HUGE = ("of more than {:,} pixels", "make {} smaller")
 
 
+Source = Path | Callable[[], IO[bytes]]  # of a file: where it is, or what opens it
+
+
 class Bad(Exception):
     """A file that is refused: why, and what to do."""
 
 
 def read_images(
-    folder: str, paths: Sequence[Path], names: Sequence[str], room: Room, preparation: Preparation
+    folder: str, files: Mapping[str, Source], room: Room, preparation: Preparation
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Image files as an array, and what became of them.
 
@@ -43,8 +46,7 @@ def read_images(
 
     Args:
         folder: they are in; errors begin with it.
-        paths: of the files.
-        names: of the files, for errors.
+        files: by name.
         room: that the images take from.
         preparation: their size and mode; without these they have to be of one size and are grey if all of them are.
 
@@ -56,8 +58,8 @@ def read_images(
     """
     bad: dict[str, Bad] = {}
     modes, sizes, seen = set(), Counter[tuple[int, int]](), Counter[str]()
-    for path, name in zip(paths, names, strict=True):
-        with noted(bad, name), opened(path) as image:
+    for name, file in files.items():
+        with noted(bad, name), opened(file) as image:
             modes.add(image.mode)
             sizes[image.size] += 1
             seen["alpha"] += image.has_transparency_data
@@ -69,13 +71,13 @@ def read_images(
     mode = MODES.get(preparation.image_mode, auto)
     channels, largest = CHANNELS[mode], max(sizes, key=lambda one: one[0] * one[1])
     shape = (channels, *largest[::-1]) if size is None else (channels, size, size)
-    where, nbytes = f"{folder}: {len(paths)} images of {shape[2]}x{shape[1]}", math.prod(shape)
-    room.check(where, len(paths) * nbytes + (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest))
-    room.take(where, len(paths) * nbytes)
+    where, nbytes = f"{folder}: {len(files)} images of {shape[2]}x{shape[1]}", math.prod(shape)
+    room.check(where, len(files) * nbytes + (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest))
+    room.take(where, len(files) * nbytes)
 
     images, final = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()
-    for i, (path, name) in enumerate(zip(paths, names, strict=True)):
-        with noted(bad, name), opened(path) as image:
+    for i, (name, file) in enumerate(files.items()):
+        with noted(bad, name), opened(file) as image:
             seen["turned"] += image.getexif().get(ORIENTATION, 1) != 1
             ImageOps.exif_transpose(image, in_place=True)
             plain = opaque(image, preparation.image_ground)
@@ -83,7 +85,7 @@ def read_images(
             pixels = planes(plain if size is None else fitted(plain, size))  # [C, H, W]
             final[plain.size if size is None else (size, size)] += 1
             if len(images) == 0:
-                images = np.empty((len(paths), *pixels.shape), np.uint8)  # [N, C, H, W]
+                images = np.empty((len(files), *pixels.shape), np.uint8)  # [N, C, H, W]
             if len(final) == 1:
                 images[i] = pixels
     refuse(folder, bad)
@@ -118,18 +120,19 @@ def noted(bad: dict[str, Bad], name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(file: Source) -> Iterator[Any]:
     """An image file, of which pillow has read the header alone.
 
     Raises:
         Bad: it is no image, or of a kind that is not read; also while it is decoded.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if isinstance(file, Path) and not file.is_file():  # a pipe would be waited for
         raise Bad(*NO_FILE)
+    stream = file if isinstance(file, Path) else file()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # whether there is room for it, we ask
-            image = Image.open(path)
+            image = Image.open(stream)
         with image:
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
                 raise Bad(*DEEP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ class ImageData:
     source: str  # where it came from
     sha256: dict[str, str]  # by file, of the uncompressed bytes
     notes: tuple[str, ...] = ()  # what became of them, and what was left out
+
+    def noting(self, *notes: str) -> ImageData:
+        """The same data set with more notes, which come first."""
+        return replace(self, notes=(*notes, *self.notes))
 
     def about(self) -> str:
         """What was read, in one line."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from rlgen.data import pixels
 from rlgen.data.files import digests, find_files
 from rlgen.data.find import load_digits, load_known
-from rlgen.data.folder import from_folder
+from rlgen.data.folder import from_folder, from_zip
 from rlgen.data.images import ImageData
 from rlgen.data.known import IDX_FILES, KNOWN
 from rlgen.data.npz import from_npz
@@ -56,20 +56,24 @@ def load(
         if not files and not any(path.glob("*-ubyte*")):
             return from_folder(path, room, preparation, asked)
         data = from_idx(path.resolve().name, str(path), files, digests(files), preparation)
+    elif name_or_path not in KNOWN and path.suffix == ".zip" and os.path.isfile(path):
+        return from_zip(path, room, preparation, asked)
     else:
-        data = read_arrays(name_or_path, data_dir, room, preparation)
+        data = read_arrays(name_or_path, data_dir, room, preparation, asked)
     return refitted(data, preparation, room)
 
 
-def read_arrays(name_or_path: str, data_dir: str | None, room: Room, preparation: Preparation) -> ImageData:
+def read_arrays(
+    name_or_path: str, data_dir: str | None, room: Room, preparation: Preparation, asked: str | None
+) -> ImageData:
     """A known data set, or one file."""
     if name_or_path == "digits":
         return load_digits(preparation)
     if name_or_path in KNOWN:
         return load_known(name_or_path, data_dir, room, preparation)
     path = Path(name_or_path).expanduser()
-    if path.suffix == ".npz" and os.path.isfile(path):
-        return from_npz(path, room, preparation)
+    if path.suffix in (".npz", ".npy") and os.path.isfile(path):
+        return from_npz(path, room, preparation, asked)
     if os.path.isfile(path):
         raise UsageError(f"data {name_or_path!r} is not a data set: give an .npz, a folder of images or of IDX files")
     close = difflib.get_close_matches(name_or_path, KNOWN, n=1)

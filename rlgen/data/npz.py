@@ -1,86 +1,164 @@
-"""An `.npz` of images: what it holds is known from its headers before any of it is read."""
+"""An `.npz` or `.npy` of images: what it holds is known from its headers before any of it is read."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import re
 import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from rlgen.data.arrays import as_images, as_labels, check_images, layout
 from rlgen.data.files import file_digest, reason
 from rlgen.data.images import ImageData
 from rlgen.data.preparation import Preparation
-from rlgen.data.splits import join, pieces
+from rlgen.data.splits import held_out_part, join, part_of
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
-ARRAYS = ("images", "test_images", "labels", "test_labels")
+OURS = {"images", "labels", "test_images", "test_labels"}
 HEADER = 10_000  # bytes, at most: NumPy reads no longer one
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+IMAGE = ("images", "image", "imgs", "img", "x", "samples", "inputs", "pictures", "faces", "data", "features")
+LABEL = ("labels", "label", "y", "targets", "target", "classes")
+WORD = rf"(?P<word>{'|'.join(sorted(IMAGE + LABEL, key=len, reverse=True))})"
+ROLE = re.compile(  # as images, x_train, trainX, test_images, y
+    rf"{WORD}|(?P<part>train|training|val|valid|validation|test|testing)(?:[-_. ]?{WORD.replace('word', 'last')})?|"
+    rf"{WORD.replace('word', 'first')}[-_. ]?(?P<end>train|training|val|valid|validation|test|testing)",
+    re.IGNORECASE,
+)
 
 
-def from_npz(path: Path, room: Room, preparation: Preparation) -> ImageData:
-    """The data set in an `.npz`: `images`, and maybe `labels`, `test_images` and `test_labels`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if "images" not in found:
-                others = ", ".join(found) or "nothing"
-                raise UsageError(f"{path} holds {others}: it needs `images`, uint8 [N, H, W, C] or [N, H, W]")
-            held = {name: read_array(archive, found[name], f"{path}: {name}", room) for name in ARRAYS if name in found}
+class Array(NamedTuple):
+    """An array in a file, of which the header is read."""
+
+    name: str
+    where: str  # for errors
+    open: Callable[[], IO[bytes]]
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    def read(self, room: Room) -> NDArray[Any]:
+        """All of it.
+
+        Raises:
+            UsageError: it does not fit in memory.
+        """
+        num = math.prod(self.shape)
+        nbytes = num * self.dtype.itemsize * (2 if self.fortran else 1) + num * (self.dtype != np.uint8)
+        room.take(f"{self.where} {list(self.shape)}", nbytes)
+        with self.open() as stream:
+            return npy.read_array(stream, allow_pickle=False)  # of what its header says, and no more
+
+
+def from_npz(path: Path, room: Room, preparation: Preparation, asked: str | None) -> ImageData:
+    """The data set in an `.npz`, under the usual names of its arrays, or the images in an `.npy`.
+
+    Args:
+        path: of the file.
+        room: that its arrays take from.
+        preparation: how many are held out.
+        asked: the part of the split that is held out, where it is not the usual one.
+
+    Raises:
+        UsageError: it cannot be read, holds no images, or does not fit in memory.
+    """
+    with readable(path), arrays(path) as found:
+        roles = by_role(str(path), found)
+        parts = {part for part, kind in roles if kind == "image"}
+        held = held_out_part(str(path), parts, asked, preparation)
+        used = {role: array for role, array in roles.items() if role[0] in ("train", held)}
+        for (_, kind), array in used.items():
+            if kind == "image":
+                check_images(array.shape, array.dtype, array.where)
+        used = {
+            role: array for role, array in used.items() if not array.dtype.hasobject
+        }  # labels: only pickle reads it
+        read = {role: array.read(room) for role, array in used.items()}
         sha256 = {path.name: file_digest(path)}
+    image, notes = as_images(read["train", "image"], used["train", "image"].where)
+    test = None
+    if held:
+        test, more = as_images(read[held, "image"], used[held, "image"].where)
+        notes += [note for note in more if note not in notes]
+    (label, test_label), lost = as_labels(read.get(("train", "label")), read.get((held or "", "label")))
+    data = join(path.stem, str(path), sha256, image, test, label, test_label, preparation)
+
+    if not {array.name for array in used.values()} <= OURS:
+        notes.insert(0, f"arrays {', '.join(array.name for array in used.values())}")
+    others = [array.name for array in found if array not in used.values()]
+    return data.noting(*notes, *lost, *([f"left aside: {', '.join(others)}"] if others else []))
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one line that a file is broken, whatever reading it raises."""
+    try:
+        yield
     except UsageError:
         raise
     except Exception as error:  # a malformed zip can raise anything
-        raise UsageError(f"{path} cannot be read as .npz ({reason(error)}): save it with numpy.savez") from None
-    image = channels_first(held["images"])
-    test = channels_first(held["test_images"]) if "test_images" in held else None
-    return join(path.stem, str(path), sha256, image, test, held.get("labels"), held.get("test_labels"), preparation)
+        save = f"save it with numpy.save{'z' if path.suffix == '.npz' else ''}"
+        raise UsageError(f"{path} cannot be read as {path.suffix} ({reason(error)}): {save}") from None
 
 
-def read_array(archive: zipfile.ZipFile, name: str, where: str, room: Room) -> NDArray[Any]:
-    """An array of images or labels.
+@contextlib.contextmanager
+def arrays(path: Path) -> Iterator[list[Array]]:
+    """The arrays of an `.npz`, or the one in an `.npy`; only their headers are read."""
+    if path.suffix == ".npy":
+        yield [header("images", str(path), partial(io.FileIO, path))]
+        return
+    with zipfile.ZipFile(path) as archive:
+        found = []
+        for info in archive.infolist():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # and grows without a limit
+                raise ValueError(f"{info.filename} is compressed in another way than NumPy does")
+            name = info.filename.removesuffix(".npy")
+            found.append(header(name, f"{path}: {name}", partial(archive.open, info)))
+        yield found
 
-    Args:
-        archive: the `.npz`.
-        name: of its member.
-        where: the array's name, which errors begin with.
-        room: that it takes from.
+
+def header(name: str, where: str, open: Callable[[], IO[bytes]]) -> Array:
+    """What the header of an array says."""
+    with open() as stream:
+        start = io.BytesIO(stream.read(HEADER))
+    return Array(name, where, open, *HEADERS[npy.read_magic(start)](start))
+
+
+def by_role(source: str, found: list[Array]) -> dict[tuple[str, str], Array]:
+    """Arrays by part of the split and kind, image or label; of several that fit, that of the more usual name.
 
     Raises:
-        UsageError: it is neither, or does not fit in memory.
+        UsageError: none of them are images.
     """
-    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is compressed in another way than NumPy does")  # and grows without a limit
-    with archive.open(name) as stream:
-        start = io.BytesIO(stream.read(HEADER))
-    shape, fortran, dtype = HEADERS[npy.read_magic(start)](start)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects")
-    if where.endswith("images"):
-        if dtype != np.uint8:
-            raise UsageError(f"{where} is {dtype}: it needs uint8 in 0..255, (255 * images).round().astype('uint8')")
-        if len(shape) not in (3, 4) or (len(shape) == 4 and shape[-1] not in (1, 3, 4)):
-            raise UsageError(f"{where} has shape {list(shape)}: it needs [N, H, W, C] with C 1, 3 or 4, or [N, H, W]")
-    elif dtype.kind not in "iu" or len(shape) != 1:
-        raise UsageError(f"{where} is {dtype} {list(shape)}: it needs integers [N]")
-    nbytes = math.prod(shape) * dtype.itemsize
-    room.take(f"{where} {list(shape)}", nbytes * (2 if fortran else 1))
-    with archive.open(name) as stream:
-        return npy.read_array(stream, allow_pickle=False)  # of what its header says, and no more
-
-
-def channels_first(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images [N, H, W, C] or [N, H, W] -> [N, C, H, W], in the memory that they have."""
-    num, height, width, channels = image.shape if image.ndim == 4 else (*image.shape, 1)
-    image = np.ascontiguousarray(image).reshape(num, height, width, channels)
-    if channels > 1:
-        flat = image.reshape(num, -1)
-        for part in pieces(image):
-            flat[part] = image[part].transpose(0, 3, 1, 2).reshape(-1, flat.shape[1])  # the right side is a copy
-    return image.reshape(num, channels, height, width)
+    roles: dict[tuple[str, str], tuple[int, Array]] = {}
+    for array in found:
+        if match := ROLE.fullmatch(array.name):
+            word = (match["word"] or match["first"] or match["last"] or "images").lower()
+            kind, rank = ("image", IMAGE.index(word)) if word in IMAGE else ("label", LABEL.index(word))
+            role = part_of(match["part"] or match["end"] or "train") or "", kind
+            if role not in roles or rank < roles[role][0]:
+                roles[role] = rank, array
+    chosen = {role: array for role, (_, array) in sorted(roles.items(), key=lambda item: found.index(item[1][1]))}
+    if not any(kind == "image" for _, kind in chosen):
+        pictures = [array for array in found if array.dtype.hasobject or (len(array.shape) > 1 and layout(array.shape))]
+        if found and found[0].name == "arr_0":  # saved without names: images, then maybe labels
+            chosen["train", "image"] = found[0]
+            if len(found) > 1 and found[1].shape[:1] == found[0].shape[:1] and len(found[1].shape) < 3:
+                chosen["train", "label"] = found[1]
+        elif len(pictures) == 1:
+            chosen["train", "image"] = pictures[0]
+        else:
+            others = ", ".join(array.name for array in found) or "nothing"
+            raise UsageError(f"{source} holds {others}: it needs `images`, [N, H, W, C], [N, C, H, W] or [N, H, W]")
+    return chosen

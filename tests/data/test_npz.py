@@ -3,12 +3,14 @@
 import io
 import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from image_files import check, error
 
 from rlgen.data.load import load
+from rlgen.data.preparation import Preparation
 
 
 def test_npz_as_rlgen_sample_writes_it(tmp_path):
@@ -38,13 +40,15 @@ ZEROS = np.zeros((4, 8, 8, 1), np.uint8)
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": ZEROS}, "holds x: it needs `images`"),
-        ({"images": ZEROS.astype(np.float32)}, "images is float32: it needs uint8"),
-        ({"images": ZEROS.transpose(0, 3, 1, 2)}, "has shape [4, 1, 8, 8]"),
+        ({"a": ZEROS, "b": ZEROS}, "holds a, b: it needs `images`"),
         ({"images": ZEROS[0, 0]}, "has shape [8, 1]"),
-        ({"images": np.array([None, ZEROS], object)}, "cannot be read as .npz"),
+        ({"images": np.zeros((4, 8, 8, 2), np.uint8)}, "has shape [4, 8, 8, 2]: it needs [N, H, W, C] or"),
+        ({"images": np.zeros((32, 32, 3), np.uint8)}, "or [N, H * H]; is it one image?"),
+        ({"images": np.array([None, ZEROS], object)}, "images holds Python objects: it needs numbers, all images in"),
+        ({"images": np.array([["a"]])}, "images is <U1: it needs numbers"),
+        ({"images": ZEROS.astype(complex)}, "images is complex128: it needs numbers"),
+        ({"test_images": ZEROS}, "has test images but none to train on"),
         ({"images": ZEROS, "labels": np.zeros(3, int)}, "4 training images but 3 labels"),
-        ({"images": ZEROS, "labels": np.zeros(4)}, "labels is float64 [4]: it needs integers [N]"),
         ({"images": ZEROS, "labels": np.array([0, 1, -1, 0])}, "label -1 is negative"),
         ({"images": ZEROS, "test_images": np.zeros((2, 9, 9), np.uint8)}, "test images (1, 9, 9)"),
         ({"images": ZEROS, "test_images": ZEROS[:0]}, "4 training and 0 test images"),
@@ -56,6 +60,86 @@ def test_malformed_npz_is_one_line(tmp_path, arrays, words):
     np.savez(tmp_path / "x.npz", **arrays)
     message = error(tmp_path / "x.npz")
     assert words in message and str(tmp_path / "x.npz") in message
+
+
+KERAS = {"x_train": 20, "y_train": 20, "x_test": 4, "y_test": 4}
+MEDMNIST = {
+    f"{part}_{kind}": num for kind in ("images", "labels") for part, num in (("train", 20), ("val", 6), ("test", 4))
+}
+LAYOUTS = {
+    "keras": (KERAS, (20, 4)),
+    "upper case": ({"X_train": 20, "Y_train": 20, "X_test": 4, "Y_test": 4}, (20, 4)),
+    "glued": ({"trainX": 20, "trainY": 20, "testX": 4, "testY": 4}, (20, 4)),
+    "turned": ({"train_x": 20, "train_y": 20, "valid_x": 4, "valid_y": 4}, (20, 4)),
+    "medmnist": (MEDMNIST, (20, 6)),
+    "parts alone": ({"train": 20, "test": 4}, (20, 4)),
+    "spelled out": ({"training_images": 20, "training_labels": 20, "validation_images": 4}, (20, 4)),
+    "arr_0": ({"arr_0": 20}, (18, 2)),
+    "arr_1": ({"arr_0": 20, "arr_1": 20}, (18, 2)),
+    "x and y": ({"x": 20, "y": 20}, (18, 2)),
+    "dsprites": ({"imgs": 20, "latents_values": 20}, (18, 2)),
+    "data": ({"data": 20, "target": 20}, (18, 2)),
+    "one array": ({"galaxies": 20}, (18, 2)),
+}
+
+
+def some(num, name):
+    """Images, or labels [N, 1], as they would be under that name."""
+    is_label = (
+        name.lower().strip("trainesvld_") == "y" or "label" in name or name in ("arr_1", "target", "latents_values")
+    )
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    return np.arange(num)[:, None] % 3 if is_label else random.randint(0, 256, (num, 5, 6), np.uint8)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_usual_names_are_known(tmp_path, layout):
+    names, nums = LAYOUTS[layout]
+    arrays = {name: some(num, name) for name, num in names.items()}
+    np.savez(tmp_path / "x.npz", **arrays)
+    data = check(load(str(tmp_path / "x.npz")))
+    assert (len(data.train), len(data.test)) == nums and data.train.shape[1:] == (1, 5, 6)
+    first = next(name for name, array in arrays.items() if array.ndim == 3)
+    assert {image.tobytes() for image in data.train} <= {image.tobytes() for image in arrays[first]}
+    labelled = any("y" in name.lower() or "label" in name for name in names) or layout in ("arr_1", "data")
+    assert (data.num_classes == 3) == labelled
+    if layout == "medmnist":
+        assert {image.tobytes() for image in data.test} == {image.tobytes() for image in arrays["val_images"]}
+        assert "left aside: test_images, test_labels" in data.about()
+        assert len(load(str(tmp_path / "x.npz"), asked="test").test) == 4
+        assert len(load(str(tmp_path / "x.npz"), preparation=Preparation(holdout=0.5)).test) == 10
+
+
+def test_parts_that_are_left_aside_are_not_read(tmp_path):
+    np.savez(tmp_path / "x.npz", x_train=ZEROS, x_val=ZEROS, x_test=np.zeros((1000, 100, 100), np.uint8))
+    assert len(load(str(tmp_path / "x.npz"), max_memory="1MB").train) == 4
+
+
+def test_the_more_usual_name_wins(tmp_path):
+    np.savez(tmp_path / "x.npz", data=ZEROS[:, :2, :2], images=ZEROS)
+    assert load(str(tmp_path / "x.npz")).train.shape[1:] == (1, 8, 8)
+
+
+def test_a_npy_holds_the_images(tmp_path):
+    np.save(tmp_path / "x.npy", some(20, "x"))
+    data = check(load(str(tmp_path / "x.npy")))
+    assert data.name == "x" and (len(data.train), len(data.test)) == (18, 2)
+    np.save(tmp_path / "x.npy", np.array([{"images": 1}]))
+    assert "holds Python objects" in error(tmp_path / "x.npy")
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:20])
+    assert "x.npy cannot be read as .npy" in error(tmp_path / "x.npy")
+
+
+def test_labels_of_objects_are_left_out_and_nothing_is_unpickled(tmp_path):
+    np.savez(tmp_path / "x.npz", images=ZEROS, labels=np.array(["a", None, 1, 2], object))
+    data = load(str(tmp_path / "x.npz"))
+    assert data.num_classes is None and "left aside: labels" in data.about()
+
+
+def test_an_npy_of_another_type_has_to_fit_beside_its_uint8(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((100, 100, 100), np.float32))
+    assert len(load(str(tmp_path / "x.npy"), max_memory="5.1MB").train) == 90
+    assert "needs 4.8 MiB of memory" in error(tmp_path / "x.npy", max_memory="4.9MB")
 
 
 def test_a_file_that_is_no_npz_is_one_line(tmp_path):
