@@ -19,3 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(experiment, name)
     raise AttributeError(f"module 'rlgen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # what TAB finds

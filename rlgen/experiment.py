@@ -14,6 +14,7 @@ import torch
 
 from rlgen.assemble import build_buffer, build_learner, build_source
 from rlgen.core import loop
+from rlgen.core.acting import checked
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Generative, Learner
@@ -204,15 +205,20 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
         log.close()
 
 
-def load(run: str | Path, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
+def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
     """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
 
+    An agent takes observations as `rlgen.core.acting.checked` says: arrays or tensors, one or many.
+
     Args:
-        run: a name, a directory, a unique prefix, or `last`.
+        run: as `train` returns it; or a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
         checkpoint: `last`, `best`, or a step.
     """
-    return _restored(run, runs_dir, checkpoint)[0]
+    learner, opened = _restored(run.path if isinstance(run, Run) else run, runs_dir, checkpoint)
+    if isinstance(learner, Agent):
+        vars(learner)["act"] = checked(learner, spec_of(opened.path, opened.info, EnvSpec))
+    return learner
 
 
 def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:

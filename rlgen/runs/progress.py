@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from rlgen.runs.best import better
 from rlgen.runs.run import Run
 
 
@@ -25,7 +27,7 @@ class Progress:
 
     def __init__(self, run: Run, metrics: Sequence[str], values: dict[str, float], quiet: bool) -> None:
         self._run, self._metrics, self._values = run, list(dict.fromkeys(metrics)), values
-        self._terminal = sys.stderr.isatty()
+        self._bars = bars()
         self._bar: tqdm | None = None
         self._begin: tuple[int, float] | None = None  # step and time of the first tick: a resumed run starts late
         self._next = math.inf if quiet else 0.0  # time of the next look
@@ -41,9 +43,9 @@ class Progress:
         step = self._run.step
         if self._begin is None:
             self._begin = (step, now)
-            self._next = now + (0.25 if self._terminal else 5.0)
-            if self._terminal:
-                self._bar = _Bar(
+            self._next = now + (0.25 if self._bars else 5.0)
+            if self._bars:
+                self._bar = self._bars(
                     total=self._run.steps,
                     initial=step,
                     desc=str(self._run.config["algo"]),
@@ -55,22 +57,22 @@ class Progress:
         elif self._bar is not None:
             self._next = now + 0.25
             self._bar.set_postfix_str(self._text(), refresh=False)
-            self._bar.update(step - self._bar.n)
+            self._bar.update(min(step, self._run.steps) - self._bar.n)  # the last turn may go beyond
         else:
             self._next = now + 60.0
             rate = (step - self._begin[0]) / (now - self._begin[1])
-            left = tqdm.format_interval((self._run.steps - step) / rate) if rate else "?"
-            where = (
-                f"step {step:,} of {self._run.steps:,} ({step / self._run.steps:.0%}), {rate:,.0f} steps/s, {left} left"
-            )
+            left = tqdm.format_interval(max(0, self._run.steps - step) / rate) if rate else "?"
+            share = min(1.0, step / self._run.steps)
+            where = f"step {step:,} of {self._run.steps:,} ({share:.0%}), {rate:,.0f} steps/s, {left} left"
             print(", ".join(filter(None, (where, self._text()))), file=sys.stderr, flush=True)
 
     def _text(self) -> str:
         names = [name for name in self._metrics if name in self._values]
         names += [name for name in self._values if name.startswith("losses/")][:1] if not names else []
         parts = [f"{name.removeprefix('charts/').removeprefix('losses/')} {self._values[name]:.4g}" for name in names]
-        if self._run.best:
-            parts.append(f"best {self._run.best['value']:.4g}")
+        best = better(self._values, self._run.best, self._run.step) or self._run.best  # it may not be saved yet
+        if best:
+            parts.append(f"best {best['value']:.4g}")
         if self._run.saved:
             parts.append(f"saved {self._run.saved:,}")
         return ", ".join(parts)
@@ -81,10 +83,21 @@ class Progress:
         if self._bar is not None:
             with contextlib.suppress(OSError):
                 self._bar.set_postfix_str(self._text(), refresh=False)
-                self._bar.update(self._run.step - self._bar.n)
+                self._bar.update(min(self._run.step, self._run.steps) - self._bar.n)
                 self._bar.refresh()
                 self._bar.close()
 
 
 class _Bar(tqdm):
     monitor_interval = 0  # no thread beside the environments' processes: `tick` is called often enough
+
+
+def bars() -> type[tqdm] | None:
+    """The kind of bar for where this runs: a terminal's, a notebook's, or none."""
+    if "ipykernel" not in sys.modules:
+        return _Bar if sys.stderr.isatty() else None
+    if importlib.util.find_spec("ipywidgets") is None:
+        return _Bar  # a notebook shows a terminal's
+    from tqdm.notebook import tqdm_notebook
+
+    return type("NotebookBar", (tqdm_notebook,), {"monitor_interval": 0})

@@ -154,6 +154,13 @@ class Run(stopping.Stoppable):
             run.steps = run.config["steps"] = steps  # written under the lock, by `running`
         return run
 
+    def __repr__(self) -> str:
+        what = f"{self.config['algo']} on {self.config.get('env_id') or self.config.get('data')}"
+        best = f", best {self.best['metric']} {self.best['value']:.5g}" if self.best else ""
+        return (
+            f"<Run {self.name}: {what}, seed {self.seed}, step {self.step:,} of {self.steps:,}{best}, in {self.path}>"
+        )
+
     def due(self, what: Literal["log", "eval", "checkpoint"], last_step: int) -> bool:
         """Whether a multiple of the period lies in (last_step, step]: steps come several at a time."""
         every, minutes = self.config[f"{what}_every"], self.config.get("checkpoint_minutes")

@@ -1,7 +1,10 @@
+import importlib.util
 import sys
+from types import SimpleNamespace
 
 from toy_runs import losses, quiet
 
+from rlgen.runs import progress
 from rlgen.runs.log import RunLog
 
 
@@ -34,3 +37,38 @@ def test_quiet_prints_nothing(run, clock, capsys):
         log.add(losses(1.0))
     log.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_step_beyond_the_end_is_neither_more_than_all_nor_a_negative_time(run, clock, capsys, monkeypatch):
+    run.steps = 100
+    log = RunLog(run, "disabled", "eval/episodic_return")
+    for clock.seconds, run.step in ((0.0, 0), (6.0, 107)):
+        log.add(losses(1.0))
+    assert capsys.readouterr().err == "step 107 of 100 (100%), 18 steps/s, 00:00 left\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    log = RunLog(run, "disabled", "eval/episodic_return")
+    for clock.seconds, run.step in ((0.0, 0), (6.0, 107)):
+        log.add(losses(1.0))
+    log.close()
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "100%" in last and "100/100" in last and "-" not in last.split("<")[1][:3]
+
+
+def test_the_best_on_the_bar_is_the_best_also_before_it_is_saved(run, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run.best = {"metric": "eval/episodic_return", "value": 21.0, "step": 100}
+    log = RunLog(run, "disabled", "eval/episodic_return")
+    for value, best in ((30.0, "best 30"), (10.0, "best 21")):
+        log._progress._next = 0.0
+        log.write(200, {"eval/episodic_return": value}, kind="eval")
+        assert log._progress._text().split(", ")[1] == best
+    log.close()
+
+
+def test_a_notebook_has_its_bar(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ipywidgets" else there(name))
+    assert progress.bars() is progress._Bar, "without widgets that of a terminal"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace())
+    assert progress.bars().__mro__[1].__name__ == "tqdm_notebook"
