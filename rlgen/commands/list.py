@@ -25,7 +25,7 @@ class Options:
 
     what: Literal["algos", "envs", "data", "presets", "runs"]  # the things to list
     word: str = ""  # only those that contain this; several words with blanks, in quotes
-    sort: str | None = None  # by this column, the smallest first (None: runs by age, the oldest first)
+    sort: str | None = None  # by this column, smallest or worst first (None: runs by age, the oldest first)
     reverse: bool = False  # the other way round
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
@@ -67,8 +67,13 @@ def select(rows: list[dict[str, Any]], columns: Sequence[str], searched: Sequenc
     kept = [row for row in rows if holds(row)]
     if sort:
         full = [row for row in kept if row[sort] is not None]
-        numeric = all(isinstance(row[sort], (int, float)) for row in full)
-        full.sort(key=lambda row: row[sort] if numeric else str(row[sort]).lower(), reverse=options.reverse)
+        if options.what == "runs" and sort in ("score", "best"):
+            from rlgen.runs.table import sort_runs
+
+            sort_runs(full, sort, options.reverse)
+        else:
+            numeric = all(isinstance(row[sort], (int, float)) for row in full)
+            full.sort(key=lambda row: row[sort] if numeric else str(row[sort]).lower(), reverse=options.reverse)
         kept = full + [row for row in kept if row[sort] is None]
     elif options.reverse:
         kept.reverse()

@@ -151,16 +151,20 @@ def estimate(resolved: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
 def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:
     """A run a seed, and a line each at the end; the exit code is that of the first that failed."""
     from rlgen import experiment
+    from rlgen.runs.find import describe
+    from rlgen.runs.table import columns, shown
 
     results = experiment.start_seeds(resolved, seeds, command)
     rows = []
     for seed, result in results.items():
         if isinstance(result, BaseException):
             state = "interrupted" if isinstance(result, InterruptedRunError) else "failed"
-            rows.append((str(seed), state, "-", one_line(result)))
+            rows.append((str(seed), state, "-", "-", one_line(result)))
         else:
-            rows.append((str(seed), "finished", cell(result.best and result.best["value"]), result.name))
-    print("\n" + table(("seed", "state", "best", "run"), rows))
+            found = describe(result.path)
+            row = shown(found | columns(found))
+            rows.append((str(seed), "finished", cell(row["score"]), cell(row["best"]), result.name))
+    print("\n" + table(("seed", "state", "score", "best", "run"), rows))
     for result in results.values():
         if isinstance(result, BaseException):
             raise result

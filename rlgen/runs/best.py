@@ -28,3 +28,14 @@ def better(metrics: dict[str, Any], best: dict[str, Any] | None, step: int) -> d
     if best and SCORES.get(metric, 0) * (value - best["value"]) <= 0:
         return None
     return {"metric": metric, "value": value, "step": step}
+
+
+def final(metrics: dict[str, Any], metric: str | None) -> dict[str, Any] | None:
+    """The score in the last evaluation, a row of metrics, as metric, value and step; None without one.
+
+    Args:
+        metrics: the row.
+        metric: that the best was chosen by; None takes the first of `SCORES`.
+    """
+    found = next((name for name in ([metric] if metric else SCORES) if name in metrics), None)
+    return {"metric": found, "value": metrics[found], "step": metrics["step"]} if found else None

@@ -11,8 +11,9 @@ from typing import Any
 
 from rlgen.errors import UsageError
 from rlgen.runs import checkpoint, lock
+from rlgen.runs.best import final
 from rlgen.runs.records import Best, Summary, read, read_config
-from rlgen.runs.rows import last_step
+from rlgen.runs.rows import last_evaluation, last_step
 
 
 def find(text: str, runs_dir: str | Path = "runs") -> Path:
@@ -58,7 +59,7 @@ def find_group(word: str, runs_dir: str | Path = "runs") -> list[Path]:
 
 
 def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:
-    """One dict a run, oldest first: name, path, algo, env_id, data, seed, step, steps, status, created, best."""
+    """One dict a run, oldest first: name, path, algo, env_id, data, seed, step, steps, status, created, final, best."""
     rows = [describe(path) for path in directories(Path(runs_dir))]
     return sorted(rows, key=lambda row: (row["created"] or "", row["name"]))
 
@@ -66,7 +67,7 @@ def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:
 def describe(path: Path) -> dict[str, Any]:
     """A run's row in `list_runs`; `damaged` says what is wrong with one of its files, None where nothing is."""
     info: dict[str, Any] = {"config": {}}
-    step, status, best, damaged = 0, "stopped", None, None
+    step, status, best, last, damaged = 0, "stopped", None, None, None
     try:
         info, _ = read_config(path)
         step = max(checkpoint.steps(path / "checkpoints"), default=0)
@@ -74,13 +75,15 @@ def describe(path: Path) -> dict[str, Any]:
         best = read(path / "checkpoints/best.json", Best)
         if summary := read(path / "summary.json", Summary):
             status, best = summary["status"], best or summary.get("best")
+        last = final(last_evaluation(path / "metrics.jsonl"), best["metric"] if best else None)
     except UsageError as error:
         status, damaged = "damaged", str(error)
     status = "running" if lock.is_held(path) else status
     return (
         {"name": path.name, "path": str(path)}
         | {key: info["config"].get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
-        | {"step": step, "status": status, "created": info.get("created"), "best": best, "damaged": damaged}
+        | {"step": step, "status": status, "created": info.get("created"), "final": last, "best": best}
+        | {"damaged": damaged}
     )
 
 

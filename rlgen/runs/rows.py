@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,31 @@ def last_row(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(path, f"{error.strerror or error}") from error
     return found[-1] if found else {}
+
+
+def last_evaluation(path: Path) -> dict[str, Any]:
+    """The last whole row of a metrics.jsonl that holds an evaluation, found from its end; empty where there is none.
+
+    Raises:
+        DamagedError: the file cannot be read.
+    """
+    try:
+        with open_file(path) as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return {}
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                end = text.rfind(b"\n") + 1
+                while (hit := text.rfind(b'"eval/', 0, end)) >= 0:
+                    start, stop = text.rfind(b"\n", 0, hit) + 1, text.find(b"\n", hit) + 1
+                    row = parse(text[start:stop]) if stop - start <= MAX_LINE else None
+                    if row and any(name.startswith("eval/") for name in row):
+                        return row
+                    end = start
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DamagedError(path, f"{error.strerror or error}") from error
+    return {}
 
 
 def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:

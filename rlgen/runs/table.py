@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rlgen.runs.best import SCORES
 from rlgen.runs.find import list_runs
 from rlgen.text import Bytes, Seconds, warn
 
-COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "state", "age", "size")
+COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "best", "state", "age", "size")
 SEARCHED = ("name", "algo", "env/data", "seed", "state")  # columns that a word is looked for in
 
 
@@ -25,14 +27,14 @@ def rows(runs_dir: str) -> list[dict[str, Any]]:
 
 
 def columns(row: dict[str, Any]) -> dict[str, Any]:
-    """What a row of `list_runs` lacks: `env/data`, `score` (the best one), `state`, `age` in s, `size` in bytes."""
+    """What a row of `list_runs` lacks: `env/data`, `score` (the final one), `state`, `age` in s, `size` in bytes."""
     try:
         age = Seconds(max(0.0, time.time() - datetime.fromisoformat(row["created"]).timestamp()))
     except (TypeError, ValueError, OverflowError):  # a damaged config.json
         age = None
     return {
         "env/data": row["env_id"] or row["data"],
-        "score": (row["best"] or {}).get("value"),
+        "score": (row["final"] or {}).get("value"),
         "state": row["status"],
         "age": age,
         "size": size(Path(row["path"])),
@@ -41,10 +43,28 @@ def columns(row: dict[str, Any]) -> dict[str, Any]:
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row as people read it: a score says of what, a run that has not ended says how far it was to go."""
-    metric = str((row["best"] or {}).get("metric")).rpartition("/")[2].removeprefix("episodic_")
-    score = None if row["score"] is None else f"{row['score']:.5g} {metric}"
+    best = row["best"] and f"{row['best']['value']:.5g} at {row['best']['step']:,}"
     step = f"{row['step']:,}" + (f" of {row['steps']:,}" if row["step"] < (row["steps"] or 0) else "")
-    return {column: row[column] for column in COLUMNS} | {"score": score, "step": step}
+    return {column: row[column] for column in COLUMNS} | {"score": score(row["final"]), "best": best, "step": step}
+
+
+def score(found: dict[str, Any] | None) -> str | None:
+    """A score as people read it: its value and what it is of."""
+    if found is None:
+        return None
+    return f"{found['value']:.5g} {found['metric'].rpartition('/')[2].removeprefix('episodic_')}"
+
+
+def sort_runs(rows: list[dict[str, Any]], column: str, reverse: bool) -> None:
+    """Sort by the final or best score: a metric after the other, each with the worst run first, or the best."""
+    key = "final" if column == "score" else column
+
+    def height(row: dict[str, Any]) -> float:
+        value = SCORES.get(row[key]["metric"], 1) * row[key]["value"]
+        return -math.inf if math.isnan(value) else value
+
+    rows.sort(key=height, reverse=reverse)
+    rows.sort(key=lambda row: row[key]["metric"])
 
 
 def size(path: Path) -> Bytes:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic import change
+from synthetic import change, make_run
 
 from rlgen.runs.table import COLUMNS
 
@@ -37,8 +37,14 @@ def test_the_table_has_the_columns_and_reads_well(four_runs):
     code, out, _ = four_runs("list", "runs")
     lines = out.splitlines()
     assert code == 0 and lines[0].split() == list(COLUMNS) and len(lines) == 5
-    assert "301.5 return" in lines[1] and "3.0 MiB" in lines[1] and "finished" in lines[1] and " d " in lines[1]
-    assert "20,000 of 50,000" in lines[3] and "stopped" in lines[3] and "90.25 nll" in lines[4]
+    assert (
+        "300 return  301.5 at 25,000" in lines[1]
+        and "3.0 MiB" in lines[1]
+        and "finished" in lines[1]
+        and " d " in lines[1]
+    )
+    assert "20,000 of 50,000" in lines[3] and "stopped" in lines[3] and "90 nll " in lines[4]
+    assert "90.25 at 25,000" in lines[4]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +52,10 @@ def test_the_table_has_the_columns_and_reads_well(four_runs):
     [
         ([], [0, 1, 2, 3]),
         (["--reverse"], [3, 2, 1, 0]),
-        (["--sort", "score"], [1, 3, 0, 2]),
-        (["--sort", "score", "--reverse"], [0, 3, 1, 2]),  # the run without a score stays last
+        (["--sort", "score"], [1, 0, 2, 3]),  # a metric after the other, the worst of each first
+        (["--sort", "score", "--reverse"], [2, 0, 1, 3]),
+        (["--sort", "best"], [1, 0, 3, 2]),
+        (["--sort", "best", "--reverse"], [0, 1, 3, 2]),  # the run without one stays last
         (["--sort", "seed", "--reverse"], [3, 2, 1, 0]),
         (["--sort", "algo"], [0, 1, 2, 3]),
         (["--sort", "env/data", "--reverse"], [3, 0, 1, 2]),
@@ -65,6 +73,23 @@ def test_the_table_is_sorted_and_filtered(four_runs, flags, order):
     for row in rows:
         assert isinstance(row["size"], int) and isinstance(row["age"], int) and row["status"] == row["state"]
     assert len(four_runs("list", "runs", *flags)[1].splitlines()) == (len(order) + 1 if order else 1)
+
+
+def test_a_score_is_the_final_one_and_the_best_has_its_step(four_runs):
+    rows = {row["seed"]: row for row in json.loads(four_runs("list", "runs", "--json")[1])}
+    assert rows[0]["score"] == 300.0 and rows[0]["best"]["value"] == 301.5 and rows[0]["best"]["step"] == 25_000
+    assert rows[0]["final"] == {"metric": "eval/episodic_return", "value": 300.0, "step": 50_000}
+    assert rows[2]["final"]["step"] == 20_000 and rows[2]["best"] is None  # how far it came
+
+
+def test_losses_and_returns_are_not_mixed_and_the_best_is_at_one_end(four_runs):
+    for seed, final in ((4, 80.0), (5, 100.0)):
+        make_run(Path("runs"), "vae", seed, final=final, data="digits")
+    with open("runs/CartPole-v1__dqn__1/metrics.jsonl", "a") as file:
+        file.write('{"step": 50000, "time": 13, "eval/episodic_return": "NaN"}\n')
+    for flags, order in (([], [1, 0, 2, 5, 3, 4]), (["--reverse"], [2, 0, 1, 4, 3, 5])):
+        rows = json.loads(four_runs("list", "runs", "--sort", "score", "--json", *flags)[1])
+        assert [row["seed"] for row in rows] == order
 
 
 def test_every_list_is_sorted_by_its_own_columns(four_runs):

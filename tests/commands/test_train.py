@@ -1,10 +1,14 @@
 """`rlgen train`: the layers are told, and a dry run makes nothing."""
 
+import json
 import re
+from types import SimpleNamespace
 
+from synthetic import make_run
 from tiny_runs import DQN, TINY
 
 from rlgen import experiment
+from rlgen.commands.train import train_seeds
 from rlgen.options import algorithms, config, fields, parsed_module
 
 
@@ -48,3 +52,14 @@ def test_a_flag_goes_straight_to_the_configuration(rlgen, monkeypatch):
     assert rlgen("train", "double_dqn", "--lr", "0.25")[0] == 0
     assert sorted(parsed) == ["agents.double_dqn", "agents.dqn", "rlgen.commands.train", "rlgen.options.config"]
     assert len(resolved) == 1 and reached[0].lr == 0.25
+
+
+def test_the_table_of_seeds_has_the_final_score_and_the_best_with_its_step(monkeypatch, tmp_path, capsys):
+    path = make_run(tmp_path, "dqn", 0, final=300.0)
+    best = {"metric": "eval/episodic_return", "value": 411.0, "step": 25_000}
+    (path / "summary.json").write_text(json.dumps({"status": "finished", "best": best}))
+    monkeypatch.setattr("rlgen.experiment.start_seeds", lambda *_: {0: SimpleNamespace(path=path, name="one")})
+    train_seeds({}, [0], [])
+    lines = [line.split("  ") for line in capsys.readouterr().out.strip().splitlines()]
+    assert [word.strip() for word in filter(None, lines[0])] == ["seed", "state", "score", "best", "run"]
+    assert [word.strip() for word in filter(None, lines[1])] == ["0", "finished", "300 return", "411 at 25,000", "one"]

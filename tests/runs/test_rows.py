@@ -6,7 +6,7 @@ import pytest
 
 from rlgen.errors import UsageError
 from rlgen.runs import rows as rows_module
-from rlgen.runs.rows import read_metrics, truncate
+from rlgen.runs.rows import last_evaluation, read_metrics, truncate
 
 
 def test_metrics_are_read_without_a_torn_last_line_and_cut_at_a_step(tmp_path):
@@ -83,3 +83,21 @@ def test_a_line_of_any_length_takes_little_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5 * rows_module.MAX_LINE
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ('{"step": 1, "eval/x": 2}\n{"step": 2, "eval/x": 3}\n', 2),
+        ('{"step": 1, "eval/x": 2}\n' + '{"step": 3, "losses/x": 1}\n' * 9_000, 1),  # far from the end
+        ('{"step": 1, "eval/x": 2}\n{"step": 2, "eval/x"', 1),  # torn
+        ('{"step": 1, "eval/x": 2}\nx "eval/x"\n{"step": 2, "eval/x": "abc"}\n', 1),
+        ('{"step": 1, "losses/x": 2}\n', None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_last_evaluation_is_found_from_the_end(tmp_path, text, step):
+    if text is not None:
+        (tmp_path / "metrics.jsonl").write_text(text)
+    assert last_evaluation(tmp_path / "metrics.jsonl").get("step") == step
