@@ -1,6 +1,7 @@
 """`rlgen list`: everything there is, filtered and sorted."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
