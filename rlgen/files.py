@@ -170,6 +170,11 @@ class Lines:
                     os.truncate(self._file.fileno(), size)
                 raise
 
+    @property
+    def size(self) -> int:
+        """Of the file, in bytes."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def sync(self) -> None:
         """Wait until all lines are on the disk.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from rlgen.errors import UsageError
 from rlgen.options.algorithms import find
 from rlgen.options.config import PERIODS, options
-from rlgen.runs import checkpoint, lock
+from rlgen.runs import checkpoint
+from rlgen.runs.delete import delete
 from rlgen.runs.run import Run
 
 
@@ -32,8 +32,7 @@ def standing(config: dict[str, Any]) -> Literal["new", "unfinished", "finished"]
     if other := _different(run.config, config):
         raise UsageError(f"run {run.name} has other options: {other}; give another --name, or rlgen fork {run.name}")
     if not checkpoint.steps(run.checkpoints):
-        with lock.hold(path):
-            shutil.rmtree(path)
+        delete(path)
         return "new"
     return "finished" if run.finished else "unfinished"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import UsageError
+from rlgen.files import TEMPORARY
 from rlgen.runs import checkpoint, lock
 from rlgen.runs.best import final
 from rlgen.runs.records import Best, Summary, read, read_config
@@ -90,7 +91,8 @@ def describe(path: Path) -> dict[str, Any]:
 def directories(runs_dir: Path) -> list[Path]:
     """The directories of all runs in a directory, by name."""
     try:
-        return sorted(path for path in runs_dir.iterdir() if os.path.lexists(path / "config.json"))
+        found = (path for path in runs_dir.iterdir() if not path.name.startswith(TEMPORARY))
+        return sorted(path for path in found if os.path.lexists(path / "config.json"))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -126,6 +126,7 @@ class RunLog:
             "time": time.monotonic() - self._begin,
             "last": dict(self._last),
             "last_row": list(self._last_row),
+            "size": self._rows.size,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

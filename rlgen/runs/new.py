@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import UsageError
-from rlgen.files import copy_file, writing
+from rlgen.errors import DiskError, UsageError
+from rlgen.files import TEMPORARY, copy_file, writing
 from rlgen.options.config import NAME
 from rlgen.runs import checkpoint
+
+HOUR = 3600.0  # seconds
 
 
 def check_name(name: str) -> None:
@@ -38,24 +45,45 @@ def default_name(runs_dir: Path, config: dict[str, Any]) -> str:
     return unique
 
 
-def make_directory(runs_dir: Path, name: str) -> Path:
-    """Make the directory of a run, and `runs_dir` if it is missing.
+@contextlib.contextmanager
+def directory(path: Path) -> Iterator[Path]:
+    """A directory to fill, which then gets the name of the run: killed at any moment, there is a run or there is none.
+
+    Args:
+        path: of the run; the directory it lies in is made if it is missing.
 
     Raises:
         UsageError: the name is taken, or no directory can be there.
         DiskError: the disk is full, or cannot be written.
     """
-    path = runs_dir / name
+    taken = UsageError(f"run {path.name} exists in {path.parent}; give another --name, or rlgen resume {path.name}")
+    if os.path.lexists(path) and not _is_empty(path):
+        raise taken
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with writing(path, "free space, or give another --runs-dir"):
         try:
-            runs_dir.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
-            raise UsageError(f"cannot make {runs_dir}: {error.strerror}; give another --runs-dir") from error
+            raise UsageError(f"cannot make {path.parent}: {error.strerror}; give another --runs-dir") from error
+        for left in path.parent.glob(f"{TEMPORARY}*-{path.name}"):  # by a process that was killed long ago
+            if left == temporary or time.time() - left.lstat().st_mtime > HOUR:
+                shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir()
         try:
-            path.mkdir()
-        except FileExistsError as error:
-            raise UsageError(f"run {name} exists in {runs_dir}; give another --name, or rlgen resume {name}") from error
-    return path
+            yield temporary
+            try:
+                os.rename(temporary, path)  # which may take the place of an empty directory
+            except OSError as error:
+                raise taken if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) else error from error
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, DiskError):
+                raise DiskError(str(error).replace(str(temporary), str(path))) from error
+            raise
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def copy_state(parent: Path, step: int, path: Path) -> None:

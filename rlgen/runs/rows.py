@@ -9,7 +9,9 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,7 @@ WEIGHTS = "weights"  # the digest that a checkpoint leaves; a row of its own, wh
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
 MAX_STEP = 2**53  # what a float holds exactly
 TAIL = 2**16  # bytes that are read to find the last row
+CUT_ROW = re.compile(rb"\{[^\x00-\x1f]*")  # what a killed process may leave at the end, with no newline
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -58,8 +61,7 @@ def digests(path: Path) -> dict[int, str]:
     if file.exists():
         with open_file(file) as opened:
             for line in lines(opened):
-                if b'"weights"' in line and parse(line):
-                    row = json.loads(line)
+                if b'"weights"' in line and parse(line) and WEIGHTS in (row := json.loads(line)):
                     found[row["step"]] = str(row[WEIGHTS])
     return found
 
@@ -178,31 +180,52 @@ def truncate(path: Path, step: int, eval_due: bool = False) -> Path | None:
         return None
     except OSError as error:
         raise DamagedError(path, f"{error.strerror or error}") from error
-    kept, last, dropped, beyond, damaged = [], 0, False, False, False  # kept: where in the file, (first byte, bytes)
+    found, dropped, beyond, damaged = [], False, False, False  # found: (step, first byte, bytes)
     with file:
         begin = 0
         for line in lines(file):
-            row, end = parse(line), file.tell()
-            if row is None or row["step"] < last:
-                dropped, damaged = True, damaged or not torn(line)
+            end, ended = file.tell(), not torn(line)
+            row = parse(line if ended else line + b"\n")  # only its newline may be missing
+            if row is None:
+                dropped, damaged = True, damaged or ended or not CUT_ROW.fullmatch(line)
             elif row["step"] > step:
                 dropped = beyond = True
+            elif eval_due and row["step"] == step and any(name.startswith("eval/") for name in row):
+                dropped = True
             else:
                 damaged = damaged or beyond  # one before it is of a later step
-                last = row["step"]
-                due = eval_due and last == step and any(name.startswith("eval/") for name in row)
-                dropped = dropped or due
-                if not due:
-                    kept.append((begin, end - begin))
+                dropped = dropped or not ended
+                found.append((row["step"], begin, end - begin))
             begin = end
-        if not dropped:
+        kept = [found[index] for index in in_order([step for step, _, _ in found])]
+        if not dropped and len(kept) == len(found):
             return None
-        aside = _keep_aside(path) if damaged else None
+        aside = _keep_aside(path) if damaged or len(kept) < len(found) else None
         with replaced(path) as temporary, open(temporary, "wb") as new:
-            for first, size in kept:
+            for _, first, size in kept:
                 file.seek(first)
-                new.write(file.read(size))
+                new.write(file.read(size).rstrip(b"\n") + b"\n")
     return aside
+
+
+def in_order(values: Sequence[int]) -> list[int]:
+    """Indices of a longest subsequence that does not fall: what a single wrong value costs is itself alone."""
+    tails: list[int] = []  # the smallest last value of a subsequence of each length, and where it is
+    places: list[int] = []
+    before: list[int] = []
+    for index, value in enumerate(values):
+        length = bisect_right(tails, value)
+        if length == len(tails):
+            tails.append(value)
+            places.append(index)
+        else:
+            tails[length], places[length] = value, index
+        before.append(places[length - 1] if length else -1)
+    found, index = [], places[-1] if places else -1
+    while index >= 0:
+        found.append(index)
+        index = before[index]
+    return found[::-1]
 
 
 def _keep_aside(path: Path) -> Path:

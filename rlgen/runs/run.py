@@ -15,7 +15,6 @@ import contextlib
 import json
 import secrets
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import remove_stale, write_json
 from rlgen.runs.fitting import fitting, load_learner
-from rlgen.runs.new import check_name, copy_state, default_name, make_directory
+from rlgen.runs.new import check_name, copy_state, default_name, directory
 from rlgen.runs.records import Best, fit, read_best, read_config, read_status
 from rlgen.runs.session import session
 from rlgen.runs.weights import digest, save_weights
@@ -104,7 +103,7 @@ class Run(stopping.Stoppable):
                 config[f"{what}_every"] = max(1, config["steps"] // times)
         name = default_name(Path(runs_dir), config) if name is None else name
         check_name(name)
-        path = make_directory(Path(runs_dir), name)
+        path = Path(runs_dir) / name
         info = {
             "format": formats.FORMAT,
             "config": scrubbed(json.loads(json.dumps(config, default=str))),
@@ -117,13 +116,10 @@ class Run(stopping.Stoppable):
         }
         if parent is not None:
             info["parent"] = {"run": parent.name, "step": parent.step, "wandb_id": parent.info.get("wandb_id")}
-        try:
-            write_json(path / "config.json", info)
+        with directory(path) as new:
+            write_json(new / "config.json", info)
             if parent is not None:
-                copy_state(parent.path, parent.step, path)
-        except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
+                copy_state(parent.path, parent.step, new)
         run = cls(path, info)
         run.is_new = parent is None
         return run
@@ -257,8 +253,11 @@ class Run(stopping.Stoppable):
         state = self.load(which, put_back)
         self._mark_best(state["best"])
         self.step, self.eval_due = state["step"], state.get("eval_due", False)
-        if aside := rows.truncate(self.path / "metrics.jsonl", self.step, self.eval_due):
+        metrics = self.path / "metrics.jsonl"
+        if aside := rows.truncate(metrics, self.step, self.eval_due):
             warn(f"metrics.jsonl had damaged lines; as it was, it is kept as {aside}")
+        elif (metrics.stat().st_size if metrics.exists() else 0) < state["log"].get("size", 0):
+            warn(f"metrics.jsonl lacks rows that this run had written before step {self.step:,}")
 
     def restore_learner(self, learner: Learner, which: str | int = "last") -> None:
         """Load the learner alone, to evaluate or sample; nothing of the run is touched.

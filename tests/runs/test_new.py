@@ -1,6 +1,7 @@
 import errno
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from full_disk import FullDisk
 from toy_runs import CONFIG, make_run, parts, quiet, save_at
 
 from rlgen.errors import DiskError, UsageError
-from rlgen.runs import checkpoint
+from rlgen.runs import checkpoint, new
+from rlgen.runs.find import directories
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 
@@ -88,14 +90,51 @@ def test_a_fork_of_a_run_that_removes_the_checkpoint_meanwhile_is_one_line_and_n
     """Its parent trains on: what is copied file by file is renamed and removed in between."""
     parent, trained = make_run(tmp_path, "parent"), parts()
     save_at(parent, trained, quiet(parent), 10)
-    copy, saved = shutil.copyfile, checkpoint.directory(parent.checkpoints, 10)
+    copy, saved = new.copy_file, checkpoint.directory(parent.checkpoints, 10)
 
     def slowly(source, target):
         copy(source, target)
         if saved.exists():
             checkpoint.discard(saved)
 
-    monkeypatch.setattr(shutil, "copyfile", slowly)
+    monkeypatch.setattr(new, "copy_file", slowly)
     with pytest.raises(UsageError, match=r"parent removed its checkpoint of step 10 .*fork again"):
         Run.create(tmp_path / "runs", "child", CONFIG, parent=parent)
     assert not (tmp_path / "runs" / "child").exists()
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_killed_while_it_is_made_a_run_is_whole_or_not_there_and_its_name_stays_free(tmp_path, monkeypatch, forked):
+    """A queued job that was killed between making the directory and writing config.json could never begin again."""
+    parent = make_run(tmp_path, "parent")
+    checkpoint.save(parent.checkpoints, 10, {"step": 10})
+    parent.step, kind, runs = 10, parent if forked else None, tmp_path / "runs"
+    writes = FullDisk(runs)
+    with writes:
+        Run.create(runs, "first", CONFIG, parent=kind)
+    for call in range(len(writes.calls)):
+        with monkeypatch.context() as dead, pytest.raises(DiskError), FullDisk(runs, call):
+            dead.setattr(shutil, "rmtree", lambda *args, **kwargs: None)  # nobody tidies up
+            Run.create(runs, f"killed-{call}", CONFIG, parent=kind)
+        assert f"killed-{call}" not in [path.name for path in directories(runs)]
+        assert Run.open(Run.create(runs, f"killed-{call}", CONFIG, parent=kind).path).name == f"killed-{call}"
+    (runs / "empty").mkdir()  # as an older version left it
+    assert Run.create(runs, "empty", CONFIG).path == runs / "empty"
+    assert {path.name for path in directories(runs)} == {path.name for path in runs.iterdir() if path.name[0] != "."}
+
+
+def test_what_a_process_left_that_was_killed_long_ago_is_removed(tmp_path):
+    runs = tmp_path / "runs"
+    for age, name in ((0, ".tmp-1-mine"), (7200, ".tmp-2-mine"), (7200, ".tmp-2-other")):
+        (runs / name).mkdir(parents=True)
+        os.utime(runs / name, (time.time() - age,) * 2)
+    make_run(tmp_path, "mine")
+    assert sorted(path.name for path in runs.iterdir()) == [".tmp-1-mine", ".tmp-2-other", "mine"]
+
+
+def test_of_two_that_make_the_same_run_at_once_one_is_told(tmp_path):
+    with pytest.raises(UsageError, match="run mine exists"), new.directory(tmp_path / "mine") as one:
+        (one / "config.json").write_text("{}")
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "config.json").write_text("of the other")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -1,5 +1,7 @@
+import itertools
 import json
 import math
+import random
 import tracemalloc
 
 import pytest
@@ -56,6 +58,54 @@ def test_resume_loses_nothing_behind_a_damaged_line(tmp_path, monkeypatch, kind)
     path.write_bytes(content)
     assert truncate(path, 9) == tmp_path / "metrics.damaged-2.jsonl"  # an earlier one is never written over
     assert len(list(read_metrics(path))) == 8 and truncate(path, 9) is None
+
+
+def test_a_wrong_step_costs_its_own_row_alone(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    good = [json.dumps({"step": step}).encode() for step in range(10)]
+    for wrong in (8, 900):
+        path.write_bytes(b"\n".join([*good[:3], json.dumps({"step": wrong}).encode(), *good[4:]]) + b"\n")
+        assert truncate(path, 20) is not None
+        assert path.read_bytes() == b"\n".join(good[:3] + good[4:]) + b"\n"
+
+
+def test_the_longest_part_in_order_is_found():
+    draw = random.Random(0)
+    for _ in range(200):
+        values = [draw.randrange(5) for _ in range(draw.randrange(9))]
+        found = rows_module.in_order(values)
+        assert found == sorted(found) and [values[i] for i in found] == sorted(values[i] for i in found)
+        subsets = (chosen for n in range(len(values), -1, -1) for chosen in itertools.combinations(values, n))
+        assert len(found) == len(next(chosen for chosen in subsets if list(chosen) == sorted(chosen)))
+
+
+@pytest.mark.parametrize(
+    ("end", "kept", "whole"),
+    [
+        (b'{"step": 3, "a', 2, True),  # a killed process left it
+        (b'{"step": 2, "a": 1}', 3, True),  # an editor took the newline
+        (b'{"step": 3}\r{"step": 4', 2, False),
+        (b'{"step": 3' + b"\0" * 9, 2, False),
+        (b"x", 2, False),
+    ],
+)
+def test_of_a_last_line_without_a_newline_only_a_cut_row_is_dropped_in_silence(tmp_path, end, kept, whole):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n' + end)
+    aside = truncate(path, 2)
+    assert path.read_bytes() == b"\n".join([b'{"step": 1}', b'{"step": 2}', end][:kept]) + b"\n"
+    assert aside is None if whole else aside.read_bytes().endswith(end)
+
+
+def test_rows_with_other_line_ends_are_kept_aside(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\r{"step": 2}\r')
+    assert truncate(path, 2).read_bytes() == b'{"step": 1}\r{"step": 2}\r'
+
+
+def test_a_text_that_says_weights_is_no_digest(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "note": "weights"}\n{"step": 2, "weights": "0f"}\n')
+    assert rows_module.digests(tmp_path) == {2: "0f"}
 
 
 @pytest.mark.parametrize("kind", sorted(set(DAMAGE) - {"steps that go backwards"}))

@@ -210,6 +210,20 @@ def test_resume_goes_on_from_the_last_good_state_of_a_run_that_had_saved_a_diver
     assert opened.step == 10 and "diverged: net.weight is not a number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("left", [None, 0, 1, 2])
+def test_rows_that_are_gone_are_said_when_it_goes_on(tmp_path, capsys, left):
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    log.write(5, {"charts/x": 1.0})
+    save_at(run, trained, log, 10)
+    log.write(15, {"charts/x": 1.0})  # beyond it: taken back in silence
+    file = run.path / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.unlink() if left is None else file.write_text("".join(lines[:left]))
+    Run.open(run.path).restore(*parts(), log)
+    assert ("lacks rows that this run had written before step 10" in capsys.readouterr().err) == (left != 2)
+
+
 def test_checkpoint_of_another_architecture_is_one_line(tmp_path):
     run = make_run(tmp_path)
     log = RunLog(run, "disabled", quiet=True)
