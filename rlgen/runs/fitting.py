@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rlgen.errors import CheckpointError
+from rlgen.runs.diverged import not_finite
 
 if TYPE_CHECKING:
     from rlgen.core.learner import Learner
 
 PARTS = {"learner", "source", "buffer", "log", "best", "rng"}  # of a state, beside its step
+GENERATOR_BYTES = (16, 5056)  # that torch's generators save on CUDA and on a CPU
+MAX_UPDATES = 2**53
 
 
 @contextlib.contextmanager
@@ -37,19 +41,59 @@ def load_learner(learner: Learner, state: dict[str, Any]) -> None:
     """Load a learner's state, if all of it fits: `load_state_dict` checks neither moments nor what they belong to.
 
     Raises:
-        ValueError: a tensor has another shape, or there are other parameters.
+        ValueError: a tensor has another shape or is not finite, there are other parameters, or a counter is none.
     """
     extra: dict[str, Any] = state.get("_extra_state") or {}
+    if name := not_finite(state, dict(learner.named_buffers())):
+        raise ValueError(f"it is of a run that had diverged: {name} is not finite")
+    _check_counters(extra)
     for name, optimizer in learner.optimizers().items():
         saved = extra["optimizers"][name]
         groups = (saved["param_groups"], optimizer.param_groups)
         theirs, ours = ([len(group["params"]) for group in each] for each in groups)
         if theirs != ours:
             raise ValueError(f"{name} is of {sum(theirs)} parameters, here there are {sum(ours)}")
-        params = [param for group in optimizer.param_groups for param in group["params"]]
-        for number, moments in saved["state"].items():
-            for key, value in moments.items():
-                if value.ndim and value.shape != params[number].shape:
-                    found, expected = tuple(value.shape), tuple(params[number].shape)
-                    raise ValueError(f"size mismatch: {name}'s {key} has shape {found}, its parameter {expected}")
+        for group, own in zip(*groups, strict=True):
+            _check_settings(name, group, own)
+        _check_moments(name, saved["state"], [param for group in optimizer.param_groups for param in group["params"]])
     learner.load_state_dict(state)
+
+
+def _check_counters(extra: dict[str, Any]) -> None:
+    updates, progress, generator = extra["num_updates"], extra["progress"], extra["generator"]
+    if type(updates) is not int or not 0 <= updates <= MAX_UPDATES:
+        raise ValueError(f"num_updates is {updates!r:.40}")
+    if type(progress) not in (int, float) or not 0 <= progress <= 1:
+        raise ValueError(f"progress is {progress!r:.40}")
+    if generator.ndim != 1 or generator.numel() not in GENERATOR_BYTES:
+        raise ValueError(f"the generator's state has shape {tuple(generator.shape)}")
+
+
+def _check_settings(name: str, saved: dict[str, Any], ours: dict[str, Any]) -> None:
+    """An optimizer's own numbers and flags; an older torch had fewer flags."""
+    for key, kind in ((key, _kind(value)) for key, value in ours.items() if key != "params"):
+        found = saved.get(key) if kind == "flag" else saved[key]
+        if _kind(found) != kind:
+            raise ValueError(f"{name}: {key} is {found!r:.40}")
+
+
+def _kind(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return "flag"
+    if isinstance(value, (list, tuple)):
+        return [_kind(item) for item in value]
+    return "number" if hasattr(value, "__float__") and math.isfinite(float(value)) else None
+
+
+def _check_moments(name: str, state: dict[int, Any], params: list[Any]) -> None:
+    """Of no parameter, or of all: the same ones, each of one number or as its parameter."""
+    names = next(iter(state.values())).keys() if state else set()
+    if state and state.keys() != set(range(len(params))):
+        raise ValueError(f"{name} has moments of {len(state)} parameters, here there are {len(params)}")
+    for number, moments in state.items():
+        if moments.keys() != names:
+            raise ValueError(f"{name} lacks {', '.join(sorted(names ^ moments.keys()))} of a parameter")
+        for key, value in moments.items():
+            if value.ndim and value.shape != params[number].shape:
+                found, expected = tuple(value.shape), tuple(params[number].shape)
+                raise ValueError(f"size mismatch: {name}'s {key} has shape {found}, its parameter {expected}")

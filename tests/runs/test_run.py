@@ -250,8 +250,7 @@ def sign(run, step, change):
 
 
 def cut_moment(state):
-    moments = state["learner"]["_extra_state"]["optimizers"]["optimizer"]["state"][0]
-    moments["exp_avg"] = moments["exp_avg"][:, :2]
+    moments(state)[0]["exp_avg"] = moments(state)[0]["exp_avg"][:, :2]
 
 
 def cut_weight(state):
@@ -262,12 +261,43 @@ def cut_generator(state):
     state["rng"]["cpu"] = state["rng"]["cpu"][:100]
 
 
+def extra(state):
+    return state["learner"]["_extra_state"]
+
+
+def moments(state):
+    return extra(state)["optimizers"]["optimizer"]["state"]
+
+
+def settings(state):
+    return extra(state)["optimizers"]["optimizer"]["param_groups"][0]
+
+
 WRONG = {
     "a cut weight": (cut_weight, "size mismatch"),
     "a cut moment": (cut_moment, "size mismatch: optimizer's exp_avg"),
     "a cut generator": (cut_generator, "RNG"),
     "no buffer": (lambda state: state.pop("buffer"), "it lacks buffer"),
     "a source that is a list": (lambda state: state.update(source=[]), "list indices"),
+    "an infinite weight": (lambda state: state["learner"]["net.bias"].fill_(float("inf")), "net.bias is not finite"),
+    "an infinite moment": (
+        lambda state: moments(state)[0]["exp_avg_sq"].fill_(float("inf")),
+        "exp_avg_sq is not finite",
+    ),
+    "a moment less": (lambda state: moments(state)[0].pop("exp_avg"), "optimizer lacks exp_avg of a parameter"),
+    "moments of one parameter": (lambda state: moments(state).pop(0), "moments of 1 parameters, here there are 2"),
+    "a moment that is text": (lambda state: moments(state)[1].update(exp_avg="x"), "ndim"),
+    "a step size that is text": (lambda state: settings(state).update(lr="x"), "optimizer: lr is 'x'"),
+    "one beta": (lambda state: settings(state).update(betas=(0.9,)), "optimizer: betas is (0.9,)"),
+    "no betas": (lambda state: settings(state).pop("betas"), "betas"),
+    "a flag that is text": (lambda state: settings(state).update(amsgrad="x"), "optimizer: amsgrad is 'x'"),
+    "updates that are text": (lambda state: extra(state).update(num_updates="x"), "num_updates is 'x'"),
+    "updates below zero": (lambda state: extra(state).update(num_updates=-1), "num_updates is -1"),
+    "progress that is none": (lambda state: extra(state).update(progress=float("nan")), "progress is nan"),
+    "half a generator": (
+        lambda state: extra(state).update(generator=extra(state)["generator"][:2000]),
+        "the generator's state has shape (2000,)",
+    ),
     "no optimizer": (lambda state: state["learner"]["_extra_state"]["optimizers"].clear(), "optimizer"),
 }
 
