@@ -197,7 +197,7 @@ class Buffer:
         if ours != saved:
             raise ValueError(f"the saved buffer has capacity and n_step {saved}, this one {ours}")
         self.frame_stack = state["frame_stack"]  # older checkpoints stored whole stacks: 1
-        if "ring" not in state:
+        if state.keys() <= {"capacity", "n_step", "frame_stack"}:  # nothing was added yet
             return
         columns = state["ring"]["columns"]
         row = {

@@ -85,10 +85,20 @@ class Ring:
         return {"oldest": self.oldest, "num_used": self.num_used, "columns": columns}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned; rows that were never written keep their zeros."""
-        for name, rows in state["columns"].items():
-            self.columns[name][: len(rows)] = rows.to(self.backend.device)
-        self.oldest, self.num_used = state["oldest"], state["num_used"]
+        """Put back what `state_dict` returned; rows that were never written keep their zeros.
+
+        Raises:
+            ValueError: it is not of a ring of this size.
+        """
+        oldest, num_used, columns = state["oldest"], state["num_used"], state["columns"]
+        if oldest not in range(self.num_rows) or num_used not in range(self.max_used + 1):
+            raise ValueError(f"{num_used} rows from row {oldest} on are no part of a ring of {self.num_rows}")
+        for name, column in self.columns.items():
+            rows = columns[name]
+            if len(rows) > self.num_rows or rows.shape[1:] != column.shape[1:]:
+                raise ValueError(f"{name} has shape {list(rows.shape)}, the ring has room for {list(column.shape)}")
+            column[: len(rows)] = rows.to(self.backend.device)
+        self.oldest, self.num_used = oldest, num_used
         self.version += 1
 
 

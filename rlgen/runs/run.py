@@ -245,7 +245,7 @@ class Run(stopping.Stoppable):
                     self.resumed = source.restores if exact else "approximate"
                 finally:
                     self.restoring = False
-                if state["buffer"] is not None:
+                if source.streams:
                     buffer.load_state_dict(state["buffer"])
                 log.load_state_dict(state["log"])
                 set_generators(state["rng"])

@@ -139,6 +139,23 @@ def test_a_restored_buffer_draws_the_same_and_goes_on_the_same(num_rows: int) ->
         assert torch.equal(value, other), name
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("oldest", -1), ("oldest", 2**40), ("num_used", 2**40), ("num_used", "x"), ("columns", {})]
+)
+def test_a_state_that_is_of_no_such_ring_is_refused(name: str, value: object) -> None:
+    """It once drew for ever, or began anew in silence."""
+    buffer, other = make_buffer(16), make_buffer(16)
+    for row in stream(2, 5, seed=6):
+        buffer.add(row)
+    state = buffer.state_dict()
+    for wrong in (state | {"ring": state["ring"] | {name: value}}, {k: v for k, v in state.items() if k != "ring"}):
+        with pytest.raises((ValueError, LookupError)):
+            other.load_state_dict(wrong)
+    cut = {column: rows[:, :1] for column, rows in state["ring"]["columns"].items()}
+    with pytest.raises(ValueError, match="the ring has room for"):
+        other.load_state_dict(state | {"ring": state["ring"] | {"columns": cut}})
+
+
 def test_a_buffer_saved_when_drained_has_valid_rows_after_it_is_loaded() -> None:
     """Rows that a drained buffer leaves out of its state came back as not valid, and stayed so."""
     buffer, other = make_buffer(8), make_buffer(8)

@@ -279,6 +279,7 @@ WRONG = {
     "a cut generator": (cut_generator, "RNG"),
     "no buffer": (lambda state: state.pop("buffer"), "it lacks buffer"),
     "a source that is a list": (lambda state: state.update(source=[]), "list indices"),
+    "no rows": (lambda state: state.update(buffer=None), "NoneType"),
     "an infinite weight": (lambda state: state["learner"]["net.bias"].fill_(float("inf")), "net.bias is not finite"),
     "an infinite moment": (
         lambda state: moments(state)[0]["exp_avg_sq"].fill_(float("inf")),
