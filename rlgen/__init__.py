@@ -7,14 +7,14 @@ In a notebook: `run = rlgen.train("dqn", env="CartPole-v1", steps=50_000)`, `lea
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlgen.experiment import load, train
+    from rlgen.experiment import load, resume, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "train"]
+__all__ = ["__version__", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "train"):
+    if name in ("load", "resume", "train"):
         from rlgen import experiment
 
         return getattr(experiment, name)

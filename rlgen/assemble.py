@@ -25,13 +25,13 @@ from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.recorded import Recorded
 
 
-def build_source(config: dict[str, Any]) -> Any:
-    """The run's environments, or its data set."""
+def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
+    """The run's environments, or its data set with another part of its split held out."""
     config = restored(config)
     device = pick_device(config["device"])
     if not issubclass(algorithms.load(config["algo"]), Agent):
         preparation = Preparation(**{field.name: config[field.name] for field in fields(Preparation)})
-        data = load_images(config["data"], config["data_dir"], config["max_memory"], preparation)
+        data = load_images(config["data"], config["data_dir"], config["max_memory"], preparation, asked)
         return ImageSource(data, device)
     make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
     return make(

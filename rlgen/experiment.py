@@ -19,12 +19,13 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
+from rlgen.data.given import hold
 from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.options import algorithms
-from rlgen.options.config import changed, resolve
+from rlgen.options.config import changed, in_steps, resolve
 from rlgen.runs import exactness, preflight, stopping
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
@@ -41,10 +42,13 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
     """The three nouns of a run, seeded.
 
     Args:
-        config: flat; the run's options, the algorithm's options, and `algo`.
+        config: flat; the run's options, the algorithm's options, and `algo`. `steps` are filled in where they are None:
+            those of its `epochs`.
     """
     source = build_source(config)
     try:
+        if isinstance(source, ImageSource):
+            config |= in_steps(config, len(source.data.train))
         learner = build_learner(config, source.spec)
         return learner, source, build_buffer(learner, source.spec)
     except BaseException:
@@ -79,10 +83,13 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
         algo: a name of `rlgen list algos`.
         quiet: no progress bar and no summary.
         **options: the flags of `rlgen train ALGO`, with underscores: `env="CartPole-v1"`, `steps=10_000`, `lr=1e-3`.
+            `data` may also be images: an array [N, H, W, C], (images, labels), or a dictionary as in an `.npz`.
 
     Returns:
         The finished run: `run.path`, `run.name`, `run.config`.
     """
+    if "data" in options and not isinstance(options["data"], (str, Path)):
+        options["data"] = hold(options["data"])
     return start(resolve(algo, options).config, quiet=quiet)
 
 
@@ -136,8 +143,13 @@ def start_seeds(
         return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
 
 
-def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False) -> Run:
-    """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped."""
+def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False, data: Any = None) -> Run:
+    """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped.
+
+    A run on images that were passed from Python needs them again, as `data`.
+    """
+    if data is not None:
+        hold(data)
     opened = Run.open(find(run, runs_dir), steps=steps)
     with built(opened.config, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
@@ -239,6 +251,7 @@ def evaluate(
     seed: int | None = None,
     checkpoint: str = "last",
     video: bool = False,
+    split: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
 
@@ -249,12 +262,15 @@ def evaluate(
         seed: of the episodes; by default the run's evaluation seed.
         checkpoint: `last`, `best`, or a step.
         video: record the first episode under the run's `videos/`.
+        split: the images that a model is judged on, val or test; by default those of the run's evaluations.
 
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
     """
     learner, opened = _restored(run, runs_dir, checkpoint)
-    with closing(build_source(opened.config)) as source:
+    if split and isinstance(learner, Agent):
+        raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
+    with closing(build_source(opened.config, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rlgen.errors import InterruptedRunError, RlgenError
 from rlgen.text import Rows
@@ -18,6 +18,7 @@ class Options:
     seed: int | None = None  # of the episodes (None: the run's evaluation seed); in [0, 2**63)
     checkpoint: str = "last"  # last, best, or a step
     video: bool = False  # record the first episode as a gif in the run's directory
+    split: Literal["auto", "val", "test"] = "auto"  # images a model is judged on; auto is those of its evaluations
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
@@ -29,14 +30,11 @@ def run(options: Options) -> dict[str, Any] | Rows:
 
     found = [path for word in options.run for path in find_group(word, options.runs_dir)]
     paths = list({path.resolve(): path for path in found}.values())
-    rows, problems = Rows(), []
+    rows, problems, split = Rows(), [], None if options.split == "auto" else options.split
     for path in paths:
         try:
-            rows.append(
-                experiment.evaluate(
-                    path, options.runs_dir, options.episodes, options.seed, options.checkpoint, options.video
-                )
-            )
+            how = (options.episodes, options.seed, options.checkpoint, options.video)
+            rows.append(experiment.evaluate(path, options.runs_dir, *how, split))
         except RlgenError as error:
             if len(paths) == 1 or isinstance(error, InterruptedRunError):
                 raise

@@ -45,7 +45,7 @@ def find_files(folder: Path, names: Iterable[str], room: Room) -> dict[str, File
     files = {}
     for name in names:
         dotted = name.replace("-idx", ".idx")
-        for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz", f"cifar-10-batches-py/{name}"):
+        for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
             if os.path.isfile(folder / candidate):
                 files[name] = read_file(folder / candidate, room)
                 break

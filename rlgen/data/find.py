@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rlgen.data.download import cache, download
 from rlgen.data.files import File, digests, find_files, read_archive
 from rlgen.data.images import ImageData
 from rlgen.data.known import KNOWN, KnownSet
+from rlgen.data.npz import from_npz
 from rlgen.data.preparation import Preparation
 from rlgen.data.readers import from_cifar, from_idx
 from rlgen.data.splits import fifth_of_every_class, join, split
@@ -47,17 +49,20 @@ def load_known(name: str, data_dir: str | None, room: Room, preparation: Prepara
         option = "--data-dir" if data_dir else "$RLGEN_DATA"
         raise UsageError(f"{option} {given!r} is not a directory: name the one that holds {name}/, or leave it out")
     roots = ([Path(given).expanduser()] if given else []) + [cache()]
-    places = [place for root in roots for place in (root / name, root)]
-    for place in places:
+    searched = [place for root in roots for place in (root / name, root)]
+    for place in (place / folder for place in searched for folder in ("", *entry.folders)):
         files = files_in(place, entry, room)
         lacking = [file for file in entry.sha256 if file not in files]
         if not lacking:
             break
-        if files and place.parent != cache():  # in the cache a download was cut off: it goes on
+        if files and cache() not in place.parents:  # in the cache a download was cut off: it goes on
             raise UsageError(f"{place} holds {next(iter(files))} but not {', '.join(lacking)}: add what is missing")
     else:
+        for root in roots:
+            if os.path.isfile(root / f"{name}.npz"):  # as Keras has it
+                return replace(from_npz(root / f"{name}.npz", room, preparation, None), name=name)
         place = cache() / name
-        download(name, place, places, room)
+        download(name, place, searched, room)
         files = files_in(place, entry, room)
 
     found = digests(files)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
 IDX_FILES = (
@@ -21,6 +23,7 @@ class KnownSet:
     sha256: dict[str, str]  # by file, of the uncompressed bytes: mirrors recompress
     urls: tuple[str, ...] = ()  # tried in order; one file a URL, or an archive of them all
     archive: str | None = None
+    folders: tuple[str, ...] = ()  # where torchvision and Keras put its files, in theirs
 
 
 KNOWN = {
@@ -38,6 +41,7 @@ KNOWN = {
             "https://storage.googleapis.com/cvdf-datasets/mnist/{file}.gz",
             "https://ossci-datasets.s3.amazonaws.com/mnist/{file}.gz",
         ),
+        folders=("raw", "MNIST/raw"),
     ),
     "fashion-mnist": KnownSet(
         "ten kinds of clothing (Xiao et al. 2017)",
@@ -52,6 +56,7 @@ KNOWN = {
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/{file}.gz",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{file}.gz",
         ),
+        folders=("raw", "FashionMNIST/raw"),
     ),
     # The sums of the batches inside the archive, as several public repositories list them beside the well-known md5
     # (archive c58f30108f718f92721af3b95e74349a, data_batch_1 c99cafc152244af753f735de768cd75f); not computed by us.
@@ -68,8 +73,47 @@ KNOWN = {
         },
         ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
         archive="cifar-10-python.tar.gz",
+        folders=("cifar-10-batches-py", "cifar-10-batches-py-target/cifar-10-batches-py"),
+    ),
+    # Listed as those above, beside the archive's 85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7.
+    "cifar100": KnownSet(
+        "a hundred kinds of objects and animals (Krizhevsky 2009)",
+        "32x32 colour, 50,000 + 10,000",
+        {
+            "train": "735e79b04f092ca3d2e6d07f368c0a7d70d48c48d28865950cc24454cf45129b",
+            "test": "4b67687d9933c4db8f0831104447f15b93774f4f464bd0516f0f0f2ac83b7864",
+        },
+        ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+        archive="cifar-100-python.tar.gz",
+        folders=("cifar-100-python", "cifar-100-python-target/cifar-100-python"),
     ),
 }
+OTHER_NAMES = {"fmnist": ["fashion-mnist"], "fashion": ["fashion-mnist"], "cifar": ["cifar10", "cifar100"]}
+
+
+def meant(word: str) -> list[str]:
+    """The data sets that a word can only mean: written in another way, or with a letter lost, doubled or out of place.
+
+    A letter or a digit more or another one is the name of another set: kmnist, mnist-m, cifar1000.
+    """
+    typed = plain(word)
+    if os.sep in word or not typed:
+        return []
+    found = [name for name in KNOWN if plain(name) == typed] or OTHER_NAMES.get(typed, [])
+    return found or [name for name in KNOWN if is_misspelt(typed, plain(name))]
+
+
+def plain(word: str) -> str:
+    """A name without capitals, dashes and the like."""
+    return re.sub("[^a-z0-9]", "", word.lower())
+
+
+def is_misspelt(typed: str, name: str) -> bool:
+    """Whether a word is a name with the same beginning and digits, and a letter lost, doubled or out of place."""
+    if typed[0] != name[0] or re.sub(r"\D", "", typed) != re.sub(r"\D", "", name):
+        return False
+    lost = any(typed == name[:i] + name[i + 1 :] for i in range(len(name)))
+    return lost or sorted(typed) == sorted(name) or re.sub(r"([a-z])\1", r"\1", typed) == name
 
 
 def known() -> list[tuple[str, str, str]]:

@@ -6,21 +6,22 @@ cache when it is nowhere. Anything else is a path: an `.npz`, a folder of IDX fi
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from rlgen.data import pixels
+from rlgen.data import given, pixels
 from rlgen.data.files import digests, find_files
 from rlgen.data.find import load_digits, load_known
 from rlgen.data.folder import from_folder, from_zip
 from rlgen.data.images import ImageData
-from rlgen.data.known import IDX_FILES, KNOWN
+from rlgen.data.known import IDX_FILES, KNOWN, meant
 from rlgen.data.npz import from_npz
 from rlgen.data.preparation import AS_THEY_ARE, Preparation
-from rlgen.data.readers import from_idx
+from rlgen.data.readers import from_cifar, from_idx
+from rlgen.data.splits import held_out_part
+from rlgen.data.tree import is_image
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
@@ -50,37 +51,66 @@ def load(
         DiskError: the cache cannot be written.
     """
     room = Room(max_memory)
+    if asked is not None:
+        preparation = replace(preparation, holdout=None)
+    return refitted(read(name_or_path, data_dir, room, preparation, asked), preparation, room)
+
+
+def read(name_or_path: str, data_dir: str | None, room: Room, preparation: Preparation, asked: str | None) -> ImageData:
+    """A data set of any kind; arrays still have the size and mode that they have in their files."""
     path = Path(name_or_path).expanduser()
-    if name_or_path not in KNOWN and os.path.isdir(path):
-        files = find_files(path, IDX_FILES, room)
-        if not files and not any(path.glob("*-ubyte*")):
-            return from_folder(path, room, preparation, asked)
-        data = from_idx(path.resolve().name, str(path), files, digests(files), preparation)
-    elif name_or_path not in KNOWN and path.suffix == ".zip" and os.path.isfile(path):
-        return from_zip(path, room, preparation, asked)
-    else:
-        data = read_arrays(name_or_path, data_dir, room, preparation, asked)
-    return refitted(data, preparation, room)
-
-
-def read_arrays(
-    name_or_path: str, data_dir: str | None, room: Room, preparation: Preparation, asked: str | None
-) -> ImageData:
-    """A known data set, or one file."""
-    if name_or_path == "digits":
-        return load_digits(preparation)
     if name_or_path in KNOWN:
+        held_out_part(name_or_path, ("train", "test"), asked, preparation)
+        if name_or_path == "digits":
+            return load_digits(preparation)
         return load_known(name_or_path, data_dir, room, preparation)
-    path = Path(name_or_path).expanduser()
-    if path.suffix in (".npz", ".npy") and os.path.isfile(path):
-        return from_npz(path, room, preparation, asked)
+    if os.path.isdir(path):
+        return read_folder(path, room, preparation, asked)
     if os.path.isfile(path):
-        raise UsageError(f"data {name_or_path!r} is not a data set: give an .npz, a folder of images or of IDX files")
-    close = difflib.get_close_matches(name_or_path, KNOWN, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+        if path.suffix == ".zip":
+            return from_zip(path, room, preparation, asked)
+        if path.suffix in (".npz", ".npy"):
+            return from_npz(path, room, preparation, asked)
+        raise UsageError(
+            f"data {name_or_path!r} is not a data set: give {hint(path)}an .npz or .npy, a folder or a .zip of images, "
+            "or a folder of IDX files"
+        )
+    if given.NAME.fullmatch(name_or_path):
+        return given.from_held(name_or_path, room, preparation, asked)
+    names = " or ".join(map(repr, meant(name_or_path)))
     raise UsageError(
-        f"data {name_or_path!r} is neither a known data set ({', '.join(KNOWN)}) nor an existing file or folder{hint}"
+        f"data {name_or_path!r} is neither a known data set ({', '.join(KNOWN)}) nor an existing file or folder"
+        + (f"; did you mean {names}?" if names else "")
     )
+
+
+def read_folder(path: Path, room: Room, preparation: Preparation, asked: str | None) -> ImageData:
+    """A folder of IDX files or batches, also one that torchvision or Keras made, or of images."""
+    name = path.resolve().name
+    for folder in (path, path / "raw"):
+        files = find_files(folder, IDX_FILES, room)
+        if files or any(folder.glob("*-ubyte*")):
+            held_out_part(str(path), ("train", "test") if IDX_FILES[2] in files else (), asked, preparation)
+            return from_idx(
+                path.resolve().parent.name if name == "raw" else name, str(folder), files, digests(files), preparation
+            )
+    for known in ("cifar10", "cifar100"):
+        for folder in (path, *(path / folder for folder in KNOWN[known].folders)):
+            if all(os.path.isfile(folder / file) for file in KNOWN[known].sha256):
+                held_out_part(str(path), ("train", "test"), asked, preparation)
+                files = find_files(folder, KNOWN[known].sha256, room)
+                return from_cifar(known, str(folder), files, digests(files), preparation)
+    return from_folder(path, room, preparation, asked)
+
+
+def hint(path: Path) -> str:
+    """What to give in place of a file that is part of a data set."""
+    for known, entry in KNOWN.items():
+        if path.name == entry.archive:
+            return f"--data {known} --data-dir {path.parent}, "
+    if is_image(path.name) or "-ubyte" in path.name:
+        return f"its folder, {path.parent}, "
+    return "its unpacked folder, " if ".tar" in path.name or path.suffix in (".tgz", ".7z", ".rar") else ""
 
 
 def refitted(data: ImageData, preparation: Preparation, room: Room) -> ImageData:

@@ -38,14 +38,14 @@ ROLE = re.compile(  # as images, x_train, trainX, test_images, y
 
 
 class Array(NamedTuple):
-    """An array in a file, of which the header is read."""
+    """An array of which the header is known."""
 
     name: str
     where: str  # for errors
-    open: Callable[[], IO[bytes]]
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype[Any]
+    load: Callable[[], NDArray[Any]]  # a copy of its own
 
     def read(self, room: Room) -> NDArray[Any]:
         """All of it.
@@ -56,46 +56,62 @@ class Array(NamedTuple):
         num = math.prod(self.shape)
         nbytes = num * self.dtype.itemsize * (2 if self.fortran else 1) + num * (self.dtype != np.uint8)
         room.take(f"{self.where} {list(self.shape)}", nbytes)
-        with self.open() as stream:
-            return npy.read_array(stream, allow_pickle=False)  # of what its header says, and no more
+        return self.load()
 
 
 def from_npz(path: Path, room: Room, preparation: Preparation, asked: str | None) -> ImageData:
     """The data set in an `.npz`, under the usual names of its arrays, or the images in an `.npy`.
 
+    Raises:
+        UsageError: it cannot be read, or as `from_arrays`.
+    """
+    with readable(path), arrays(path) as found:
+        return from_arrays(path.stem, str(path), found, {path.name: file_digest(path)}, room, preparation, asked)
+
+
+def from_arrays(
+    name: str,
+    source: str,
+    found: list[Array],
+    sha256: dict[str, str],
+    room: Room,
+    preparation: Preparation,
+    asked: str | None,
+) -> ImageData:
+    """A data set of arrays under the usual names.
+
     Args:
-        path: of the file.
-        room: that its arrays take from.
+        name: of the data set.
+        source: where they are; errors begin with it.
+        found: the arrays.
+        sha256: by file.
+        room: that they take from.
         preparation: how many are held out.
         asked: the part of the split that is held out, where it is not the usual one.
 
     Raises:
-        UsageError: it cannot be read, holds no images, or does not fit in memory.
+        UsageError: they hold no images, or do not fit in memory.
     """
-    with readable(path), arrays(path) as found:
-        roles = by_role(str(path), found)
-        parts = {part for part, kind in roles if kind == "image"}
-        held = held_out_part(str(path), parts, asked, preparation)
-        used = {role: array for role, array in roles.items() if role[0] in ("train", held)}
-        for (_, kind), array in used.items():
-            if kind == "image":
-                check_images(array.shape, array.dtype, array.where)
-        used = {
-            role: array for role, array in used.items() if not array.dtype.hasobject
-        }  # labels: only pickle reads it
-        read = {role: array.read(room) for role, array in used.items()}
-        sha256 = {path.name: file_digest(path)}
+    roles = by_role(source, found)
+    held = held_out_part(source, {part for part, kind in roles if kind == "image"}, asked, preparation)
+    used = {role: array for role, array in roles.items() if role[0] in ("train", held)}
+    for (_, kind), array in used.items():
+        if kind == "image":
+            check_images(array.shape, array.dtype, array.where)
+    used = {role: array for role, array in used.items() if not array.dtype.hasobject}  # labels: only pickle reads it
+    read = {role: array.read(room) for role, array in used.items()}
     image, notes = as_images(read["train", "image"], used["train", "image"].where)
     test = None
     if held:
         test, more = as_images(read[held, "image"], used[held, "image"].where)
         notes += [note for note in more if note not in notes]
     (label, test_label), lost = as_labels(read.get(("train", "label")), read.get((held or "", "label")))
-    data = join(path.stem, str(path), sha256, image, test, label, test_label, preparation)
+    data = join(name, source, sha256, image, test, label, test_label, preparation)
 
-    if not {array.name for array in used.values()} <= OURS:
-        notes.insert(0, f"arrays {', '.join(array.name for array in used.values())}")
-    others = [array.name for array in found if array not in used.values()]
+    names = [array.name for array in used.values()]
+    if not OURS.issuperset(names):
+        notes.insert(0, f"arrays {', '.join(names)}")
+    others = [array.name for array in found if array.name not in names]
     return data.noting(*notes, *lost, *([f"left aside: {', '.join(others)}"] if others else []))
 
 
@@ -129,10 +145,15 @@ def arrays(path: Path) -> Iterator[list[Array]]:
 
 
 def header(name: str, where: str, open: Callable[[], IO[bytes]]) -> Array:
-    """What the header of an array says."""
+    """What the header of an array in a file says."""
     with open() as stream:
         start = io.BytesIO(stream.read(HEADER))
-    return Array(name, where, open, *HEADERS[npy.read_magic(start)](start))
+
+    def load() -> NDArray[Any]:
+        with open() as stream:
+            return npy.read_array(stream, allow_pickle=False)  # of what its header says, and no more
+
+    return Array(name, where, *HEADERS[npy.read_magic(start)](start), load)
 
 
 def by_role(source: str, found: list[Array]) -> dict[tuple[str, str], Array]:

@@ -1,4 +1,4 @@
-"""Formats of the known data sets: IDX files and CIFAR-10 batches."""
+"""Formats of the known data sets: IDX files and CIFAR batches."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def read_idx(file: File, ndim: int) -> NDArray[np.uint8]:
 def from_cifar(
     name: str, source: str, files: dict[str, File], sha256: dict[str, str], preparation: Preparation = AS_THEY_ARE
 ) -> ImageData:
-    """The data set in the batches of CIFAR-10; the test batch is held out."""
-    batches = sorted(file for file in files if file != "test_batch")  # in an archive they lie in any order
+    """The data set in the batches of CIFAR-10 or CIFAR-100; the test batch is held out."""
+    batches = sorted(file for file in files if not file.startswith("test"))  # in an archive they lie in any order
     image, label = read_cifar_batches([files[file] for file in batches])
-    test, test_label = read_cifar_batches([files["test_batch"]])
+    test, test_label = read_cifar_batches([files[file] for file in files if file.startswith("test")])
     return join(name, source, sha256, image, test, label, test_label, preparation)
 
 
@@ -79,12 +79,13 @@ def read_cifar_batches(files: list[File]) -> tuple[NDArray[np.uint8], NDArray[np
     for path, content in files:
         try:
             batch = ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-            image, label = batch[b"data"], np.array(batch[b"labels"], np.int64)
+            image, label = batch[b"data"], batch[b"fine_labels"] if b"fine_labels" in batch else batch[b"labels"]
+            label = np.array(label, np.int64)
             if image.dtype != np.uint8 or image.shape != (len(label), 3072):
                 raise ValueError(f"data is {image.dtype} {image.shape}")
         except Exception as error:  # a malformed pickle can raise anything
             what = f"{type(error).__name__}: {error}".replace("\n", " ")
-            raise UsageError(f"{path} is not a CIFAR-10 batch ({what}): use the published python version") from None
+            raise UsageError(f"{path} is not a CIFAR batch ({what}): use the published python version") from None
         images.append(image.reshape(-1, 3, 32, 32))
         labels.append(label)
     return np.concatenate(images), np.concatenate(labels)

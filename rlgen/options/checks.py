@@ -43,7 +43,6 @@ SYNONYMS = {  # what other libraries call an option of ours, or its value, for t
     "update_epochs": "num_epochs",
     "n_epochs": "num_epochs",
     "n_steps": "rollout_steps",
-    "epochs": "steps",
     "latent_dim": "latent",
     "total_steps": "steps",
     "num_steps": "steps",
@@ -155,6 +154,8 @@ def check_limits(options: Mapping[str, Option], values: Mapping[str, Any], label
             if name not in values or limit.other not in values:
                 continue
             small, large = values[name], values[limit.other]
+            if None in (small, large):
+                continue
             if small > large or (limit.below and small == large):
                 first, second = (f"{shown(key, labels.get(key, FLAG))} {values[key]}" for key in (name, limit.other))
                 raise UsageError(f"{first} with {second}: {limit.why}; lower the first or raise the second")

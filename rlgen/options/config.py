@@ -18,7 +18,7 @@ from rlgen.data.preparation import Preparation
 from rlgen.errors import UsageError
 from rlgen.options import parsed_module
 from rlgen.options.algorithms import Algorithm, find, names
-from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value
+from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value, shown
 from rlgen.options.environment import from_environment
 from rlgen.options.fields import REQUIRED, Option, read_options
 from rlgen.options.files import presets, read_file
@@ -30,7 +30,14 @@ AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "frame_stack"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
-GENERATIVE_ONLY = ("data", "data_dir", "max_memory", *(field.name for field in dataclasses.fields(Preparation)))
+GENERATIVE_ONLY = (
+    "data",
+    "data_dir",
+    "max_memory",
+    "epochs",
+    *(field.name for field in dataclasses.fields(Preparation)),
+)
+LAYERS = ("default", "preset", "file", "flag")  # each above those before it
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
     "generative": {"data": "digits", "steps": 600_000},
@@ -50,6 +57,8 @@ class RunConfig(Preparation):
     # learns the same
     max_memory: str | None = None  # that reading its images may take, as 8GB or 500MiB (None: what is at hand)
     steps: int = 100_000  # length of the run: environment steps over all envs, or training images; in [1, 10**12]
+    # learns the same
+    epochs: float | None = None  # length in passes over the training images, instead of steps; in (0, 10**6]
     # fixed: its random numbers
     seed: int = 1  # of networks, data, episodes and noise; in [0, 2**63)
     # fixed: its episodes
@@ -152,7 +161,8 @@ def every_option() -> set[str]:
 def absent(algorithm: Algorithm) -> dict[str, str]:
     """The options that only the other kind of algorithm has, and why this one does not."""
     if algorithm.kind == "agent":
-        return dict.fromkeys(GENERATIVE_ONLY, f"{algorithm.name} is an agent: it learns in an environment, --env ID")
+        why = dict.fromkeys(GENERATIVE_ONLY, f"{algorithm.name} is an agent: it learns in an environment, --env ID")
+        return why | {"epochs": f"{algorithm.name} is an agent: it trains for --steps, in the environment"}
     return dict.fromkeys(AGENT_ONLY, f"{algorithm.name} is generative: it learns from images, --data NAME")
 
 
@@ -191,11 +201,36 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
         values |= layer
         origin |= dict.fromkeys(layer, where)
         labels |= dict.fromkeys(layer, label)
-    for what, times in PERIODS.items():
-        values[f"{what}_every"] = values[f"{what}_every"] or max(1, values["steps"] // times)
+    if values.get("epochs") is not None:
+        if origin["steps"] == origin["epochs"]:
+            raise UsageError(f"{shown('epochs', labels['epochs'])} with {shown('steps', labels['steps'])}: give one")
+        later = LAYERS.index(origin["steps"]) > LAYERS.index(origin["epochs"])
+        values |= {"epochs": None} if later else {"steps": None}
+    values |= periods(values)
     check_run_name(values["name"])
     check_limits(known, values, labels)
     return Resolved(algorithm, values, origin, source)
+
+
+def periods(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run does now and then, by its length where it is known and nothing else is said."""
+    given = {f"{what}_every": config.get(f"{what}_every") for what in PERIODS}
+    if config["steps"] is None:
+        return given
+    return {name: value or max(1, config["steps"] // PERIODS[name[:-6]]) for name, value in given.items()}
+
+
+def in_steps(config: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """The length of a run in steps, and its periods, where `epochs` are given.
+
+    Args:
+        config: flat.
+        images: to train on.
+    """
+    if config["steps"] is not None:
+        return {}
+    steps = {"steps": max(1, round(config["epochs"] * images))}
+    return steps | periods({**config, **steps})
 
 
 def stored(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -225,8 +260,7 @@ def stored(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if missing:
         raise UsageError(f"{missing[0]} is missing")
     values = {name: check_value(known[name], config[key], "") for name, key in keys.items() if key in config}
-    for what, times in PERIODS.items():
-        values[f"{what}_every"] = values.get(f"{what}_every") or max(1, values["steps"] // times)
+    values |= periods(values)
     check_run_name(values.get("name"))
     as_json = {keys[name]: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     unknown = [key for key in config if key not in (*as_json, "algo", "exp_name", "parent")] if target else []
@@ -246,6 +280,10 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if known[name].fixed:
             raise UsageError(f"{name} cannot change: the checkpoint holds {known[name].fixed}; train a new run instead")
         config = config | {name: check_value(known[name], value)}
+    if {"steps", "epochs"} <= changes.keys():
+        raise UsageError("epochs with steps: give one")
+    if changes.keys() & {"steps", "epochs"}:
+        config = config | ({"epochs": None} if "steps" in changes else {"steps": None})
     check_run_name(config["name"])
     check_limits(known, config, {})
     return config

@@ -42,7 +42,11 @@ def _different(ours: dict[str, Any], given: dict[str, Any]) -> str:
     given = json.loads(json.dumps(given, default=str))
     defaults = {name: option.default for name, option in options(find(given["algo"])).items()}
     ours = json.loads(json.dumps(defaults)) | ours  # an older run has not the options of today
-    left_out = {"runs_dir", *(f"{what}_every" for what in PERIODS if given.get(f"{what}_every") is None)}
+    left_out = {
+        "runs_dir",
+        *(["steps"] if given.get("steps") is None else []),
+        *(f"{what}_every" for what in PERIODS if given.get(f"{what}_every") is None),
+    }
     return ", ".join(
         f"{name} {ours.get(name)}, not {value}"
         for name, value in given.items()

@@ -17,5 +17,5 @@ def nowhere(monkeypatch, tmp_path):
     with socket.socket() as free:  # a port that nobody listens on once this is closed
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for name in ("mnist", "fashion-mnist", "cifar10"):
+    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100"):
         publish(monkeypatch, name, KNOWN[name].sha256, f"http://127.0.0.1:{port}/{{file}}.gz")

@@ -8,6 +8,7 @@ from image_files import (
     TEST_LABEL,
     TRAIN,
     check,
+    cifar100_files,
     cifar_archive,
     cifar_files,
     digest,
@@ -101,6 +102,46 @@ def test_cifar10_is_read_from_the_archive_or_extracted(tmp_path, form):
     expected = np.random.RandomState(0).randint(0, 256, (4, 3072), np.uint8)
     np.testing.assert_array_equal(data.train[:4].reshape(4, -1), expected)
     assert data.sha256 == {file: digest(content) for file, content in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("mnist", "MNIST/raw"),
+        ("fashion-mnist", "FashionMNIST/raw"),
+        ("fashion-mnist", "fashion-mnist/FashionMNIST/raw"),
+        ("cifar10", "cifar-10-batches-py"),
+        ("cifar10", "cifar-10-batches-py-target/cifar-10-batches-py"),
+        ("cifar100", "cifar-100-python"),
+        ("cifar100", "cifar100/cifar-100-python"),
+    ],
+)
+def test_the_folders_of_torchvision_and_keras_are_a_data_dir(tmp_path, name, folder):
+    files = {"cifar10": cifar_files, "cifar100": cifar100_files}.get(name, idx_files)()
+    write(tmp_path / folder, files)
+    data = check(load(name, str(tmp_path)))
+    assert data.name == name and data.source == f"{tmp_path / folder} (not the published bytes)"
+
+
+def test_mnist_of_keras_is_found(tmp_path):
+    images = np.random.RandomState(0).randint(0, 256, (20, 5, 4), np.uint8)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=np.arange(20) % 3, x_test=images[:3], y_test=[0, 1, 2])
+    data = check(load("mnist", str(tmp_path)))
+    assert data.name == "mnist" and (len(data.train), len(data.test), data.num_classes) == (20, 3, 3)
+
+
+@pytest.mark.parametrize("form", ["archive", "files"])
+def test_cifar100_has_the_fine_labels(tmp_path, form):
+    files = cifar100_files()
+    if form == "archive":
+        archive = cifar_archive({**files, "meta": b"x"}, "cifar-100-python")
+        write(tmp_path / "cifar100", {"cifar-100-python.tar.gz": archive})
+    else:
+        write(tmp_path / "cifar100", files)
+    data = check(load("cifar100", str(tmp_path)))
+    assert data.train.shape == (6, 3, 32, 32) and data.test.shape == (3, 3, 32, 32)
+    assert data.train_label.tolist() == [99, 1, 2, 3, 4, 5] and data.test_label.tolist() == [99, 1, 2]
+    assert data.num_classes == 100
 
 
 def test_the_batches_of_cifar10_are_put_in_order(tmp_path):

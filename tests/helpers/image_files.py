@@ -5,12 +5,13 @@ import hashlib
 import io
 import struct
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rlgen.data.known import IDX_FILES, KNOWN, KnownSet
+from rlgen.data.known import IDX_FILES, KNOWN
 from rlgen.data.load import load
 from rlgen.errors import UsageError
 
@@ -19,8 +20,7 @@ TRAIN, TRAIN_LABEL, TEST, TEST_LABEL = IDX_FILES
 
 def publish(monkeypatch, name, sha256, *urls):
     entry = KNOWN[name]
-    fields = (entry.about, entry.shape, sha256, urls, entry.archive)
-    monkeypatch.setitem(KNOWN, name, KnownSet(*fields))
+    monkeypatch.setitem(KNOWN, name, replace(entry, sha256=sha256, urls=urls))
 
 
 def error(name, data_dir=None, kind=UsageError, max_memory=None, **options):
@@ -66,7 +66,7 @@ def idx_files(num_train=12, num_test=4, seed=0):
     return files
 
 
-def python2_pickle(image, labels):
+def python2_pickle(image, labels, key=b"labels"):
     """A batch as the published files have it: written by Python 2, protocol 2, so every string is a byte string."""
 
     def string(value):
@@ -81,7 +81,7 @@ def python2_pickle(image, labels):
     array += number(1) + b"(" + b"".join(map(number, image.shape)) + b"t" + dtype + b"\x89" + string(image.tobytes())
     array += b"tb"
     label = b"](" + b"".join(map(number, labels)) + b"e"
-    return b"\x80\x02}(" + string(b"data") + array + string(b"labels") + label + b"u."
+    return b"\x80\x02}(" + string(b"data") + array + string(key) + label + b"u."
 
 
 def cifar_files():
@@ -92,11 +92,21 @@ def cifar_files():
     return files
 
 
-def cifar_archive(files):
+def cifar100_files():
+    """Batches with the labels of CIFAR-100."""
+    random = np.random.RandomState(0)
+    files = {}
+    for file, num in (("train", 6), ("test", 3)):
+        image, fine = random.randint(0, 256, (num, 3072), np.uint8), [99, *range(1, num)]
+        files[file] = python2_pickle(image, fine, b"fine_labels")
+    return files
+
+
+def cifar_archive(files, folder="cifar-10-batches-py"):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for file, content in files.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{file}")
+            member = tarfile.TarInfo(f"{folder}/{file}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return stream.getvalue()
