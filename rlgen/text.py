@@ -6,11 +6,14 @@ import contextlib
 import difflib
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 NAME_WIDTH = 30  # columns that the names on a page take, with the gap behind them
+CUT_WIDTH = 12  # that is left of a column which is cut, at least
 MANY = 20  # values; a list of more is counted, not written
 
 
@@ -33,10 +36,17 @@ class Bytes(int):
 
 
 class Rows(list[dict[str, Any]]):
-    """Rows with raw values, for JSON; `shown` holds the same rows as people read them; `problems` are what failed."""
+    """Rows with raw values, for JSON.
+
+    Attributes:
+        shown: the same rows as people read them.
+        problems: what failed.
+        spare: columns that a narrow terminal does without, the first one first.
+    """
 
     shown: list[dict[str, Any]]
     problems: Sequence[str] = ()
+    spare: Sequence[str] = ()
 
 
 def safe(text: str) -> str:
@@ -62,7 +72,8 @@ def readable(result: Any) -> str:
         rows = getattr(result, "shown", result)
         columns = [key for key in rows[0] if key != "path"] if rows else []
         cells = [[cell(row[key]) for key in columns] for row in rows]
-        result = table([*map(safe, columns)], cells) if rows else "none"
+        fitting = fitted(columns, cells, getattr(result, "spare", ())) if rows else ()
+        result = table([*map(safe, fitting[0])], fitting[1:]) if fitting else "none"
     elif not isinstance(result, str):
         result = page(result)
     return "\n".join(map(safe, result.split("\n")))  # what went through no cell
@@ -104,6 +115,44 @@ def page(values: dict[str, Any]) -> str:
         else:
             lines.append(f"{key:{NAME_WIDTH}} {cell(value)}")
     return "\n".join(lines)
+
+
+def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> list[Sequence[str]]:
+    """The columns and the rows of a table that fits the terminal: without spare columns, then with the widest cut.
+
+    The first column is what people paste: it stays whole.
+    """
+    lines, left = [columns, *rows], [name for name in spare if name in columns]
+    while (excess := sum(map(width, zip(*lines, strict=True))) + 2 * len(lines[0]) - 2 - terminal_width()) > 0 and left:
+        drop = lines[0].index(left.pop(0))
+        lines = [[*line[:drop], *line[drop + 1 :]] for line in lines]
+    widths = [width(column) for column in zip(*lines, strict=True)]
+    if excess > 0 and len(widths) > 1:
+        widest = max(range(1, len(widths)), key=lambda i: widths[i])
+        most = max(CUT_WIDTH, widths[widest] - excess)
+        lines = [[cut(text, most) if i == widest else text for i, text in enumerate(line)] for line in lines]
+    return lines
+
+
+def width(column: Iterable[str]) -> int:
+    """Characters of the widest cell."""
+    return max(map(len, column))
+
+
+def cut(text: str, most: int) -> str:
+    """The text, its end left out where it is too long."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; 80 where there is none, and $COLUMNS before both."""
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, indent: str = "  ") -> str:
+    """Prose in lines that fit the terminal; words, and so commands and paths, stay whole."""
+    most = max(40, terminal_width())
+    return textwrap.fill(text, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from rlgen import text
 from rlgen.text import Bytes, Rows, Seconds, cell, document, duration, page, readable, safe, table, warn
 
 
@@ -82,3 +83,38 @@ def test_a_warning_is_one_line_without_control_characters(capsys):
     warn("a\x1b[2J\nb")
     warn("c", note=True)
     assert capsys.readouterr().err == "warning: a\\x1b[2J\\nb\nc\n"
+
+
+ROWS = [["a-long-name-of-a-run", "dqn", "a/very/long/path/of/images", "1"], ["b", "ppo", "digits", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept", "widest"),
+    [
+        (200, ["name", "algo", "data", "seed"], 26),
+        (56, ["name", "algo", "data"], 26),
+        (40, ["name", "data"], 18),
+        (30, ["name", "data"], 12),
+    ],
+)
+def test_a_table_fits_the_terminal_with_fewer_columns_and_the_widest_cut(monkeypatch, columns, kept, widest):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown, *rows = text.fitted(["name", "algo", "data", "seed"], ROWS, ("seed", "algo"))
+    assert shown == kept and max(len(row[kept.index("data")]) for row in rows) == widest
+    assert [row[0] for row in rows] == ["a-long-name-of-a-run", "b"], "what is pasted stays whole"
+    if columns > 35:
+        assert max(map(len, text.table(shown, rows).splitlines())) <= columns
+
+
+def test_rows_name_the_columns_that_they_can_spare(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    rows = text.Rows([{"run": "mine", "about": "x" * 14, "size": 3}])
+    rows.spare = ("about",)
+    assert text.readable(rows) == "run   size\nmine  3"
+
+
+def test_prose_is_wrapped_and_words_stay_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/very-long/path-of/" + "x" * 40
+    lines = text.wrapped(f"one two three four five six seven eight nine {path} ten").splitlines()
+    assert len(lines[0]) <= 40 and lines[1].startswith("  ") and any(path in line.split() for line in lines)

@@ -11,6 +11,7 @@ pages, not imported; torch is imported by `run`, where it is needed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import importlib
 import os
@@ -18,7 +19,7 @@ import select
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ from rlgen.errors import (
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
-from rlgen.text import document, nearest, readable, safe
+from rlgen.text import document, nearest, readable, safe, wrapped
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # a disk that takes no more
-STDOUT = 1  # its file descriptor
+STDOUT, STDERR = 1, 2  # their file descriptors
 OURS = ("torch", "gymnasium", "numpy", "wandb", "tqdm", "tyro", "rich", "safetensors", "greenlet", "matplotlib")
 PACKAGES = {name: name for name in OURS} | {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}  # to install
 # In this file `list` and `eval` are the commands of these names once they are imported, not Python's functions.
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. `--traceback`, of every command, shows where an error comes from."""
     words = [*(sys.argv[1:] if argv is None else argv)]
     whole = "--traceback" in words
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no such character gets a question mark
     try:
         dispatch([word for word in words if word != "--traceback"])
         sys.stdout.flush()
@@ -166,10 +169,12 @@ def execute(name: str, words: Sequence[str]) -> None:
     command = importlib.import_module(f"rlgen.commands.{name}")
     options = command.parse(words) if hasattr(command, "parse") else command.Options(**parse(name, words))
     as_json = getattr(options, "json", False)
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with stdout_aside() if as_json else contextlib.nullcontext():
         result = command.run(options)
     if as_json:
-        print(document(result))
+        print(document(result), flush=True)
+        if sys.stdout is sys.__stdout__:  # also what is printed when Python ends
+            os.dup2(STDERR, STDOUT)
     elif result is not None:
         print(readable(result))
     problems = result.get("problems") if isinstance(result, dict) else getattr(result, "problems", None)
@@ -184,6 +189,22 @@ def meant(name: str, words: Sequence[str]) -> str:
     if name in algorithms.names():
         return f" It is an algorithm: {shlex.join(['rlgen', 'train', name, *words])}."
     return f" Did you mean {SYNONYMS[name]}?" if name in SYNONYMS else nearest(name, listed())
+
+
+@contextlib.contextmanager
+def stdout_aside() -> Iterator[None]:
+    """What is printed meanwhile goes to stderr, native prints of an environment and of its processes too."""
+    sys.stdout.flush()
+    kept = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet would come after the document
+        os.dup2(kept, STDOUT)
+        os.close(kept)
 
 
 def files() -> dict[str, Path]:
@@ -217,6 +238,6 @@ def parse(name: str, words: Sequence[str], absent: Mapping[str, str] | None = No
 def overview() -> str:
     """The help page of all commands."""
     title = f"rlgen {__version__}: deep RL agents, GANs and VAEs through one loop"
-    return "\n".join([title, "", *(f"  {name:10} {about(name)}" for name in listed())]) + (
-        "\n\nrlgen COMMAND --help shows its flags; --traceback, with any of them, where an error comes from."
-    )
+    lines = [wrapped(f"  {name:10} {about(name)}", " " * 13) for name in listed()]
+    end = "rlgen COMMAND --help shows its flags; --traceback, with any of them, where an error comes from."
+    return "\n".join([title, "", *lines, "", wrapped(end, "")])

@@ -11,7 +11,7 @@ from rlgen.text import Rows
 
 @dataclass(frozen=True)
 class Options:
-    """Play greedy episodes with trained agents, or score generative models on held-out images."""
+    """Play greedy episodes with agents, or score models on held-out images."""
 
     run: tuple[str, ...]  # names, directories, unique prefixes, globs as 'dqn-*', or last
     episodes: int = 100  # whole episodes an agent plays; in [1, 100000]

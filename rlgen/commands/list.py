@@ -37,11 +37,13 @@ def run(options: Options) -> Rows:
         from rlgen.runs.table import COLUMNS, SEARCHED, rows, shown
 
         found = select(rows(options.runs_dir), COLUMNS, SEARCHED, options)
-        found.shown = [shown(row) for row in found]
+        found.shown, found.spare = [shown(row) for row in found], ("size", "age", "best", "seed")
         return found
     listed = {"algos": algos, "envs": environments, "data": data_sets, "presets": tuned}[options.what]()
     columns = tuple(listed[0]) if listed else ()
-    return select(listed, columns, columns, options)
+    found = select(listed, columns, columns, options)
+    found.spare = ("file", "kind", "presets", "group")
+    return found
 
 
 def select(rows: list[dict[str, Any]], columns: Sequence[str], searched: Sequence[str], options: Options) -> Rows:

@@ -14,7 +14,7 @@ from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
 from rlgen.options.seeds import parse_seeds
-from rlgen.text import Bytes, cell, duration, table
+from rlgen.text import Bytes, cell, duration, table, wrapped
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def run(training: Training) -> str | None:
         check_env_id(resolved.values["env"])  # before torch's seconds
     if resolved.preset:
         values = [f"{name} {resolved.values[name]}" for name, origin in resolved.origin.items() if origin == "preset"]
-        print(f"preset {resolved.preset}: {', '.join(values)}   (--no-preset leaves it out)", flush=True)
+        print(wrapped(f"preset {resolved.preset}: {', '.join(values)}   (--no-preset leaves it out)"), flush=True)
     if training.dry_run:
         rows = [(name, cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
         print(table(("option", "value", "from"), rows), flush=True)

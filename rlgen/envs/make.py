@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import re
+import sys
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,9 @@ from rlgen.envs.stream import EnvStream
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
 from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install
 
+if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # SDL, which draws, complains of a machine without either
+        os.environ.setdefault(driver, "dummy")
 NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
 _NUMERIC = tuple(
     getattr(gym.spaces, name) for name in ("Box", "Dict", "Discrete", "MultiBinary", "MultiDiscrete", "Tuple")

@@ -27,8 +27,9 @@ def rlgen(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def four_runs(rlgen):
-    """`rlgen`, beside `runs/` with four runs."""
+def four_runs(rlgen, monkeypatch):
+    """`rlgen`, beside `runs/` with four runs, on a wide terminal."""
+    monkeypatch.setenv("COLUMNS", "200")
     path = make_run(Path("runs"), "dqn", 0, final=300.0)
     set_best(path, "eval/episodic_return", 301.5)
     set_best(make_run(Path("runs"), "dqn", 1, final=30.0, gamma=0.9), "eval/episodic_return", 31.0)

@@ -288,3 +288,42 @@ def test_a_generative_model_all_the_way(rlgen, trained, tmp_path):
     assert rlgen("sample", "model", "--num", "4", "--out", "x.png", *where)[0] == 0
     assert Image.open(tmp_path / "x.png").size[0] > 16
     assert any("rlgen sample" in line for line in json.loads(rlgen("show", "model", "--json", *where)[1])["commands"])
+
+
+NOISY = """
+import ctypes, os, sys, atexit
+import rlgen.commands as commands
+from rlgen.commands import show
+libc = ctypes.CDLL(None)
+def run(options):
+    print("python")
+    os.write(1, b"descriptor\\n")
+    libc.printf(b"buffered by C\\n")
+    os.system("echo child")
+    return {"answer": 1}
+show.run = run
+atexit.register(lambda: libc.printf(b"at the end\\n"))
+sys.exit(commands.main(["show", "x", "--json"]))
+"""
+
+
+def test_with_json_nothing_but_the_document_reaches_stdout():
+    """An environment's native code prints past Python."""
+    result = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, text=True)
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"answer": 1})
+    assert {"python", "descriptor", "buffered by C", "child", "at the end"} <= {*result.stderr.splitlines()}
+
+
+def test_a_terminal_without_the_characters_gets_question_marks():
+    env = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "rlgen", "list", "envs", "--sort", "group", "ä"]
+    result = subprocess.run(command, capture_output=True, env=env)
+    assert result.returncode == 0 and result.stdout == b"none\n", result.stderr
+    code = "import sys; from rlgen.commands import main, doctor; doctor.run = lambda o: 'd\\u00efr'; main(['doctor'])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env)
+    assert result.stdout == b"d?r\n", result.stderr
+
+
+def test_the_help_page_fits(rlgen, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, rlgen("--help")[1].splitlines())) <= 80

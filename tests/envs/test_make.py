@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -128,3 +129,14 @@ def test_native_atari_stacks_as_many_frames_as_asked_for(make, frame_stack, expe
 def test_no_torch_at_import():
     code = "import sys, rlgen.envs.make; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_machine_without_a_screen_draws_without_a_word():
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SDL", "DISPLAY", "WAYLAND", "XDG"))
+    }
+    code = "import gymnasium, rlgen.envs.make as make; e = gymnasium.make('CartPole-v1', render_mode='rgb_array'); "
+    code += "e.reset(); e.render(); import pygame; pygame.display.init(); pygame.mixer.init()"
+    pytest.importorskip("pygame")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (result.returncode, result.stderr) == (0, "")
