@@ -36,6 +36,7 @@ class Config:
     buffer_size: int = 100_000  # transitions kept; in [1, inf); fixed: a buffer of another size
     # at most buffer_size: learning would never start; below steps: nothing would be learned
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
+    # at most steps: nothing would be learned
     train_every: int = 4  # steps between updates; in [1, inf)
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
     target_every: int = 500  # steps between updates of the target network; in [1, inf)

@@ -14,6 +14,7 @@ from PIL import Image
 from rlgen.errors import UsageError
 from rlgen.files import replaced
 
+FRAME = 240  # pixels of a side of a video's frames, at most
 TILE = 56  # pixels a small image is enlarged to, about
 # of curves: Okabe and Ito 2008, less black
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933")
@@ -71,10 +72,16 @@ def save_gif(frames: Sequence[NDArray[np.uint8]], path: str | Path, fps: float) 
     """
     if len(frames) == 0:
         raise UsageError(f"no frames to write to {path}: record at least one")
-    first, *rest = (Image.fromarray(frame) for frame in frames)
+    first, rest = Image.fromarray(frames[0]), (Image.fromarray(frame) for frame in frames[1:])  # one at a time
     delay = max(20, round(100 / fps) * 10)  # ms; the format counts in 10 ms
     with replaced(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
+
+
+def shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame [H, W, C] with every k-th pixel, k the smallest that makes no side longer than `FRAME`; a copy."""
+    stride = math.ceil(max(frame.shape[:2]) / FRAME)
+    return frame[::stride, ::stride].copy()
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:

@@ -12,6 +12,7 @@ from rlgen.core.batch import map_parts
 from rlgen.core.interruption import EvaluationInterrupted, never
 from rlgen.core.learner import Agent
 from rlgen.envs.stream import EnvStream
+from rlgen.pictures import shrunk
 
 MAX_ENVS = 50  # environments that play side by side
 
@@ -55,7 +56,7 @@ def play(
         if interrupted():
             raise EvaluationInterrupted
         if render and not returns:
-            frames.append(envs.render())
+            frames.append(shrunk(envs.render()))  # 500 frames of 400 x 600 would be 360 MB
         acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)
         step = envs.step(torch.as_tensor(acted["action"]).numpy(force=True))
         ended = step.terminated | step.truncated

@@ -135,6 +135,10 @@ def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
         (["train", "dqn", "--device", "tpu"], "--device 'tpu': must be one of auto, cpu, cuda"),
         (["train", "dqn", "stray"], "stray"),
         (["train", "dqn", "--steps", "100"], "nothing would be learned"),
+        (
+            ["train", "dqn", "--steps", "300", "--learning-starts", "50", "--train-every", "1000"],
+            "--train-every 1000 with --steps 300: nothing would be learned",
+        ),
         (["train", "dqn", "--name", "../x"], "--name '../x': must be"),
         (["train", "dqn", "--data", "digits"], "dqn is an agent"),
         (["train", "vae", "--env", "CartPole-v1"], "vae is generative"),
