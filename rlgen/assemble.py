@@ -42,6 +42,7 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         config["eval_episodes"],
         video=config["video"],
         max_episode_steps=config["max_episode_steps"],
+        env_check=config["env_check"],
         frame_stack=config["frame_stack"],
     )
 

@@ -80,6 +80,10 @@ class LostEnvError(RlgenError):
     """The process of an environment ended; the run stands at its last checkpoint."""
 
 
+class BrokenEnvError(LostEnvError):
+    """An environment raised an error of its own; the run stands at its last checkpoint."""
+
+
 class StuckEnvError(LostEnvError):
     """An environment does not come back from a call."""
 

@@ -16,6 +16,7 @@ from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
+from rlgen.envs.check import check_picture
 from rlgen.envs.make import has_time_limit, make_envs, try_one
 from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
@@ -65,6 +66,7 @@ class EnvSource:
         eval_episodes: greedy episodes of an evaluation.
         video: evaluations record their first episode.
         max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
+        env_check: try an environment first, and whether it draws where `video` needs that.
         options: more of `make_envs`.
     """
 
@@ -79,12 +81,15 @@ class EnvSource:
         eval_episodes: int,
         video: bool = False,
         max_episode_steps: int = 27_000,
+        env_check: bool = False,
         **options: Any,
     ) -> None:
         self.env_id, self.vectorization, self.seed, self.options = env_id, vectorization, seed, options
         self.eval_episodes, self.video, self.max_episode_steps = eval_episodes, video, max_episode_steps
         self.has_time_limit = has_time_limit(env_id)
-        self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, **options)
+        if env_check and video:
+            self.check_video()
+        self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, try_first=env_check, **options)
         self.spec: EnvSpec = self.envs.spec
         self.restores_why = ""
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
@@ -177,14 +182,25 @@ class EnvSource:
         Returns:
             What `rlgen.core.play.play` returns.
         """
-        in_process = self.vectorization == "async" or (render and self.vectorization == "auto")
-        vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
-        num_envs = 1 if render else min(num_episodes, MAX_ENVS)
-        limit = None if self.has_time_limit else self.max_episode_steps
-        options = {"render_mode": mode, "max_episode_steps": limit, **self.options}
-        envs = make_envs(self.env_id, num_envs, vectorization, seed, **options)
+        envs = self.make_for_play(1 if render else min(num_episodes, MAX_ENVS), seed, render)
         try:
             return play(learner, envs, num_episodes, render, interrupted)
+        finally:
+            envs.close()
+
+    def make_for_play(self, num_envs: int, seed: int, render: bool = False) -> EnvStream:
+        """Environments for whole episodes, in this process where they draw."""
+        in_process = self.vectorization == "async" or (render and self.vectorization == "auto")
+        vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
+        limit = None if self.has_time_limit else self.max_episode_steps
+        options = {"render_mode": mode, "max_episode_steps": limit, **self.options}
+        return make_envs(self.env_id, num_envs, vectorization, seed, **options)
+
+    def check_video(self) -> None:
+        """Refuse an environment that draws no pictures."""
+        envs = self.make_for_play(1, self.seed, render=True)
+        try:
+            check_picture(envs.render(), self.env_id)
         finally:
             envs.close()
 

@@ -16,16 +16,19 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from rlgen.envs import watch
+from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.raised import said
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
-from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install
+from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install, is_out_of_memory
 
 if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # SDL, which draws, complains of a machine without either
         os.environ.setdefault(driver, "dummy")
 NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
+SMALL_PICTURE = 16  # pixels a side; from here on a picture is no vector
 _NUMERIC = tuple(
     getattr(gym.spaces, name) for name in ("Box", "Dict", "Discrete", "MultiBinary", "MultiDiscrete", "Tuple")
 )
@@ -40,6 +43,7 @@ def make_envs(
     render_mode: str | None = None,
     frame_stack: int = 1,
     max_episode_steps: int | None = None,
+    try_first: bool = False,
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -54,9 +58,11 @@ def make_envs(
         frame_stack: k > 1 makes observations [k, H, W] of the last k grey frames [H, W]; the newest is last. 1 leaves
             observations as they are: ALE's native class stacks 4 frames itself.
         max_episode_steps: cuts episodes, except of a native class; None is the environment's own limit.
+        try_first: check one before; a native class has none.
 
     Raises:
-        UsageError: no such environment, or one whose spaces, vectorization or frames are not supported.
+        UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
+            raises when it is made, or does other than it declares.
         MissingExtraError: a package it needs is not installed.
     """
     spec = check_env_id(env_id)
@@ -81,8 +87,13 @@ def make_envs(
                 in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
                 vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
                 # no copies: `EnvStream` copies what it hands out
+                if try_first and vectorization == "async":
+                    with contextlib.closing(thunks[0]()) as env:
+                        check(env, env_id)
                 vector_env = vector_class(thunks, copy=False, autoreset_mode=mode)
                 vector_env.spec = spec
+                if try_first and isinstance(vector_env, SyncVectorEnv):
+                    check(vector_env.envs[0], env_id)
             else:
                 raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -93,6 +104,14 @@ def make_envs(
     except (EOFError, ConnectionError) as error:
         raise RlgenError(
             f"a worker of {env_id!r} died at its start; --vectorization sync shows the environment's own error"
+        ) from error
+    except RlgenError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UsageError(
+            f"environment {env_id!r} cannot be made: {said(error)}{how_to_mend(error)}; --traceback shows more"
         ) from error
     try:
         return EnvStream(vector_env, seed, env_id, frame_stack)
@@ -145,12 +164,35 @@ def _observe_arrays(env: gym.Env, env_id: str) -> gym.Env:
     space = env.observation_space
     if isinstance(space, gym.spaces.Box) and space.shape:
         return env
+    parts = space.spaces if isinstance(space, gym.spaces.Tuple) else (space,)
+    if not all(isinstance(part, _NUMERIC) for part in parts):
+        raise UsageError(f"environment {env_id!r}: observations of {space} cannot be made a vector")
+    if picture := _picture_in(space):
+        raise UsageError(
+            f"environment {env_id!r}: its observations hold a picture, {picture}, beside other parts, which would all "
+            "be one vector: wrap it so that it gives the picture alone, or the others (gymnasium.ObservationWrapper)"
+        )
     if isinstance(space, gym.spaces.Dict):  # without what is no number: MiniGrid's mission is a sentence
         env = gym.wrappers.FilterObservation(env, [key for key, part in space.items() if isinstance(part, _NUMERIC)])
     try:
         return gym.wrappers.FlattenObservation(env)
     except NotImplementedError as error:
         raise UsageError(f"environment {env_id!r}: observations of {space} cannot be made a vector") from error
+
+
+def _picture_in(space: gym.Space, name: str = "") -> str:
+    """The first part of a Dict or Tuple that is a picture; small ones, as of grid worlds, are vectors all the same."""
+    if isinstance(space, gym.spaces.Box):
+        is_picture = len(space.shape) == 3 and sorted(space.shape)[1] >= SMALL_PICTURE
+        return f"{name} {space.shape}" if is_picture and name else ""
+    parts: Any = (
+        space.items()
+        if isinstance(space, gym.spaces.Dict)
+        else enumerate(space)
+        if isinstance(space, gym.spaces.Tuple)
+        else ()
+    )
+    return next((found for key, part in parts if (found := _picture_in(part, f"{name}[{key!r}]"))), "")
 
 
 def _stack_frames(env: gym.Env, env_id: str, frame_stack: int) -> gym.Env:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -20,8 +21,8 @@ class EnvSpec:
     obs_dtype: str  # "uint8" as it is, anything else as "float32"
     num_actions: int | None  # None where actions are continuous
     action_shape: tuple[int, ...]  # () where actions are discrete
-    action_low: tuple[float, ...]  # flattened, () where actions are discrete
-    action_high: tuple[float, ...]
+    action_low: tuple[float | None, ...]  # flattened, () where actions are discrete; None is no bound
+    action_high: tuple[float | None, ...]
     num_envs: int
     frame_stack: int = 1  # k > 1: observations are stacks [k, ...], newest frame last, and only that one is new
     frame_padding: str = "reset"  # before an episode's first frame: "reset" is that frame again, "zero" is zeros
@@ -65,8 +66,8 @@ def describe(vector_env: VectorEnv, env_id: str | None, frame_stack: int = 1) ->
         obs_dtype="uint8" if obs_space.dtype == np.uint8 else "float32",
         num_actions=num_actions,
         action_shape=() if num_actions else tuple(action_space.shape or ()),
-        action_low=tuple(low.tolist()),
-        action_high=tuple(high.tolist()),
+        action_low=tuple(bound if math.isfinite(bound) else None for bound in low.tolist()),
+        action_high=tuple(bound if math.isfinite(bound) else None for bound in high.tolist()),
         num_envs=vector_env.num_envs,
         frame_stack=frame_stack,
         frame_padding=frame_padding,

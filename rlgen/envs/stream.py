@@ -20,9 +20,19 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from rlgen.envs import watch
 from rlgen.envs.actions import ActionLog
+from rlgen.envs.raised import said
 from rlgen.envs.spec import describe
-from rlgen.envs.vector import LoopVectorEnv, dead_workers, stuck
-from rlgen.errors import DivergedError, LostEnvError, MissingExtraError, StuckEnvError, UsageError
+from rlgen.envs.vector import LoopVectorEnv, dead_workers, raising, stuck
+from rlgen.errors import (
+    BrokenEnvError,
+    DivergedError,
+    LostEnvError,
+    MissingExtraError,
+    RlgenError,
+    StuckEnvError,
+    UsageError,
+    is_out_of_memory,
+)
 
 
 class Transition(NamedTuple):
@@ -92,7 +102,7 @@ class EnvStream:
 
         Raises:
             DivergedError: an observation or a reward is not finite.
-            LostEnvError: a worker died, or an environment does not come back.
+            LostEnvError: an environment raised, its worker died, or it does not come back.
         """
         obs, reward, terminated, truncated, infos = self._step_vector_env(action)
         self.num_steps += 1
@@ -121,7 +131,7 @@ class EnvStream:
         watch.calls[0] += 1
         try:
             obs, reward, terminated, truncated, infos = self.vector_env.step(action)
-        except (EOFError, ConnectionError, watch.Overdue) as error:
+        except (Exception, watch.Overdue) as error:
             raise self._lost(error) from error
         finally:
             watch.calls[0] += 1
@@ -154,7 +164,7 @@ class EnvStream:
             else:
                 takes_list = isinstance(vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
                 obs, _ = vector_env.reset(seed=seeds if takes_list else seeds[0])
-        except (EOFError, ConnectionError, watch.Overdue) as error:
+        except (Exception, watch.Overdue) as error:
             raise self._lost(error) from error
         finally:
             watch.calls[0] += 1
@@ -174,15 +184,21 @@ class EnvStream:
             )
 
     def _lost(self, error: BaseException) -> LostEnvError:
-        """What to say of workers that died, or of environments that do not come back."""
+        """What to say of environments that raised or do not come back, or of workers that died."""
+        if isinstance(error, RlgenError) or is_out_of_memory(error):
+            raise error
         of_all = f"of {self.num_envs} ({self.spec.env_id})"
-        if not isinstance(error, watch.Overdue):
+        has_workers = isinstance(self.vector_env.unwrapped, AsyncVectorEnv)
+        if has_workers and isinstance(error, EOFError | ConnectionError):
             dead = dead_workers(self.vector_env)
             return LostEnvError(f"the worker of environment {dead} {of_all} died at vector step {self.num_steps}")
-        indices, killed = stuck(self.vector_env, error)
+        is_overdue = isinstance(error, watch.Overdue)
+        indices, what = stuck(self.vector_env, error) if is_overdue else raising(self.vector_env, error)
         where = [f"{i} in step {self.num_steps - self._begun[i] + 1} of episode {self._episode[i]}" for i in indices]
+        if not is_overdue:
+            return BrokenEnvError(f"environment {', '.join(where) or '?'}, {of_all}, raised {what}")
         return StuckEnvError(
-            f"environment {', '.join(where) or '?'}, {of_all}, has not come back for {watch.calls[1]} s{killed}; "
+            f"environment {', '.join(where) or '?'}, {of_all}, has not come back for {watch.calls[1]} s{what}; "
             "--step-timeout allows more"
         )
 
@@ -257,8 +273,14 @@ class EnvStream:
         except (gym.error.DependencyNotInstalled, ImportError) as error:
             package = "gymnasium[classic-control]"  # pygame, which draws most of Gymnasium's own
             raise MissingExtraError(f"pictures of {self.spec.env_id!r} need a package", package) from error
+        except Exception as error:
+            if isinstance(error, RlgenError) or is_out_of_memory(error):
+                raise
+            raise BrokenEnvError(f"environment {self.spec.env_id!r}: render() raised {said(error)}") from error
         if frames is None or frames[0] is None:
-            raise UsageError(f"environment {self.spec.env_id!r} draws no pictures (render_mode rgb_array)")
+            raise UsageError(
+                f"environment {self.spec.env_id!r} draws no pictures (render_mode rgb_array): leave out --video"
+            )
         return frames[0]
 
     def close(self) -> None:

@@ -6,18 +6,22 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
+from rlgen.envs.raised import said
 from rlgen.envs.watch import STOPPING
 
+ANSWER = 10.0  # seconds for a worker's exception to come
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
@@ -39,6 +43,14 @@ class LoopVectorEnv(SyncVectorEnv):
         return obs, reward, terminated, truncated, {}
 
 
+class WorkerError(Exception):
+    """The environment of a worker raised: which ones, and what in one line."""
+
+    def __init__(self, indices: list[int], line: str) -> None:
+        super().__init__(line)
+        self.indices = indices
+
+
 class WorkerVectorEnv(AsyncVectorEnv):
     """Worker processes that ignore SIGTERM, hence are killed: `close` cannot hang on a dead, busy or stuck one."""
 
@@ -50,6 +62,18 @@ class WorkerVectorEnv(AsyncVectorEnv):
                 self.close()
             raise
         atexit.register(self.close)  # runs before multiprocessing's own, which would terminate and wait forever
+
+    def _raise_if_errors(self, successes: Iterable[bool]) -> None:
+        """Raise what a worker's environment raised; Gymnasium's own prints its traceback."""
+        if all(successes):
+            return
+        try:
+            index, kind, error, trace = self.error_queue.get(timeout=ANSWER)
+        except queue.Empty:  # an exception that cannot be sent
+            raise WorkerError([], "an error that its worker could not send") from None
+        error = error if isinstance(error, BaseException) else kind(error)
+        error.add_note(trace)
+        raise WorkerError([index], said(error, trace)) from error
 
     def close_extras(self, timeout: float | None = None, terminate: bool = True) -> None:
         atexit.unregister(self.close)
@@ -80,11 +104,10 @@ def _signal_name(number: int) -> str:
 
 def stuck(vector_env: VectorEnv, error: BaseException) -> tuple[list[int], str]:
     """The environments that were being called when an error was raised, and what happened to their workers."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     vector_env = vector_env.unwrapped
     if not isinstance(vector_env, WorkerVectorEnv):
-        loops = [frame for frame in frames if frame.f_locals.get("self") is vector_env]
-        return [frame.f_locals["i"] for frame in loops if "i" in frame.f_locals], ""
+        return _called(vector_env, error), ""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     pipes = vector_env.parent_pipes
     waiting = [pipes.index(frame.f_locals["pipe"]) for frame in frames if frame.f_locals.get("pipe") in pipes]
     first = max(waiting, default=0)  # those before have answered, and the answers were taken
@@ -92,6 +115,20 @@ def stuck(vector_env: VectorEnv, error: BaseException) -> tuple[list[int], str]:
     for i in silent:
         vector_env.processes[i].kill()
     return silent, "; its worker was killed"
+
+
+def raising(vector_env: VectorEnv, error: BaseException) -> tuple[list[int], str]:
+    """The environments that raised an error, and what it says in one line."""
+    if isinstance(error, WorkerError):
+        return error.indices, str(error)
+    return _called(vector_env.unwrapped, error), said(error)
+
+
+def _called(vector_env: VectorEnv, error: BaseException) -> list[int]:
+    """The environment that a loop over them called when an error was raised."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    loops = [frame for frame in frames if frame.f_locals.get("self") is vector_env]
+    return [frame.f_locals["i"] for frame in loops if "i" in frame.f_locals]
 
 
 def prepare_worker(main_pid: int) -> None:

@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading d
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = (
-    *("env", "num_envs", "vectorization", "step_timeout", "frame_stack"),
+    *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
 GENERATIVE_ONLY = (
@@ -69,6 +69,8 @@ class RunConfig(Preparation):
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"  # how they are stepped
     # learns the same
     step_timeout: float = 300.0  # seconds a step may take; a hung environment ends the run (0: never); in [0, 10**6]
+    # learns the same
+    env_check: bool = True  # try an environment before the run: reset, step, and what they return
     # fixed: networks of other inputs
     frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
     # learns the same
