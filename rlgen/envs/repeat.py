@@ -9,6 +9,8 @@ its own does it: nothing of the run notices, not even where the trial hangs or d
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
 import os
 import random
@@ -22,12 +24,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from rlgen.envs.vector import prepare_worker
+from rlgen.envs.vector import CLOSING, end, prepare_worker
 
 RESETS = 20  # compared, if there is time for them
 MORE_RESETS = 400  # where they are quick: a leak may show in one episode of ten
 QUICK, SECONDS = 0.1, 2.0  # of processor time for more resets; on the clock for all
 SHORT, LONG = 3, 40  # steps before a reset, and after it: most leaks show at once, some grow; every tenth is long
+WHOLE, WHOLE_EPISODES = 1000, 2  # steps of episodes that are played to their end, and how many, where that is quick
 BESIDE = 8  # steps after which another environment takes one
 
 
@@ -64,12 +67,15 @@ def try_resets(make: Callable[[], gym.Env]) -> Found:
         process.start()
     theirs.close()
     try:
-        return ours.recv() if ours.poll(1.5 * SECONDS) else Found(None, f"its resets took more than {SECONDS:g} s")
+        if not ours.poll(1.5 * SECONDS):
+            return Found(None, f"its resets took more than {SECONDS:g} s")
+        found: Found = ours.recv()
+        process.join(CLOSING)
+        return found
     except EOFError:
         return Found(None, "the process that tried its resets died")
     finally:
-        process.kill()
-        process.join()
+        end(process)
         ours.close()
 
 
@@ -78,17 +84,33 @@ def _report(make: Callable[[], gym.Env], connection: Connection, main_pid: int) 
     sys.stdout = sys.stderr = silence = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for good
     os.dup2(silence.fileno(), 1)
     os.dup2(silence.fileno(), 2)
+    envs: list[gym.Env] = []
     try:
-        found = _compare_resets(make)
+        envs += [make(), make()]
+        found = _compare_resets(*envs)
     except Exception as error:
         found = Found(None, f"its resets could not be tried: {type(error).__name__}: {' '.join(str(error).split())}")
     connection.send(found)
-    os._exit(0)  # an environment's own clean-up may hang
+    for env in envs:  # it may have processes of its own; the parent does not wait for long
+        with contextlib.suppress(Exception):
+            env.close()
+    os._exit(0)
 
 
-def _compare_resets(make: Callable[[], gym.Env]) -> Found:
+def _compare_resets(one_env: gym.Env, other_env: gym.Env) -> Found:
     begin, number, rng = time.monotonic(), 0, np.random.default_rng(0)
-    one, other = _Instance(make(), rng), _Instance(make(), rng)
+    one, other = _Instance(one_env, rng), _Instance(other_env, rng)
+
+    def differ(length: int, until: float = math.inf) -> Found | None:
+        seed, actions = int(rng.integers(2**31)), [one.env.action_space.sample() for _ in range(length)]
+        alone = one.episode(seed, actions, until)
+        beside = other.episode(seed, actions[: len(alone) - 1], beside=one)
+        if alone == beside:
+            return None
+        step = next(i for i, (a, b) in enumerate(zip(alone, beside, strict=False)) if a != b)
+        where = f"{step} steps after" if step else "at"
+        return Found(False, f"its reset(seed) keeps traces of the past: other numbers {where} reset {number + 1}")
+
     while number < MORE_RESETS:
         if time.monotonic() - begin > SECONDS or (number >= RESETS and time.process_time() > QUICK):
             break
@@ -96,12 +118,15 @@ def _compare_resets(make: Callable[[], gym.Env]) -> Found:
         if number:  # the first has no past: a run that goes on begins with new environments
             one.wander(int(rng.integers(1, length + 1)))
         other.wander(int(rng.integers(1, length + 1)))
-        seed, actions = int(rng.integers(2**31)), [one.env.action_space.sample() for _ in range(length)]
-        alone, beside = one.episode(seed, actions), other.episode(seed, actions, beside=one)
-        if alone != beside:
-            step = next(i for i, (a, b) in enumerate(zip(alone, beside, strict=False)) if a != b)
-            where = f"{step} steps after" if step else "at"
-            return Found(False, f"its reset(seed) keeps traces of the past: other numbers {where} reset {number + 1}")
+        if found := differ(length):
+            return found
+        number += 1
+    for _ in range(WHOLE_EPISODES):  # some leaks are an episode's end's, or grow for longer than that
+        if number < RESETS or time.monotonic() - begin > SECONDS / 4:
+            break
+        other.wander(WHOLE, begin + SECONDS / 2)
+        if found := differ(WHOLE, begin + SECONDS / 2):
+            return found
         number += 1
     return Found(True, f"{number} resets after different pasts") if number else Found(None, "it is too slow to try")
 
@@ -113,14 +138,18 @@ class _Instance:
         self.env, self.over, self._rng = env, True, rng
         env.action_space.seed(0)
 
-    def wander(self, steps: int) -> None:
+    def wander(self, steps: int, until: float = math.inf) -> None:
         """Take random steps, into other episodes where one ends; a reset may take long, so there is none before."""
         for _ in range(steps):
+            if time.monotonic() > until:
+                break
             if self.over:
                 self.env.reset(seed=int(self._rng.integers(2**31)), options={})
             self._step(self.env.action_space.sample())
 
-    def episode(self, seed: int, actions: list[Any], beside: _Instance | None = None) -> list[Any]:
+    def episode(
+        self, seed: int, actions: list[Any], until: float = math.inf, beside: _Instance | None = None
+    ) -> list[Any]:
         """What is seen from a reset on, in bytes, while another instance takes a step now and then."""
         self._disturb()
         obs, _ = self.env.reset(seed=seed, options={})
@@ -131,7 +160,7 @@ class _Instance:
                 beside.wander(1)
             obs, reward, *ended = self._step(action)
             seen.append((_copied(obs), np.float64(reward).tobytes(), *map(bool, ended)))
-            if self.over:
+            if self.over or time.monotonic() > until:
                 break
         return seen
 

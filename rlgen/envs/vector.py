@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -10,9 +11,11 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from rlgen.envs.raised import said
 from rlgen.envs.watch import STOPPING
 
 ANSWER = 10.0  # seconds for a worker's exception to come
+CLOSING = 2.0  # seconds that workers have to close their environments
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
@@ -52,7 +56,7 @@ class WorkerError(Exception):
 
 
 class WorkerVectorEnv(AsyncVectorEnv):
-    """Worker processes that ignore SIGTERM, hence are killed: `close` cannot hang on a dead, busy or stuck one."""
+    """Worker processes that ignore SIGTERM: `close` asks them to end, and kills a dead, busy or stuck one."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         try:
@@ -77,10 +81,15 @@ class WorkerVectorEnv(AsyncVectorEnv):
 
     def close_extras(self, timeout: float | None = None, terminate: bool = True) -> None:
         atexit.unregister(self.close)
+        for pipe in self.parent_pipes:
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.send(("close", None))  # an environment may have processes of its own, which only it can end
+        deadline = time.monotonic() + CLOSING
         for process in self.processes:
-            process.kill()
+            process.join(max(0.0, deadline - time.monotonic()))
         for process in self.processes:
-            process.join()
+            end(process)
         for pipe in self.parent_pipes:
             if pipe is not None:  # None after the worker's environment raised
                 pipe.close()
@@ -113,7 +122,7 @@ def stuck(vector_env: VectorEnv, error: BaseException) -> tuple[list[int], str]:
     first = max(waiting, default=0)  # those before have answered, and the answers were taken
     silent = [i for i, pipe in enumerate(pipes) if i >= first and not pipe.poll()]
     for i in silent:
-        vector_env.processes[i].kill()
+        end(vector_env.processes[i])
     return silent, "; its worker was killed"
 
 
@@ -131,12 +140,23 @@ def _called(vector_env: VectorEnv, error: BaseException) -> list[int]:
     return [frame.f_locals["i"] for frame in loops if "i" in frame.f_locals]
 
 
+def end(process: BaseProcess) -> None:
+    """Kill a worker, and the processes that its environment began: all of its session, of which it is the first."""
+    if process.pid is not None:
+        with contextlib.suppress(OSError):  # there is none, or nothing is left of it
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+
+
 def prepare_worker(main_pid: int) -> None:
     """What a worker process does first: it leaves signals to the main process, and ends with it."""
     # A signal to the whole process group is the main process's to handle: it saves, then closes the workers.
     for signum in STOPPING:
         signal.signal(signum, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
+    with contextlib.suppress(OSError):
+        os.setsid()  # so that `end` reaches what its environment begins
     if sys.platform == "linux":
         # A thread sees the end of the main process only where the environment lets it run.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

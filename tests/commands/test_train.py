@@ -50,7 +50,13 @@ def test_a_flag_goes_straight_to_the_configuration(rlgen, monkeypatch):
     monkeypatch.setattr(config, "resolve", lambda *args: resolved.append(args) or resolve(*args))
     monkeypatch.setattr(experiment, "start", start)
     assert rlgen("train", "double_dqn", "--lr", "0.25")[0] == 0
-    assert sorted(parsed) == ["agents.double_dqn", "agents.dqn", "rlgen.commands.train", "rlgen.options.config"]
+    assert sorted(parsed) == [
+        "agents.double_dqn",
+        "agents.dqn",
+        "rlgen.commands.train",
+        "rlgen.data.preparation",
+        "rlgen.options.config",
+    ]
     assert len(resolved) == 1 and reached[0].lr == 0.25
 
 

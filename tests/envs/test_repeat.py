@@ -81,3 +81,12 @@ def test_an_environment_is_tried_once_a_process():
     first = tried("once", counted)
     assert tried("once", make) is first
     assert isinstance(first, Found) and first.repeats is None
+
+
+def test_a_trial_closes_its_environments(tmp_path):
+    class Closing(leaky.Leaky):
+        def close(self):
+            (tmp_path / str(id(self))).touch()
+
+    assert try_resets(Closing).repeats is True
+    assert len(list(tmp_path.iterdir())) == 2

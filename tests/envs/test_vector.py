@@ -5,12 +5,16 @@ import sys
 import time
 from pathlib import Path
 
+import counting
+import gymnasium as gym
 import numpy as np
 import pytest
 from env_streams import UNIT, random_actions, same, shapes_id
 from gymnasium.spaces import Box, Dict, Discrete, Text
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from rlgen.envs import vector
+from rlgen.envs.make import make_envs
 from rlgen.envs.vector import LoopVectorEnv
 from rlgen.errors import RlgenError
 
@@ -101,3 +105,36 @@ def test_no_worker_outlives_the_main_process(how):
     while any(is_running(int(pid)) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(is_running(int(pid)) for pid in pids)
+
+
+class WithProcess(counting.Counting):
+    """As browsers and emulators: an environment that begins a process, and ends it when it is closed."""
+
+    def __init__(self, folder, closes, main):
+        super().__init__()
+        self.closes = closes or os.getpid() == main  # there one is made to ask for its spaces
+        self.child = subprocess.Popen(["sleep", "1000"])
+        Path(folder, str(self.child.pid)).touch()
+
+    def close(self):
+        if self.closes:
+            self.child.kill()
+            self.child.wait()
+        else:
+            time.sleep(1000)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads /proc")
+@pytest.mark.parametrize("closes", [True, False])
+def test_the_processes_of_an_environment_end_with_its_worker(tmp_path, monkeypatch, closes):
+    monkeypatch.setattr(vector, "CLOSING", 20.0 if closes else 0.2)
+    gym.register("WithProcess-v0", WithProcess, kwargs={"folder": str(tmp_path), "closes": closes, "main": os.getpid()})
+    try:
+        make_envs("WithProcess-v0", 2, "async").close()
+    finally:
+        del gym.registry["WithProcess-v0"]
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    deadline = time.monotonic() + 10
+    while any(map(is_running, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(children) >= 2 and not any(map(is_running, children))

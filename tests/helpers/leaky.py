@@ -46,6 +46,25 @@ class Hidden(Leaky):
         return self.hidden if self.count > 20 else 0
 
 
+class Late(Leaky):
+    """A reset forgets what is seen alone; the rest shows late in an episode."""
+
+    def _leak(self):
+        return self.hidden if self.count > 50 else 0
+
+
+class EpisodeEnds(Leaky):
+    """What counts wins, or a curriculum: only the end of an episode moves it."""
+
+    def step(self, action):
+        result = super().step(action)
+        self.last += bool(result[2])
+        return result
+
+    def _leak(self):
+        return self.last
+
+
 class GlobalNumpy(Leaky):
     def _leak(self):
         return np.random.random()
@@ -143,6 +162,18 @@ class Raising(Leaky):
         raise ValueError("no\nworld")
 
 
-LEAKS = [StickyActions, Hidden, GlobalNumpy, GlobalPython, SeededGlobally, Counter, SharedWorld, Clock, Unseeded]
+LEAKS = [
+    Late,
+    EpisodeEnds,
+    StickyActions,
+    Hidden,
+    GlobalNumpy,
+    GlobalPython,
+    SeededGlobally,
+    Counter,
+    SharedWorld,
+    Clock,
+    Unseeded,
+]
 for kind in LEAKS:
     gym.register(f"{kind.__name__}-v0", kind)
