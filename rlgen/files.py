@@ -162,7 +162,10 @@ class Lines:
         with writing(self.path):
             if self._file is None:
                 self._file = WholeWrites(self.path, "ab")
-            size = os.fstat(self._file.fileno()).st_size
+            status = os.fstat(self._file.fileno())
+            if not status.st_nlink:  # what is written would go nowhere
+                raise DiskError(f"cannot write {self.path}: it was removed while it was written")
+            size = status.st_size
             try:
                 self._file.write(f"{line}\n".encode())
             except OSError:

@@ -133,3 +133,15 @@ def test_a_copy_of_what_never_ends_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"all of it")
     copy_file(tmp_path / "file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"all of it"
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_lines_of_a_file_that_was_removed_are_not_lost_in_silence(tmp_path, anew):
+    lines = Lines(tmp_path / "rows")
+    lines.add("first")
+    (tmp_path / "rows").unlink()
+    if anew:
+        (tmp_path / "rows").write_text("another's")
+    with pytest.raises(DiskError, match="it was removed while it was written"):
+        lines.add("second")
+    lines.close()

@@ -167,6 +167,7 @@ RULES: dict[str, Callable[[list[str]], list[str]]] = {
     "doctor": unchanged,
     "delete": unchanged,
     "verify": unchanged,
+    "preview": unchanged,
     "completion": unchanged,
 }
 
