@@ -1,13 +1,17 @@
-"""What several test files begin with: a run, and a clock that stands still."""
+"""What several test files begin with: a run, and a clock that stands still; how long tests of properties search."""
 
 import signal
 import time
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
 from rlgen.runs.run import Run
 
+settings.register_profile("short", max_examples=60, deadline=None, database=None, derandomize=True)
+settings.register_profile("long", max_examples=5000, deadline=None, database=None)  # --hypothesis-profile long
+settings.load_profile("short")
 CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
 
 
