@@ -33,12 +33,13 @@ def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
     Args:
         folder: where to begin.
-        above: the folders that led there; a link back to one of them is not followed.
+        above: the folders that led there, by default all that it lies in; a link back to one of them is not followed.
 
     Raises:
         UsageError: a folder cannot be read.
     """
     real = os.path.realpath(folder)
+    above = above or tuple(map(str, Path(real).parents))
     if real in above:
         return
     try:

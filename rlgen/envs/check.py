@@ -106,7 +106,7 @@ class _Trial:
             return function(*args, **kwargs)
         except (RlgenError, ImportError, gym.error.DependencyNotInstalled):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 raise
             raise UsageError(

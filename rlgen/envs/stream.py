@@ -131,7 +131,7 @@ class EnvStream:
         watch.calls[0] += 1
         try:
             obs, reward, terminated, truncated, infos = self.vector_env.step(action)
-        except (Exception, watch.Overdue) as error:
+        except (Exception, SystemExit, watch.Overdue) as error:
             raise self._lost(error) from error
         finally:
             watch.calls[0] += 1
@@ -164,7 +164,7 @@ class EnvStream:
             else:
                 takes_list = isinstance(vector_env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
                 obs, _ = vector_env.reset(seed=seeds if takes_list else seeds[0])
-        except (Exception, watch.Overdue) as error:
+        except (Exception, SystemExit, watch.Overdue) as error:
             raise self._lost(error) from error
         finally:
             watch.calls[0] += 1

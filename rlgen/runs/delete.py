@@ -40,7 +40,7 @@ def delete(path: Path) -> None:
     """
     gone = path.with_name(f"{TEMPORARY}{path.name}-gone-{os.getpid()}")
     try:
-        with lock.hold(path):
+        with lock.hold(path, owned=False):  # it makes room
             os.rename(path, gone)
         shutil.rmtree(gone)
     except OSError as error:

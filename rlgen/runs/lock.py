@@ -19,8 +19,12 @@ NAME = ".lock"  # of the file, in the run's directory; it holds the owner while 
 
 
 @contextlib.contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path, owned: bool = True) -> Iterator[None]:
     """Hold the lock of the run in directory `path`.
+
+    Args:
+        path: the run's directory.
+        owned: write who holds it, which a full disk refuses.
 
     Raises:
         UsageError: another process holds it.
@@ -32,7 +36,7 @@ def hold(path: Path) -> Iterator[None]:
         lock = WholeWrites(path / NAME, "a+b")
     with lock:
         _acquire(lock, path)
-        with writing(path / NAME):
+        with writing(path / NAME) if owned else contextlib.suppress(OSError):
             lock.truncate(0)
             lock.write(f"{os.getpid()} on {socket.gethostname()}".encode())
         try:

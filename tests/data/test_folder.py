@@ -9,6 +9,7 @@ from image_files import check, error, save_images
 from PIL import Image
 
 from rlgen.data.load import load
+from rlgen.data.tree import walk
 
 
 def test_a_folder_of_images(tmp_path):
@@ -193,3 +194,11 @@ def test_other_files_are_said_to_be_left_out(tmp_path):
         (tmp_path / name).write_text("x")
     assert "other files are left out (2 .heic, 1 LICENSE, 1 .txt)" in load(str(tmp_path)).about()
     assert "left out" not in load(str(save_images(tmp_path / "only", 20) or tmp_path / "only")).about()
+
+
+def test_a_link_to_what_the_data_lie_in_is_not_followed(tmp_path):
+    for name in ("data/cat", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.png").touch()
+    (tmp_path / "data" / "up").symlink_to(tmp_path)
+    assert [path.name for path in walk(tmp_path / "data")] == ["1.png"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from contextlib import closing
 
 import counting
@@ -61,3 +62,18 @@ def test_an_environment_that_raises_in_a_step_is_one_line_with_its_place(monkeyp
     what = rf"RuntimeError: lost connection \({re.escape(__file__)}:{line}\)"
     assert re.fullmatch(f"{where}, raised {what}", str(caught.value)), caught.value
     assert capfd.readouterr().err == ""
+
+
+def test_an_environment_that_asks_python_to_exit_is_named(monkeypatch):
+    """It once ended the run without a word, with its own exit code."""
+
+    class Exiting(Raising):
+        def step(self, action):
+            sys.exit(3)
+
+    monkeypatch.setitem(gym.registry, "Exiting-v0", gym.envs.registration.EnvSpec("Exiting-v0", Exiting))
+    with (
+        closing(make_envs("Exiting-v0", 1, "sync")) as envs,
+        pytest.raises(BrokenEnvError, match="raised SystemExit: 3"),
+    ):
+        envs.step(np.zeros(1, int))

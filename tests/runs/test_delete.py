@@ -1,10 +1,12 @@
 """Deleting runs: nothing but the runs that are named in full, and nothing outside them."""
 
+import errno
 import os
 
 import pytest
 
 from rlgen.commands import main
+from rlgen.files import WholeWrites
 from rlgen.runs.run import Run
 
 CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000}
@@ -65,3 +67,12 @@ def test_links_are_not_followed(runs, tmp_path, capsys):
     (runs / "linked").symlink_to(runs / "two")
     assert delete(runs, "linked", "--yes") == 2 and names(runs) == ["linked", "two"]
     assert "is a link" in capsys.readouterr().err
+
+
+def test_a_full_disk_does_not_keep_what_would_make_room(runs, monkeypatch):
+    def refuse(file, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(WholeWrites, "write", refuse)
+    assert delete(runs, "one", "--yes") == 0
+    assert names(runs) == ["two"]
