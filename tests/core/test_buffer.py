@@ -139,6 +139,15 @@ def test_a_restored_buffer_draws_the_same_and_goes_on_the_same(num_rows: int) ->
         assert torch.equal(value, other), name
 
 
+def test_a_buffer_without_a_capacity_is_put_back_and_not_taken_for_another() -> None:
+    """A data set's capacity is its number of images; its state says -1."""
+    original, restored = make_buffer(None), make_buffer(None)
+    assert original.state_dict()["capacity"] == -1
+    restored.load_state_dict(original.state_dict())
+    with pytest.raises(ValueError, match=r"capacity and n_step \(-1, 1\), this one \(16, 1\)"):
+        make_buffer(16).load_state_dict(original.state_dict())
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("oldest", -1), ("oldest", 2**40), ("num_used", 2**40), ("num_used", "x"), ("columns", {})]
 )
