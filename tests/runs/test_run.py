@@ -154,7 +154,7 @@ def test_best_checkpoint_is_marked_kept_and_found(tmp_path, capsys):
     opened.restore(*parts(), RunLog(opened, "disabled", quiet=True))
     assert "skipped checkpoint" in capsys.readouterr().err
     assert (opened.step, opened.best["step"]) == (40, 20)
-    save_at(opened, trained, log, 45, 6.0)
+    save_at(opened, trained, RunLog(opened, "disabled", quiet=True), 45, 6.0)
     assert checkpoint.steps(run.checkpoints) == [40, 45]  # the damaged future is gone, and the old best
     assert opened.load("best")["step"] == 45
 
