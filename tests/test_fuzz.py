@@ -120,7 +120,10 @@ def test_options_are_taken_or_refused(algo, data):
     names = sorted(config.options(config.find(algo)))
     given_ = data.draw(st.dictionaries(st.sampled_from(names) | st.text(max_size=5), LEAVES, max_size=3))
     with contextlib.suppress(RlgenError):
-        config.resolve(algo, given_)
+        resolved = config.resolve(algo, given_)
+        assert resolved.values.keys() == set(names)
+        again, unknown = config.stored(json.loads(json.dumps(resolved.config)))  # what a run keeps is as good
+        assert not unknown and again["steps"] == resolved.values["steps"]
 
 
 WORDS = [
