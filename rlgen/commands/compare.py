@@ -21,7 +21,8 @@ class Options:
     steps: int | None = None  # score every run at this step (None: at its end); in [1, 10**12]
     threshold: float | None = None  # score to reach, for the steps and time to it (None: the environment's own)
     until_decided: bool = False  # say how many more seeds are needed to tell the groups apart, and how to train them
-    out: tuple[str, ...] = ()  # files to write: .html, .md, .csv, .json, .png; several with blanks or commas
+    out: tuple[str, ...] = ()  # files to write, several with blanks or commas: .html .md .tex .csv .json .png .svg .pdf
+    figure: str | None = None  # the only one in a .png, .svg or .pdf: curves, time, final, profiles, ... (None: all)
     wandb: bool = False  # write it as a view of the wandb project too; offline, say what that would hold
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
@@ -34,7 +35,7 @@ def run(options: Options) -> Any:
     from rlgen.compare.comparison import compare
 
     out = [path for text in options.out for path in text.split(",") if path]
-    files.check(out)
+    files.check(out, options.figure)
     entries = collect(options.run, options.runs_dir, options.algo, options.env, options.data)
     group = [key.strip() for key in options.group.split(",") if key.strip()]
     result = compare(
@@ -46,7 +47,7 @@ def run(options: Options) -> Any:
         until_decided=options.until_decided,
         left_out=entries.left_out,
     )
-    files.write(result, out)
+    files.write(result, out, options.figure)
     if options.wandb:
         from rlgen.compare.wandb_views import publish
 

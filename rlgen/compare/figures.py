@@ -7,7 +7,7 @@ import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,14 @@ Palette = dict[str, int]  # number of a group's colour, the same in every figure
 
 @dataclass
 class Figure:
-    """One plot: `draw(ax)` puts it on matplotlib axes."""
+    """One plot: `draw(ax)` puts it on matplotlib axes. A section has one legend, of the `colours` of all its plots."""
 
+    name: str  # `--figure` takes it
     title: str
     draw: Callable[[Any], None]
     picture: Path | None = None  # a PNG file that is shown unchanged
     height: float = 2.8  # inches, at a width of 4.3
-    names: Sequence[str] = ()  # in the legend, which hangs below
-
-    @property
-    def legend(self) -> float:
-        """Inches that the legend takes, beyond two lines."""
-        return 0.2 * max(0, -(-len(self.names) // _legend_columns(self.names)) - 2) if self.names else 0.0
+    colours: Palette = field(default_factory=dict)  # of the groups that are drawn as lines
 
 
 @dataclass
@@ -52,6 +48,7 @@ class Line:
 
 
 def curves(
+    name: str,
     title: str,
     xlabel: str,
     ylabel: str,
@@ -63,6 +60,7 @@ def curves(
     """Lines with their bands.
 
     Args:
+        name: of the figure.
         title: above it.
         xlabel: what x is, with its unit.
         ylabel: what the values are, with their unit.
@@ -71,27 +69,28 @@ def curves(
         band: opacity of the bands.
         steps: whether x counts steps, which are written as 10k.
     """
-    threshold = [] if level is None else [f"threshold {level:g}"]
 
     def draw(ax: Any) -> None:
         for line in lines:
             style = line_style(line.colour) | ({"linestyle": line.dash, "linewidth": 1.5} if line.dash else {})
-            ax.plot(line.x, line.value, label=line.name, **style)
+            ax.plot(line.x, line.value, **style)
             ax.fill_between(line.x, line.low, line.high, color=style["color"], alpha=band, linewidth=0)
-        for words in threshold:
-            ax.axhline(level, color="#888888", linewidth=1, linestyle=":", label=words)
+        if level is not None:
+            ax.axhline(level, color="#888888", linewidth=1, linestyle=":")
+            at = {"xy": (1, level), "xycoords": ("axes fraction", "data"), "xytext": (-2, -2)}
+            ax.annotate(f"threshold {level:g}", **at, textcoords="offset points", fontsize=8, ha="right", va="top")
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.locator_params(axis="x", nbins=6)
         if steps:
             from matplotlib.ticker import EngFormatter
 
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        add_legend(ax)
 
-    return Figure(title, draw, names=[*(line.name for line in lines), *threshold])
+    return Figure(name, title, draw, colours={line.name: line.colour for line in lines})
 
 
 def intervals(
+    name: str,
     title: str,
     label: str,
     points: Sequence[tuple[str, Sequence[float | None], Sequence[float]]],
@@ -100,23 +99,24 @@ def intervals(
     """A bar from low to high, a tick at the estimate, and a dot for each seed.
 
     Args:
+        name: of the figure.
         title: above it.
         label: of the axis.
         points: for each group its name, (estimate, low, high), and the scores of its seeds.
         palette: of the groups.
     """
-    names = [textwrap.fill(name, 26) for name, *_ in points]
-    lines = max([1, *(name.count("\n") + 1 for name in names)])
+    labels = [textwrap.fill(group, 26) for group, *_ in points]
+    lines = max([1, *(each.count("\n") + 1 for each in labels)])
 
     def draw(ax: Any) -> None:
-        for index, (name, (value, low, high), scores) in enumerate(points):
-            colour = line_style(palette[name])["color"]
+        for index, (group, (value, low, high), scores) in enumerate(points):
+            colour = line_style(palette[group])["color"]
             if low is not None and high is not None and value is not None:
                 ax.barh(index, high - low, left=low, height=0.5, color=colour, alpha=0.35, linewidth=0)
             ax.plot([value, value], [index - 0.25, index + 0.25], color=colour, linewidth=2.5)
             spread = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(len(scores))
             ax.plot(scores, index + spread, "o", color=colour, markersize=3.5, alpha=0.9)
-        ax.set(yticks=range(len(points)), yticklabels=names, xlabel=label)
+        ax.set(yticks=range(len(points)), yticklabels=labels, xlabel=label)
         ax.tick_params(axis="y", labelsize=9.5 if lines == 1 else 8)
         ax.use_sticky_edges = False  # a bar need not touch the frame
         ax.autoscale()
@@ -124,7 +124,7 @@ def intervals(
         ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="y", visible=False)
 
-    return Figure(title, draw, height=max(2.4, 1.1 + max(0.42, 0.19 * lines) * len(points)))
+    return Figure(name, title, draw, height=max(2.4, 1.1 + max(0.42, 0.19 * lines) * len(points)))
 
 
 def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better: int, palette: Palette) -> Figure:
@@ -149,12 +149,11 @@ def profiles(title: str, label: str, scores: dict[str, list[np.ndarray]], better
     def draw(ax: Any) -> None:
         for name, (value, low, high) in found.items():
             style = line_style(palette[name])
-            ax.step(grid, value, where=step, label=name, **style)
+            ax.step(grid, value, where=step, **style)
             ax.fill_between(grid, low, high, step=step, color=style["color"], alpha=0.2, linewidth=0)
         ax.set(xlabel=f"{label}: threshold", ylabel="share of runs better", ylim=(-0.03, 1.03))
-        add_legend(ax)
 
-    return Figure(title, draw, names=list(found))
+    return Figure("profiles", title, draw, colours={name: palette[name] for name in found})
 
 
 def picture(title: str, file: Path) -> Figure:
@@ -166,7 +165,7 @@ def picture(title: str, file: Path) -> Figure:
         ax.imshow(matplotlib.image.imread(file), cmap="gray", interpolation="nearest", vmin=0, vmax=1)
         ax.set_axis_off()
 
-    return Figure(title, draw, file)
+    return Figure("samples", title, draw, file)
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -175,16 +174,10 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": dash, "linewidth": 1.8}
 
 
-def add_legend(ax: Any) -> None:
-    """Below the axes, where no curve runs; as many columns as the names leave room for."""
-    names = ax.get_legend_handles_labels()[1]
-    if names:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.2), "ncols": _legend_columns(names)}
-        ax.legend(**place, columnspacing=1.2, frameon=False, fontsize=8.5, handlelength=1.6)
-
-
-def _legend_columns(names: Sequence[str]) -> int:
-    return max(1, min(len(names), 62 // (5 + max(map(len, names)))))
+def legend(figures: Sequence[Figure]) -> Palette:
+    """The groups of several figures, by colour."""
+    found = {name: colour for figure in figures for name, colour in figure.colours.items()}
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def svg(figure: Figure) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A comparison as files: Markdown, CSV, JSON, PNG and HTML."""
+"""A comparison as files: Markdown, LaTeX, CSV, JSON, HTML, and figures as PNG, SVG and PDF."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.compare.comparison import Comparison
-from rlgen.compare.figures import Figure
+from rlgen.compare.latex import latex
 from rlgen.compare.page import html_page
 from rlgen.compare.panels import panels
+from rlgen.compare.sheet import write_sheet
 from rlgen.compare.tables import Section, sections
 from rlgen.errors import MissingExtraError, UsageError
 from rlgen.files import replaced, write_whole
-from rlgen.pictures import theme
 from rlgen.text import document
 
-FORMATS = (".html", ".md", ".csv", ".json", ".png")
-DRAWN = (".html", ".png")
+SHEETS = (".png", ".svg", ".pdf")
+DRAWN = (".html", *SHEETS)
+FORMATS = (".html", ".md", ".tex", ".csv", ".json", *SHEETS)
 
 
-def check(paths: Sequence[str | Path]) -> None:
+def check(paths: Sequence[str | Path], figure: str | None = None) -> None:
     """Refuse what `write` could not write, before the work.
 
     Raises:
-        UsageError: another ending, or no such directory.
+        UsageError: another ending, no such directory, or a figure alone that goes into no file.
         MissingExtraError: matplotlib is needed and not installed.
     """
+    if figure and not any(Path(path).suffix in SHEETS for path in paths):
+        raise UsageError(f"--figure {figure}: say where it goes, as --out {figure}.pdf ({', '.join(SHEETS)})")
     for path in map(Path, paths):
         if path.suffix not in FORMATS or not path.parent.is_dir():
             raise UsageError(f"--out {path}: must end in {', '.join(FORMATS)}, in a directory that exists")
@@ -39,27 +42,38 @@ def check(paths: Sequence[str | Path]) -> None:
                 raise MissingExtraError(f"{path.suffix} needs matplotlib", "matplotlib") from None
 
 
-def write(comparison: Comparison, paths: Sequence[str | Path]) -> None:
+def write(comparison: Comparison, paths: Sequence[str | Path], figure: str | None = None) -> None:
     """Write the comparison to each file, in the format that its name ends in.
+
+    Args:
+        comparison: what is written.
+        paths: of the files.
+        figure: name of the one that `SHEETS` hold alone; None is all of them.
 
     Raises:
         UsageError: another ending, or no such directory.
         MissingExtraError: matplotlib is needed and not installed.
         DiskError: a file cannot be written.
     """
-    check(paths)
+    check(paths, figure)
     parts = sections(comparison)
     figures = panels(comparison) if any(Path(path).suffix in DRAWN for path in paths) else []
+    alone = [[each for each in of_part if each.name == figure] for of_part in figures] if figure else figures
+    if figure and not any(alone):
+        names = dict.fromkeys(each.name for of_part in figures for each in of_part)
+        raise UsageError(f"--figure {figure}: there is no such figure; there are {', '.join(names) or 'none'}")
     for path in map(Path, paths):
-        if path.suffix == ".png":
+        if path.suffix in SHEETS:
             with replaced(path) as temporary:
-                _write_png(parts, figures, temporary)
+                write_sheet([part.title for part in parts], alone, temporary, path.suffix[1:])
         elif path.suffix == ".csv":
             lines = io.StringIO()
             csv.writer(lines).writerows(csv_rows(comparison))
             write_whole(path, lines.getvalue())
         elif path.suffix == ".json":
             write_whole(path, document(comparison))
+        elif path.suffix == ".tex":
+            write_whole(path, latex(parts))
         elif path.suffix == ".md":
             write_whole(path, markdown(parts))
         else:
@@ -82,43 +96,26 @@ def markdown(parts: Sequence[Section]) -> str:
 
 
 def csv_rows(comparison: Comparison) -> list[list[Any]]:
-    """A row for every task, group and metric; what belongs to the ranked metric alone is empty elsewhere."""
+    """A row for every task, group and metric, then one for every seed; what a row does not have is empty.
+
+    Area and times belong to the ranked metric alone. A seed's row has `run`, `seed`, `state`, `step` and `score`.
+    """
     common = ["mean", "median", "iqm", "low", "high"]
     ranked = ["area", "steps_to_threshold", "seconds_to_threshold", "steps_per_second", "seconds"]
-    rows: list[list[Any]] = [["task", "group", "metric", "direction", "ranked", "seeds", "failed", *common, *ranked]]
+    own = ["run", "seed", "state", "step", "score"]
+    rows: list[list[Any]] = [
+        ["task", "group", "metric", "direction", "ranked", "seeds", "failed", *common, *ranked, *own]
+    ]
     for task in comparison["tasks"]:
         for row in task["groups"]:
             for name, statistics in row["metrics"].items():
                 main = name == task["metric"]
                 cells = [task["task"], row["group"], name, statistics["direction"], task["ranked"] and main]
                 cells += [len(statistics["scores"]), row["failed"], *(statistics[key] for key in common)]
-                rows.append([*cells, *(row.get(key) if main else None for key in ranked)])
+                rows.append([*cells, *(row.get(key) if main else None for key in ranked), *[None] * len(own)])
+    for task in comparison["tasks"]:
+        for run in task["runs"]:
+            cells = [task["task"], run["group"], task["metric"], task["direction"], task["ranked"], None, None]
+            cells += [None] * (len(common) + len(ranked) - 1) + [run["seconds"]]
+            rows.append([*cells, run["run"], run["seed"], run["status"], run["step"], run["score"]])
     return rows
-
-
-def _write_png(parts: Sequence[Section], figures: Sequence[Sequence[Figure]], path: Path) -> None:
-    """Every figure in one picture, three in a row; sample grids have rows of their own."""
-    import matplotlib
-    from matplotlib.figure import Figure as Canvas
-
-    rows: list[list[Figure]] = []
-    titles: list[str] = []
-    for part, of_part in zip(parts, figures, strict=True):
-        plots = [figure for figure in of_part if not figure.picture]
-        pictures = [figure for figure in of_part if figure.picture]
-        own = [same[i : i + 3] for same in (plots, pictures) for i in range(0, len(same), 3)]
-        rows += own
-        titles += [part.title if i == 0 else "" for i in range(len(own))]
-    heights = [max(figure.height + figure.legend for figure in row) + 1.1 for row in rows]
-    with matplotlib.rc_context(theme()):
-        canvas = Canvas(figsize=(15, sum(heights)), facecolor="white", layout="constrained")
-        bands: Any = canvas.subfigures(len(rows), 1, height_ratios=heights, squeeze=False) if rows else []
-        for (band,), row, title in zip(bands, rows, titles, strict=True):
-            band.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-            for ax, figure in zip(band.subplots(1, 3, squeeze=False)[0], [*row, None, None], strict=False):
-                if figure is None:
-                    ax.set_axis_off()
-                    continue
-                figure.draw(ax)
-                ax.set_title(figure.title, fontsize=10)
-        canvas.savefig(path, format="png", dpi=110, bbox_inches="tight")

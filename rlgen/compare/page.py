@@ -9,19 +9,30 @@ from collections.abc import Sequence
 
 from rlgen.compare.cells import Cell
 from rlgen.compare.comparison import Comparison
-from rlgen.compare.figures import Figure, svg
+from rlgen.compare.figures import Figure, legend, line_style, svg
 from rlgen.compare.tables import Section, Table
+from rlgen.pictures import COLOURS
 
+DASHES = {"-": "none", "--": "7 3", ":": "2 3", "-.": "7 3 2 3"}  # of a line, as SVG has them
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5c6169; --page: #fff; --line: #d9dce1; --bad: #9c3b00; }
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5c6169; --page: #fff; --line: #d9dce1; --bad: #9c3b00;
+  --shade: rgba(0, 0, 0, .28); --key0: #0072b2; --key5: #56b4e9; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #dcdde0; --soft: #9aa0a8; --page: #15171a; --line: #34383e; --bad: #f0a070; } }
+  :root { --ink: #dcdde0; --soft: #9aa0a8; --page: #15171a; --line: #34383e; --bad: #f0a070;
+    --shade: rgba(255, 255, 255, .3); --key0: #56b4e9; --key5: #0072b2; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
 h3, summary { font-size: .95rem; font-weight: 600; margin: 1.1rem 0 .4rem; } summary { cursor: pointer; }
-.lead { color: var(--soft); margin-top: -.6rem; } .wide { overflow-x: auto; }
+.lead { color: var(--soft); margin-top: -.6rem; }
+.wide { overflow-x: auto; scrollbar-width: thin; background:
+  linear-gradient(to left, var(--page) 40%, transparent) right / 3rem 100% no-repeat local,
+  radial-gradient(farthest-side at 100% 50%, var(--shade), transparent) right / 1.1rem 100% no-repeat scroll; }
+.wide::-webkit-scrollbar { height: 8px; }
+.wide::-webkit-scrollbar-thumb { background: var(--soft); border-radius: 4px; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .88rem; }
+.legend svg { margin-right: .45rem; stroke-width: 3; vertical-align: middle; }
 table { border-collapse: separate; border-spacing: 0; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 .word { text-align: left; }
@@ -32,7 +43,8 @@ th { cursor: pointer; color: var(--soft); font-weight: 600; } th[aria-sort=ascen
 th[aria-sort=descending]::after { content: " \\25BE"; }
 .notes { padding-left: 1.1rem; color: var(--soft); font-size: .88rem; } .notes .bad { color: var(--bad); }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20.5rem), 1fr)); gap: 1rem;
-  margin: 1rem 0; }
+  margin: 1rem 0; } .figures.two { grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
+.figures.one { max-width: 36rem; }
 figure { margin: 0; } figcaption { font-size: .88rem; font-weight: 600; margin-bottom: .3rem; }
 figure img { width: 100%; height: auto; } .picture { image-rendering: pixelated; max-width: 24rem; }
 """
@@ -79,10 +91,11 @@ def _section_lines(part: Section, figures: Sequence[Figure]) -> list[str]:
     notes += [f"<li>{html.escape(warning)}</li>" for warning in part.warnings]
     lines += ['<ul class="notes">', *notes, "</ul>"] if notes else []
     lines += [_table_element(table) for table in part.tables if not table.detail]
-    plots = [_plot_element(figure) for figure in figures if not figure.picture]
-    pictures = [_picture_element(figure) for figure in figures if figure.picture]
-    for row in (plots, pictures):
-        lines += ['<div class="figures">', *row, "</div>"] if row else []
+    lines += [_legend_element(figures)] if legend(figures) else []
+    if figures:
+        elements = [_picture_element(figure) if figure.picture else _plot_element(figure) for figure in figures]
+        columns = "one" if len(figures) == 1 else "two" if len(figures) % 3 == 1 else "three"  # full rows
+        lines += [f'<div class="figures {columns}">', *elements, "</div>"]
     lines += [_table_element(table) for table in part.tables if table.detail and table.rows]
     return [*lines, "</section>"]
 
@@ -111,6 +124,18 @@ def _cell_element(cell: Cell, kind: str) -> str:
     text, value = cell
     key = "1e308" if math.isinf(value) else f"{value:.10g}"
     return f'<td{kind} data-value="{key}">{html.escape(text)}</td>'
+
+
+def _legend_element(figures: Sequence[Figure]) -> str:
+    """The groups that are drawn, once for all figures of a section."""
+    keys = []
+    for name, index in legend(figures).items():
+        style = line_style(index)
+        colour = f"var(--key{index % len(COLOURS)}, {style['color']})"
+        line = f"stroke: {colour}; stroke-dasharray: {DASHES[style['linestyle']]}"
+        key = f'<svg width="30" height="10"><path d="M0 5H30" style="{line}"/></svg>'
+        keys.append(f"<span>{key}{html.escape(name)}</span>")
+    return f'<p class="legend">{"".join(keys)}</p>'
 
 
 def _plot_element(figure: Figure) -> str:

@@ -16,11 +16,12 @@ from rlgen.compare.rules import ARROWS, usual_name
 from rlgen.metrics import returns
 
 POINTS = 100  # of a learning curve
+MOST_CURVES = 4  # metrics that no group is ranked by
 BAND_RESAMPLES = 2_000  # of the bootstrap at each point
 UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "losses/elbo"), " [nats per image]")
 TIMES = {"s": (1.0, 180.0), "min": (60.0, 3 * 3600.0), "h": (3600.0, math.inf)}  # unit: seconds in it, used up to
 CLOCKS = {"agent": "environment steps", "generative": "training images"}
-VALUES = {"eval/q_estimate": ("estimated", "-"), "eval/q_realised": ("obtained", "--")}  # in words, dash
+VALUES = {"eval/q_estimate": "-", "eval/q_realised": "--"}  # dashes
 STATISTICS = {
     "iqm": "IQM",
     "median": "Median",
@@ -49,6 +50,7 @@ def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Fig
     """
     label = axis_label(task.metric, task.direction)
     found = [_curves_over_steps(task, label, palette), _curves_over_time(task, label, palette)]
+    found += _other_curves(task, palette)
     names = {name for row in described["groups"] for name in row["metrics"]}
     for name in sorted(names, key=lambda name: (name != task.metric, name)):
         rows = [row for row in described["groups"] if name in row["metrics"]]
@@ -59,7 +61,8 @@ def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Fig
                 of_group = row["metrics"][name]
                 interval = (of_group["iqm"], of_group["low"], of_group["high"])
                 points.append((row["group"], interval, of_group["scores"]))
-            found.append(figures.intervals(f"Final {name}", axis_label(name, better), points, palette))
+            short = "final" if name == task.metric else f"final-{name.rpartition('/')[2]}"
+            found.append(figures.intervals(short, f"Final {name}", axis_label(name, better), points, palette))
     scores = {group.label: [group.scores] for group in task.groups if len(group.scores)}
     if task.kind == "agent" and task.direction and scores:
         found.append(figures.profiles("Performance profiles", label, scores, task.direction, palette))
@@ -76,7 +79,7 @@ def over_tasks(described: dict[str, Any], palette: Palette) -> list[Figure]:
     found = []
     for name, title in STATISTICS.items():
         points: list[Any] = [(row["group"], row[name], []) for row in groups]
-        found.append(figures.intervals(title, "normalised score", points, palette))
+        found.append(figures.intervals(name, title, "normalised score", points, palette))
     scores = {row["group"]: [np.array(task) for task in row["scores"]] for row in groups}
     return [*found, figures.profiles("Performance profiles", "normalised score", scores, 1, palette)]
 
@@ -93,7 +96,7 @@ def _palette(tasks: Sequence[Task], kind: str) -> Palette:
 
 def _curves_over_steps(task: Task, label: str, palette: Palette) -> Figure:
     lines = _learning_curves(task, 0, palette)
-    return figures.curves("Learning curves", CLOCKS[task.kind], label, lines, task.threshold)
+    return figures.curves("curves", "Learning curves", CLOCKS[task.kind], label, lines, task.threshold)
 
 
 def _curves_over_time(task: Task, label: str, palette: Palette) -> Figure:
@@ -103,14 +106,35 @@ def _curves_over_time(task: Task, label: str, palette: Palette) -> Figure:
     for line in lines:
         line.x = line.x / seconds
     title, xlabel = "The same against wall time", f"wall time [{unit}]"
-    return figures.curves(title, xlabel, label, lines, task.threshold, steps=False)
+    return figures.curves("time", title, xlabel, label, lines, task.threshold, steps=False)
 
 
-def _learning_curves(task: Task, axis: int, palette: Palette) -> list[Line]:
+def _other_curves(task: Task, palette: Palette) -> list[Figure]:
+    """The curves of models that have none of the ranked metric, or of several that none ranks: a GAN's evaluations."""
+    if task.kind != "generative":
+        return []
+    without = [
+        group
+        for group in task.groups
+        if not task.direction or not any(entry.series(task.metric).size for entry in group.entries)
+    ]
+    names = sorted({name for group in without for entry in group.entries for name in entry.evaluations})
+    shown = [name for name in names if name != task.metric][:MOST_CURVES]
+    drawn = [(name, _learning_curves(task, 0, palette, name)) for name in shown]
+    return [
+        figures.curves(
+            f"curves-{name.rpartition('/')[2]}", f"Curves of {name}", CLOCKS[task.kind], axis_label(name, 0), lines
+        )
+        for name, lines in drawn
+        if lines
+    ]
+
+
+def _learning_curves(task: Task, axis: int, palette: Palette, metric: str | None = None) -> list[Line]:
     """A line for each group that has one; against steps (axis 0) or seconds (axis 1)."""
     lines = []
     for group in task.groups:
-        band = _band([task.curve(entry) for entry in group.scored or group.entries], axis)
+        band = _band([task.curve(entry, metric) for entry in group.scored or group.entries], axis)
         if band is not None:
             name = group.label + ("" if group.scored else " (unfinished)")
             lines.append(Line(name, palette[group.label], *band))
@@ -121,12 +145,12 @@ def _expected_and_obtained(task: Task, palette: Palette) -> Figure:
     """What the agent expects beside what it gets (van Hasselt et al. 2016, figure 3)."""
     lines = []
     for group in task.groups:
-        for metric, (words, dash) in VALUES.items():
+        for metric, dash in VALUES.items():
             band = _band([task.curve(entry, metric) for entry in group.scored or group.entries], 0)
             if band is not None:
-                lines.append(Line(f"{group.label}, {words}", palette[group.label], *band, dash=dash))
-    title = "Expected and obtained value"
-    return figures.curves(title, CLOCKS[task.kind], "discounted return", lines, band=0.15)
+                lines.append(Line(group.label, palette[group.label], *band, dash=dash))
+    title = "Expected (solid) and obtained value (dashed)"
+    return figures.curves("values", title, CLOCKS[task.kind], "discounted return", lines, band=0.15)
 
 
 def _band(curves: list[np.ndarray], axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:

@@ -62,7 +62,7 @@ def test_the_command_writes_several_files(runs, tmp_path, capsys):
     argv = ["compare", "--runs-dir", str(runs), "--data", "digits", "--out", f"{out[0]},{out[1]}", out[2]]
     assert main(argv) == 0
     assert all((tmp_path / name).stat().st_size for name in ("a.md", "b.csv", "c.json"))
-    assert main(["compare", "--runs-dir", str(runs), "--out", "x.pdf"]) == 2
+    assert main(["compare", "--runs-dir", str(runs), "--out", "x.doc"]) == 2
 
 
 def test_a_list_that_is_given_twice_is_refused_and_none_is_lost(tmp_path, capsys):

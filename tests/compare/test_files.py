@@ -22,7 +22,8 @@ def test_json_and_csv_hold_the_same_numbers(comparison, tmp_path):
     document = json.loads((tmp_path / "r.json").read_text())
     with open(tmp_path / "r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    by_key = {(row["task"], row["group"], row["metric"]): row for row in rows}
+    of_groups, of_runs = ([row for row in rows if bool(row["run"]) is runs] for runs in (False, True))
+    by_key = {(row["task"], row["group"], row["metric"]): row for row in of_groups}
     for task in document["tasks"]:
         for group in task["groups"]:
             for name, stats in group["metrics"].items():
@@ -30,6 +31,13 @@ def test_json_and_csv_hold_the_same_numbers(comparison, tmp_path):
                 assert float(row["iqm"]) == stats["iqm"] and int(row["failed"]) == group["failed"]
                 assert bool(row["area"]) == (name == task["metric"])
     assert not by_key
+    expected = [
+        (task["task"], run["run"], run["seed"], run["score"]) for task in document["tasks"] for run in task["runs"]
+    ]
+    assert [
+        (row["task"], row["run"], int(row["seed"]), float(row["score"]) if row["score"] else None) for row in of_runs
+    ] == expected
+    assert {"diverged", "stopped"} < {row["state"] for row in of_runs} and {row["seeds"] for row in of_runs} == {""}
 
 
 @pytest.mark.parametrize("suffix", files.FORMATS)
@@ -61,7 +69,7 @@ def test_png_is_a_picture_of_every_figure(comparison, tmp_path):
 
 
 def test_many_groups_with_long_names_have_room_and_can_be_told_apart(tmp_path):
-    """Their legends lay over the next row, and four names were cut to the same 26 letters."""
+    """Four names were cut to the same 26 letters."""
     pytest.importorskip("matplotlib")
     for lr in range(8):
         make_run(tmp_path / "runs", "an_algorithm_with_a_long_name", 1, lr=lr, hidden=[64, 64] * (lr % 2 + 1))
@@ -69,23 +77,39 @@ def test_many_groups_with_long_names_have_room_and_can_be_told_apart(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a layout that does not fit
         files.write(many, [tmp_path / "r.png"])
-    assert Image.open(tmp_path / "r.png").height > 1_200
     from matplotlib.figure import Figure
 
     ax = Figure().add_subplot()
     points = [(row["group"], (row["iqm"], None, None), row["scores"]) for row in many["tasks"][0]["groups"]]
-    figures.intervals("", "", points, {name: 0 for name, *_ in points}).draw(ax)
+    figures.intervals("", "", "", points, {name: 0 for name, *_ in points}).draw(ax)
     assert len({label.get_text() for label in ax.get_yticklabels()}) == 8
 
 
-def test_the_same_comparison_is_the_same_file(comparison, lab, tmp_path):
+def test_the_same_comparison_is_the_same_file(lab, tmp_path):
     pytest.importorskip("matplotlib")
-    again = compare(collect(["*digits*"], str(lab)), resamples=500)
-    first = compare(collect(["*digits*"], str(lab)), resamples=500)
-    files.write(first, [tmp_path / "a.html", tmp_path / "a.md"])
-    files.write(again, [tmp_path / "b.html", tmp_path / "b.md"])
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        result = compare(collect(["*digits*"], str(lab)), resamples=500)
+        files.write(result, [tmp_path / folder / f"r{suffix}" for suffix in files.FORMATS])
+    for suffix in files.FORMATS:
+        assert (tmp_path / f"a/r{suffix}").read_bytes() == (tmp_path / f"b/r{suffix}").read_bytes(), suffix
+
+
+def test_one_figure_alone_is_all_that_is_drawn(comparison, tmp_path):
+    pytest.importorskip("matplotlib")
+    files.write(comparison, [tmp_path / "r.svg", tmp_path / "r.pdf"], "profiles")
+    text = (tmp_path / "r.svg").read_text()
+    assert "share of runs better" in text and "wall time" not in text and "<text" in text  # text stays text
+    assert (tmp_path / "r.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_a_figure_that_there_is_not_is_refused_with_those_that_there_are(comparison, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(UsageError, match=r"--figure curve: there is no such figure; .*curves, time, final, .*values"):
+        files.write(comparison, [tmp_path / "r.svg"], "curve")
+    with pytest.raises(UsageError, match=r"--figure curves: say where it goes, as --out curves.pdf"):
+        files.check([tmp_path / "r.html"], "curves")
+    assert not list(tmp_path.iterdir())
 
 
 def test_refusals_are_in_every_readable_format(tmp_path):
@@ -107,7 +131,7 @@ def test_unfinished_runs_alone_still_make_a_report(tmp_path):
 
 
 def test_files_are_refused_before_the_work(tmp_path):
-    for name in ("r.pdf", "missing/r.html", "r"):
+    for name in ("r.doc", "missing/r.html", "r"):
         with pytest.raises(UsageError, match="must end in"):
             files.check([tmp_path / name])
 
