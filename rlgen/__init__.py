@@ -7,17 +7,22 @@ In a notebook: `run = rlgen.train("dqn", env="CartPole-v1", steps=50_000)`, `lea
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlgen.experiment import load, resume, train
+    from rlgen.experiment import resume, train
+    from rlgen.inference import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "resume", "train"):
+    if name in ("resume", "train"):
         from rlgen import experiment
 
         return getattr(experiment, name)
+    if name == "load":
+        from rlgen.inference import load
+
+        return load
     raise AttributeError(f"module 'rlgen' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Train, go on, fork, evaluate, sample: what the command line and a notebook both call."""
+"""Train, go on, fork: what the command line and a notebook both call."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from rlgen.assemble import build_buffer, build_learner, build_source
 from rlgen.core import loop
-from rlgen.core.acting import checked
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
-from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.source import EVAL_SEED, EnvSource, ImageSource
+from rlgen.core.learner import Agent, Learner
+from rlgen.core.source import EnvSource, ImageSource
 from rlgen.data.given import hold
-from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
-from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
-from rlgen.options import algorithms
 from rlgen.options.config import changed, in_steps, resolve
 from rlgen.runs import exactness, preflight, stopping
-from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
-from rlgen.runs.records import check_spec, spec_of
+from rlgen.runs.records import check_spec
 from rlgen.runs.run import Run
 from rlgen.speed.device import few_collections
 from rlgen.speed.recorded import Recorded
@@ -215,96 +207,3 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
             log.close(exit_code=getattr(error, "exit_code", 1))
             raise
         log.close()
-
-
-def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
-    """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
-
-    An agent takes observations as `rlgen.core.acting.checked` says: arrays or tensors, one or many.
-
-    Args:
-        run: as `train` returns it; or a name, a directory, a unique prefix, or `last`.
-        runs_dir: where names are looked for.
-        checkpoint: `last`, `best`, or a step.
-    """
-    learner, opened = _restored(run.path if isinstance(run, Run) else run, runs_dir, checkpoint)
-    if isinstance(learner, Agent):
-        vars(learner)["act"] = checked(learner, spec_of(opened.path, opened.info, EnvSpec))
-    return learner
-
-
-def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:
-    """A run's learner from what its config.json says of the data: neither environments nor images are needed."""
-    opened = Run.open(find(str(run), runs_dir))
-    if not torch.cuda.is_available():
-        opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
-    kind: Any = EnvSpec if issubclass(algorithms.load(opened.config["algo"]), Agent) else ImageSpec
-    learner = build_learner(opened.config, spec_of(opened.path, opened.info, kind))
-    opened.restore_learner(learner, checkpoint)
-    return learner.eval(), opened
-
-
-def evaluate(
-    run: str | Path,
-    runs_dir: str = "runs",
-    episodes: int = 100,
-    seed: int | None = None,
-    checkpoint: str = "last",
-    video: bool = False,
-    split: str | None = None,
-) -> dict[str, Any]:
-    """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
-
-    Args:
-        run: a name, a directory, a unique prefix, or `last`.
-        runs_dir: where names are looked for.
-        episodes: whole episodes an agent plays.
-        seed: of the episodes; by default the run's evaluation seed.
-        checkpoint: `last`, `best`, or a step.
-        video: record the first episode under the run's `videos/`.
-        split: the images that a model is judged on, val or test; by default those of the run's evaluations.
-
-    Returns:
-        `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
-    """
-    learner, opened = _restored(run, runs_dir, checkpoint)
-    if split and isinstance(learner, Agent):
-        raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
-    with closing(build_source(opened.config, split)) as source:
-        if isinstance(learner, Agent):  # a model is judged on other images too
-            check_spec(opened.name, opened.info["spec"], source.spec)
-        result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
-        if isinstance(learner, Agent):
-            seed = opened.config["seed"] + EVAL_SEED if seed is None else seed
-            played = source.play(learner, episodes, seed)
-            values = played.pop("returns")
-            result |= {"env_id": opened.config["env_id"], "seed": seed, "episodes": episodes}
-            result["episodic_return"] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "values": values}
-            if video:
-                result["video"] = str(_record(opened, source, learner, seed))
-            return result | {name.removeprefix("eval/"): value for name, value in played.items()}
-        assert isinstance(learner, Generative)
-        metrics = source.score(learner, torch.from_numpy(source.data.test))
-        result |= {"data": opened.config["data"], "images": len(source.data.test)}
-        return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
-
-
-def _record(run: Run, source: EnvSource, learner: Agent, seed: int) -> Path:
-    from rlgen.pictures import save_gif
-
-    frames = source.play(learner, 1, seed, render=True)["frames"]
-    path = own_folder(run.path, "videos") / f"step_{run.step:09d}_seed_{seed}.gif"
-    save_gif(frames, path, fps=30)
-    return path
-
-
-def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, checkpoint: str = "last") -> np.ndarray:
-    """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed."""
-    from rlgen.pictures import to_uint8
-
-    learner, opened = _restored(run, runs_dir, checkpoint)
-    if not isinstance(learner, Generative):
-        raise UsageError(
-            f"{opened.name} is an agent ({opened.config['algo']}); it has no images to sample, see `rlgen eval`"
-        )
-    return to_uint8(learner.sample(num, seed=seed).numpy(force=True))

@@ -7,7 +7,7 @@ import pytest
 from image_files import save_images
 
 import rlgen
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.commands import main
 from rlgen.data import given
 from rlgen.errors import UsageError
@@ -91,8 +91,8 @@ def test_a_model_is_judged_on_the_test_images_where_that_is_asked_for(fast, tmp_
     for part, num in (("train", 9), ("val", 3), ("test", 5)):
         save_images(tmp_path / "photos" / part, num, size=(4, 4), seed=num)
     rlgen.train("vae", data=tmp_path / "photos", steps=20, name="v", **fast)
-    assert experiment.evaluate("v", fast["runs_dir"])["images"] == 3
-    assert experiment.evaluate("v", fast["runs_dir"], split="test")["images"] == 5
+    assert inference.evaluate("v", fast["runs_dir"])["images"] == 3
+    assert inference.evaluate("v", fast["runs_dir"], split="test")["images"] == 5
     assert main(["eval", "v", "--split", "test", "--runs-dir", fast["runs_dir"]]) == 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlgen import experiment, secret
+from rlgen import inference, secret
 from rlgen.commands import main
 from rlgen.errors import UsageError
 from rlgen.options import algorithms
@@ -185,7 +185,7 @@ def test_a_run_of_a_plugin_has_its_secret_in_no_file(given, monkeypatch, capsys)
     assert main(["resume", "mine"]) == 0 and given[-1] == "another-key"
     assert not Path("runs/mine/error.txt").exists()
     assert "another-key" not in Path("runs/mine/config.json").read_text()
-    assert experiment.sample("mine", 1).shape[0] == 1
+    assert inference.sample("mine", 1).shape[0] == 1
     monkeypatch.delenv("RLGEN_SECRET_API_KEY")
     fork = ["fork", "mine", "--set", "api_key=another-key", "--steps", "672", "--name", "child"]
     assert main(fork) == 0 and given[-1] == "another-key"

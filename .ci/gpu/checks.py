@@ -223,7 +223,7 @@ def atari_ppo() -> None:
 
 def learn() -> None:
     """Whole runs, and the scores they reach."""
-    from rlgen import experiment
+    from rlgen import experiment, inference
 
     generative = {"data": "digits"}
     runs: dict[str, dict[str, Any]] = {"dqn": {}, "ppo": {}, "vae": generative, "gan": generative | {"steps": 100_000}}
@@ -235,7 +235,7 @@ def learn() -> None:
                 fixed = {"seed": 200, "device": DEVICE, "wandb": "disabled", "runs_dir": folder}
                 run = experiment.train(algo, quiet=True, **fixed, **options)
                 took = time.perf_counter() - begin
-                found = experiment.evaluate(run.path, episodes=3 if IS_TRIAL else 100)
+                found = inference.evaluate(run.path, episodes=3 if IS_TRIAL else 100)
                 scores: dict[str, Any] = {name: found[name] for name in ("nll", "d_gap") if name in found}
                 if "episodic_return" in found:
                     scores["episodic_return"] = found["episodic_return"]["mean"]

@@ -25,7 +25,7 @@ class Options:
 
 def run(options: Options) -> dict[str, Any] | Rows:
     """The episodes or the metrics; of several runs a row each."""
-    from rlgen import experiment
+    from rlgen import inference
     from rlgen.runs.find import find_group
 
     found = [path for word in options.run for path in find_group(word, options.runs_dir)]
@@ -34,7 +34,7 @@ def run(options: Options) -> dict[str, Any] | Rows:
     for path in paths:
         try:
             how = (options.episodes, options.seed, options.checkpoint, options.video)
-            rows.append(experiment.evaluate(path, options.runs_dir, *how, split))
+            rows.append(inference.evaluate(path, options.runs_dir, *how, split))
         except RlgenError as error:
             if len(paths) == 1 or isinstance(error, InterruptedRunError):
                 raise

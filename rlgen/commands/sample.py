@@ -26,9 +26,9 @@ def run(options: Options) -> str:
     out = Path(options.out)
     if out.suffix not in (".npz", ".png") or not out.parent.is_dir():
         raise UsageError(f"--out {out}: must end in .png (a grid) or .npz (`images`), in a directory that exists")
-    from rlgen import experiment
+    from rlgen import inference
 
-    images = experiment.sample(options.run, options.num, options.runs_dir, options.seed, options.checkpoint)
+    images = inference.sample(options.run, options.num, options.runs_dir, options.seed, options.checkpoint)
     if out.suffix == ".npz":
         import numpy as np
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import ALGORITHMS, comparable, tiny
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Learner
 from rlgen.errors import UsageError
@@ -27,7 +27,7 @@ def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
     before, source, _ = experiment.build(config)
     source.close()
     run = experiment.start(config, quiet=True)
-    after = experiment.load(run.path)
+    after = inference.load(run.path)
     assert after.num_updates > 10
     moved = {key for key, value in trainable(after).items() if not torch.equal(value, trainable(before)[key])}
     assert moved == set(trainable(before)), "every trainable parameter moved"
@@ -57,8 +57,8 @@ def test_a_generative_run_is_loaded_without_its_data_set(tmp_path: Path) -> None
     np.savez(images, images=np.random.default_rng(0).integers(0, 255, (50, 8, 8, 1), dtype=np.uint8))
     experiment.start(tiny("vae", tmp_path, name="model", data=str(images), steps=100), quiet=True)
     images.unlink()
-    assert experiment.sample("model", 3, runs_dir=str(tmp_path)).shape == (3, 8, 8, 1)
-    assert experiment.load("model", str(tmp_path)).sample(2).shape == (2, 1, 8, 8)
+    assert inference.sample("model", 3, runs_dir=str(tmp_path)).shape == (3, 8, 8, 1)
+    assert inference.load("model", str(tmp_path)).sample(2).shape == (2, 1, 8, 8)
 
 
 def test_a_run_does_not_go_on_with_other_images_under_the_same_name(tmp_path: Path) -> None:
@@ -100,6 +100,6 @@ def test_a_run_that_has_ended_leaves_nothing_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_it_learns_on_the_gpu(name: str, tmp_path: Path) -> None:
     run = experiment.start(tiny(name, tmp_path, device="cuda"), quiet=True)
-    learner = experiment.load(run.path)
+    learner = inference.load(run.path)
     assert all(param.is_cuda for param in learner.parameters())
     assert learner.num_updates > 10

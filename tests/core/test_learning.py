@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
 from rlgen.nets.perceptron import mlp
@@ -49,7 +49,7 @@ def test_cartpole_is_solved_with_default_settings(algo: str, tmp_path: Path) -> 
     returns = []
     for seed in (200, 201, 202):
         run = experiment.train(algo, quiet=True, seed=seed, runs_dir=str(tmp_path), wandb="disabled", threads=1)
-        returns.append(experiment.evaluate(run.path, episodes=100)["episodic_return"]["mean"])
+        returns.append(inference.evaluate(run.path, episodes=100)["episodic_return"]["mean"])
     assert sorted(returns)[1] >= 475, returns  # the median seed
 
 
@@ -58,7 +58,7 @@ def test_gan_samples_hold_all_ten_classes(data: str, least_accuracy: float, tmp_
     if data == "fashion-mnist" and not os.environ.get("RLGEN_DATA"):
         pytest.skip("needs the Fashion-MNIST files: set RLGEN_DATA")
     run = experiment.train("gan", quiet=True, data=data, seed=200, runs_dir=str(tmp_path), wandb="disabled", threads=1)
-    samples = experiment.load(run.path).sample(2000, seed=0)
+    samples = inference.load(run.path).sample(2000, seed=0)
     labels, accuracy = classify(load_images(data), samples)
     shares = torch.bincount(labels, minlength=10) / len(labels)
     assert accuracy > least_accuracy, "a classifier that knows the classes"
@@ -81,12 +81,12 @@ def test_vae_bounds_beat_independent_pixels(data: str, tmp_path: Path) -> None:
     run = experiment.train(
         "vae", quiet=True, data=data, seed=200, steps=200_000, runs_dir=str(tmp_path), wandb="disabled", threads=1
     )
-    result = experiment.evaluate(run.path)
+    result = inference.evaluate(run.path)
     assert noise < result["nll"] < -result["elbo"] < independent - 0.25 * (independent - noise)
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
         data = load_images(Run.open(find(name)).config["data"])
-        labels, accuracy = classify(data, experiment.load(name).sample(2000, seed=0))
+        labels, accuracy = classify(data, inference.load(name).sample(2000, seed=0))
         print(name, f"accuracy {accuracy:.3f}, shares", (torch.bincount(labels, minlength=10) / len(labels)).tolist())

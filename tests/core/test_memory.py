@@ -16,7 +16,7 @@ from acting import Remembering, Rows
 from gymnasium.vector import AutoresetMode
 from tiny import assert_equal, comparable, tiny
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.core.play import next_memory
 from rlgen.core.source import EnvSource
@@ -156,7 +156,7 @@ def test_only_a_memory_solves_the_task(remember: bool, tmp_path: Path) -> None:
     run = experiment.start(config, quiet=True)
     (score,) = (row["eval/episodic_return"] for row in read_metrics(run.path) if "eval/episodic_return" in row)
     assert score >= 0.95 if remember else abs(score - 0.5) < 0.2
-    again = experiment.evaluate(run.path, episodes=100)["episodic_return"]["mean"]
+    again = inference.evaluate(run.path, episodes=100)["episodic_return"]["mean"]
     assert again == pytest.approx(score), "the loaded agent remembers as well"
 
 

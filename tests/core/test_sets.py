@@ -14,7 +14,7 @@ from tiny import tiny
 from torch import Tensor
 
 from generative import gan, vae
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.core.batch import Batch
 from rlgen.core.learner import Generative
 from rlgen.core.source import ImageSource, ImageSpec
@@ -235,8 +235,8 @@ def test_a_run_reports_the_subset_till_its_end_and_then_both(tmp_path: Path) -> 
     rows = [row for row in read_metrics(run.path) if "eval/nll" in row]
     assert len(rows) == 2
     assert not any(name.startswith("eval/first") for name in rows[0])
-    learner: Any = experiment.load(run.path)
+    learner: Any = inference.load(run.path)
     for name, images in (("eval/nll", test), ("eval/first_1000/nll", test[:1000])):
         assert rows[1][name] == pytest.approx(learner.evaluate(images)["eval/nll"].item(), rel=1e-5)
     assert rows[1]["eval/nll"] != pytest.approx(rows[1]["eval/first_1000/nll"], rel=1e-3)
-    assert experiment.evaluate(run.path)["nll"] == pytest.approx(rows[1]["eval/nll"], rel=1e-5), "of all images"
+    assert inference.evaluate(run.path)["nll"] == pytest.approx(rows[1]["eval/nll"], rel=1e-5), "of all images"

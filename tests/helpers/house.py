@@ -24,7 +24,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"speed", "options"},
     {"runs"},
     {"assemble"},
-    {"experiment"},
+    {"experiment", "inference"},
     {"__init__"},  # of rlgen itself
     {"compare", "bench", "verify"},
     {"commands"},

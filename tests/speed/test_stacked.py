@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import ALGORITHMS, assert_equal, comparable, tiny
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.commands import main
 from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
@@ -160,7 +160,7 @@ def test_every_seed_has_a_run_of_its_own_that_resumes(name: str, tmp_path: Path)
         assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
         rows.append(comparable(run.path))
         size = (run.path / f"checkpoints/step_{run.saved:09d}/state.pt").stat().st_size
-        alone = sum(v.nbytes for v in experiment.load(run.path).state_dict().values() if torch.is_tensor(v))
+        alone = sum(v.nbytes for v in inference.load(run.path).state_dict().values() if torch.is_tensor(v))
         weights = (run.path / "weights.safetensors").stat().st_size
         assert weights < 2 * alone + 10_000 and size > alone, "a checkpoint holds its own seed alone"
     assert rows[0] != rows[1] != rows[2]
