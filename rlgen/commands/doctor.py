@@ -19,10 +19,11 @@ from rlgen.options import algorithms, parsed_module
 
 REQUIREMENT = re.compile(r"([\w.-]+)(\[[\w,-]+\])?")  # name, and the extras of that package
 EXTRA = re.compile(r"\bextra\s*==\s*[\"']([\w.-]+)")
-MODULES = {  # what is imported, of packages that another one names as its extra
+MODULES = {  # what is imported, of packages that another one names as its extra, and where several packages have it
     "gymnasium[box2d]": "Box2D",
     "gymnasium[mujoco]": "mujoco",
     "gymnasium[classic-control]": "pygame",
+    "opencv-python-headless": "cv2",
 }
 
 

@@ -11,12 +11,7 @@ from rlgen.options import algorithms
 from rlgen.options.files import presets
 from rlgen.text import Rows, nearest
 
-ACTIONS = {"mujoco": "continuous", "ALE": "discrete", "minigrid": "discrete"}  # of a whole group of environments
 CHEAP = ("classic_control", "toy_text", "box2d")  # groups made in milliseconds, to see their actions
-ELSEWHERE = {  # groups of other packages: what stands for all of one where it is not installed, and one of it
-    "ALE": ("ALE/*", "ALE/Pong-v5"),
-    "minigrid": ("MiniGrid-*", "MiniGrid-Empty-5x5-v0"),
-}
 
 
 @dataclass(frozen=True)
@@ -109,13 +104,16 @@ def environments() -> list[dict[str, Any]]:
     import gymnasium as gym
 
     from rlgen.envs.find import check_env_id
+    from rlgen.envs.namespaces import NAMESPACES
 
-    rows = []
-    for group, (pattern, example) in ELSEWHERE.items():
+    rows: list[dict[str, Any]] = []
+    actions = {"mujoco": "continuous"} | {namespace.name: namespace.actions for namespace in NAMESPACES}
+    for namespace in NAMESPACES:
         try:
-            check_env_id(example)  # registers its siblings, where the package is installed
+            check_env_id(namespace.example)  # registers its siblings, where the package is installed
         except RlgenError as error:
-            rows.append({"env": pattern, "group": group, "actions": "discrete", "needs": needed(error)})
+            row = {"env": namespace.listed, "group": namespace.name, "actions": namespace.actions}
+            rows.append(row | {"needs": needed(error)})
     newest: dict[tuple[str | None, str], Any] = {}
     for spec in gym.registry.values():
         if not getattr(spec.entry_point, "__name__", "").startswith("_raise"):  # stands in for a retired environment
@@ -124,7 +122,7 @@ def environments() -> list[dict[str, Any]]:
                 newest[spec.namespace, spec.name] = spec
     for spec in newest.values():
         group = group_of(spec)
-        row = {"env": spec.id, "group": group, "actions": ACTIONS.get(group, ""), "needs": ""}
+        row = {"env": spec.id, "group": group, "actions": actions.get(group, ""), "needs": ""}
         try:
             check_env_id(spec.id)
             if group in CHEAP:

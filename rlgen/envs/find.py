@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import re
 from importlib.util import find_spec
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec as GymSpec
 
+from rlgen.envs.namespaces import register
 from rlgen.envs.suggest import suggest
 from rlgen.errors import MissingExtraError, UsageError
 
-# Ids that exist only once a package is imported: pattern, package, what to install.
-_REGISTERED_BY = (
-    (r"ALE/|\w+(NoFrameskip|Deterministic|-ram)", "ale_py", "ale-py"),
-    (r"MiniGrid-|BabyAI-", "minigrid", "minigrid"),
-)
 # Ids that are registered but need a package: where they are defined, package, what to install.
 _NEEDED_BY = (
     ("gymnasium.envs.box2d", "Box2D", "gymnasium[box2d]"),
@@ -42,12 +37,8 @@ def check_env_id(env_id: str) -> GymSpec:
                 f"environment {env_id!r}: importing the module {module!r} failed ({type(error).__name__}: "
                 f"{one_line(error)}); install it, or put its folder on PYTHONPATH"
             ) from error
-    for pattern, package, extra in _REGISTERED_BY:
-        if name not in gym.registry and re.match(pattern, name):
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                raise MissingExtraError(f"environment {env_id!r} needs {package}", extra) from error
+    if name not in gym.registry:
+        register(name)
     spec = gym.registry.get(name)
     if spec is None:
         raise UsageError(f"environment {env_id!r} does not exist: {suggest(name)}")

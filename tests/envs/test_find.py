@@ -46,17 +46,22 @@ def test_a_module_that_breaks_gets_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("env_id", "package", "extra"),
     [
-        ("ALE/Pong-v5", "ale_py", "ale-py"),
-        ("PongNoFrameskip-v4", "ale_py", "ale-py"),
-        ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid"),
+        ("ALE/Pong-v5", "ale_py", ["ale-py", "opencv-python-headless"]),
+        ("PongNoFrameskip-v4", "ale_py", ["ale-py", "opencv-python-headless"]),
+        ("MinAtar/Breakout-v1", "minatar", ["minatar"]),
+        ("MiniGrid-Empty-5x5-v0", "minigrid", ["minigrid"]),
+        ("popgym-RepeatPreviousEasy-v0", "popgym", ["popgym"]),
     ],
 )
 def test_a_missing_namespace_gives_the_install_command(monkeypatch, env_id, package, extra):
+    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(gym.registry, env_id, raising=False)
     with pytest.raises(MissingExtraError) as error:
         check_env_id(env_id)
-    assert str(error.value).endswith(f": {install(extra)}")
+    assert str(error.value).endswith(f": {install(*extra)}")
+    assert package in str(error.value) and error.value.exit_code == 3
 
 
 @pytest.mark.parametrize(("env_id", "extra"), [("LunarLander-v3", "gymnasium[box2d]"), ("Ant-v5", "gymnasium[mujoco]")])
