@@ -36,7 +36,8 @@ class Config:
     buffer_size: int = 100_000  # transitions kept; in [1, inf); fixed: a buffer of another size
     # at most buffer_size: learning would never start; below steps: nothing would be learned
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
-    # at most steps: nothing would be learned
+    # learning_starts + train_every at most steps: nothing would be learned
+    # n_step * num_envs + train_every at most steps: nothing would be learned
     train_every: int = 4  # steps between updates; in [1, inf)
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
     target_every: int = 500  # steps between updates of the target network; in [1, inf)
@@ -44,6 +45,7 @@ class Config:
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
     epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
+    # n_step * num_envs at most buffer_size: no window of so many steps would fit
     n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]; fixed: a buffer of other windows
     max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
     double: bool = False  # choose the next action with the online network

@@ -201,7 +201,11 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
                 catch_up(learner, source, buffer, run, log)
             elif not quiet and source.restores == "approximate":
                 warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
+            if not quiet:
+                preflight.say_end(learner, source, run.steps, run.step)
             loop.train(learner, source, buffer, run, log)
+            if not learner.num_updates:
+                warn(f"nothing was learned: {run.config['algo']} took no update in {run.step:,} steps")
             run.export(learner)
         except BaseException as error:
             log.close(exit_code=getattr(error, "exit_code", 1))

@@ -9,6 +9,7 @@ from image_files import save_images
 import rlgen
 from rlgen import experiment, inference
 from rlgen.commands import main
+from rlgen.core.learner import Generative
 from rlgen.data import given
 from rlgen.errors import UsageError
 from rlgen.options.config import resolve
@@ -100,3 +101,13 @@ def test_what_was_read_is_one_line_on_stderr(fast, capsys):
     fast.pop("quiet")
     rlgen.train("vae", data=IMAGES, steps=20, name="line", **fast)
     assert capsys.readouterr().err.count("45 training and 5 held-out images, 4x4, grey; a tenth is held out") == 1
+
+
+def test_a_run_that_took_no_update_says_so(fast, monkeypatch, capsys):
+    fast.pop("quiet")
+    monkeypatch.setattr(Generative, "batches", lambda self, buffer: iter(()))
+    rlgen.train("vae", data=IMAGES, steps=20, name="idle", **fast)
+    assert "warning: nothing was learned: vae took no update in 20 steps" in capsys.readouterr().err
+    monkeypatch.undo()
+    rlgen.train("vae", data=IMAGES, steps=20, name="busy", **fast)
+    assert "nothing was learned" not in capsys.readouterr().err

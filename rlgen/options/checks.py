@@ -151,14 +151,20 @@ def check_limits(options: Mapping[str, Option], values: Mapping[str, Any], label
     """
     for name, option in options.items():
         for limit in option.limits:
-            if name not in values or limit.other not in values:
+            terms = [term.split(" * ") for term in (limit.terms or name).split(" + ")]
+            names = [factor for term in terms for factor in term]
+            if any(values.get(key) is None for key in (*names, limit.other)):
                 continue
-            small, large = values[name], values[limit.other]
-            if None in (small, large):
-                continue
+            small, large = sum(math.prod(values[factor] for factor in term) for term in terms), values[limit.other]
             if small > large or (limit.below and small == large):
-                first, second = (f"{shown(key, labels.get(key, FLAG))} {values[key]}" for key in (name, limit.other))
-                raise UsageError(f"{first} with {second}: {limit.why}; lower the first or raise the second")
+                alone = len(names) == 1
+                written = {
+                    key: f"{shown(key, labels.get(key, FLAG) if alone else FLAG)} {values[key]}"
+                    for key in (*names, limit.other)
+                }
+                first = " + ".join(" * ".join(written[factor] for factor in term) for term in terms)
+                mend = "the first or raise the second" if alone else "one of those or raise the last"
+                raise UsageError(f"{first} with {written[limit.other]}: {limit.why}; lower {mend}")
 
 
 def convert(kind: Any, value: Any) -> Any:

@@ -6,7 +6,8 @@
 
 The comment at the end of the line is the help page's, and `in [1, 10**6]` in it is the bound that values are checked
 against. Rules stand there too, after a semicolon, or above the field. `fixed: WHAT`: a fork takes the value from its
-parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WHY`: two options have to fit together.
+parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WHY`: two options have to fit together;
+`A + B * C at most OPTION: WHY` has more of them.
 `learns the same`: no weight depends on it, so runs that differ in it alone are seeds of one group. `other scores: WHAT`
 and `other scores in eval/: WHAT`: scores, or those named so, of runs that differ in it are never pooled or ranked.
 """
@@ -27,7 +28,7 @@ from rlgen.options.parsed_module import ParsedModule, find_module
 REQUIRED = object()  # the default of an option that has none
 TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "Literal": typing.Literal}
 FIXED = re.compile(r"fixed: (.+)")
-LIMIT = re.compile(r"(at most|below) (\w+): (.+)")
+LIMIT = re.compile(r"(?:(\w+(?: [+*] \w+)+) )?(at most|below) (\w+): (.+)")
 SAME = re.compile(r"learns the same")
 SCORES = re.compile(r"other scores(?: in (\S+))?: (.+)")
 RULES = (FIXED, LIMIT, SAME, SCORES)
@@ -35,11 +36,12 @@ RULES = (FIXED, LIMIT, SAME, SCORES)
 
 @dataclass(frozen=True)
 class Limit:
-    """An option may not be larger than another."""
+    """An option, or a sum of products of options, may not be larger than another."""
 
     other: str
     below: bool  # nor equal to it
     why: str
+    terms: str = ""  # the sum, as `a + b * c`; "" is the option itself
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
         words = [] if field.comment is None else field.comment.split("; ")
         rules = [rule for line in field.above for rule in line.split("; ")] + words
         fixed = [match[1] for rule in rules if (match := FIXED.fullmatch(rule))]
-        limits = [Limit(m[2], m[1] == "below", m[3]) for rule in rules if (m := LIMIT.fullmatch(rule))]
+        limits = [Limit(m[3], m[2] == "below", m[4], m[1] or "") for rule in rules if (m := LIMIT.fullmatch(rule))]
         scores = [OtherScores(match[1] or "", match[2]) for rule in rules if (match := SCORES.fullmatch(rule))]
         shown = [word for word in words if not any(rule.fullmatch(word) for rule in RULES)]
         options[field.name] = Option(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlgen.core.learner import Learner
 
 MARGIN = 0.8  # of what is free: beyond it, it is said that it may be too little
+NOTABLE = 0.01  # of its steps: a run that goes further beyond its end says so before
 OVERHEAD = 40_000  # of a checkpoint: names, the log and the state of its generators
 ROW_BYTES = 500  # of metrics.jsonl and as much for wandb, about
 
@@ -79,6 +80,20 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
         other=other,
         memory=memory,
     )
+
+
+def end(learner: Learner, source: Any, steps: int, begin: int = 0) -> int:
+    """The step at which a run ends that stands at `begin`: turns of the loop are whole, so it may go beyond `steps`."""
+    ticks = learner.rows_per_turn * (source.spec.num_envs if source.streams else 1)
+    return begin + math.ceil((steps - begin) / ticks) * ticks
+
+
+def say_end(learner: Learner, source: Any, steps: int, begin: int = 0) -> None:
+    """Say before a run that it will go well beyond its end; arguments as of `end`."""
+    last = end(learner, source, steps, begin)
+    if last > (1 + NOTABLE) * steps:
+        ticks = end(learner, source, 1)
+        warn(f"this run will take {last:,} steps, not {steps:,}: it learns from {ticks:,} at a time", note=True)
 
 
 def free(folder: Path) -> int:

@@ -137,7 +137,19 @@ def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
         (["train", "dqn", "--steps", "100"], "nothing would be learned"),
         (
             ["train", "dqn", "--steps", "300", "--learning-starts", "50", "--train-every", "1000"],
-            "--train-every 1000 with --steps 300: nothing would be learned",
+            "--learning-starts 50 + --train-every 1000 with --steps 300: nothing would be learned",
+        ),
+        (
+            ["train", "dqn", "--steps", "300", "--learning-starts", "297"],
+            "--learning-starts 297 + --train-every 8 with --steps 300: nothing would be learned",
+        ),
+        (
+            ["train", "double_dqn", "--steps", "700", "--n-step", "100", "--learning-starts", "9"],
+            "--n-step 100 * --num-envs 8 + --train-every 8 with --steps 700: nothing would be learned",
+        ),
+        (
+            ["train", "dqn", "--n-step", "300", "--buffer-size", "1000", "--num-envs", "4"],
+            "--n-step 300 * --num-envs 4 with --buffer-size 1000: no window of so many steps would fit",
         ),
         (["train", "dqn", "--name", "../x"], "--name '../x': must be"),
         (["train", "dqn", "--data", "digits"], "dqn is an agent"),

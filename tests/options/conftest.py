@@ -21,6 +21,10 @@ class Config:
     mode: Literal["fast", "slow"] = "fast"  # how
     flag: bool = False  # whether
     limit: int | None = None  # most of it; in [1, inf)
+    # learning_starts + every at most steps: nothing would be learned
+    # num_envs * every + window at most buffer_size: no window would fit
+    every: int = 1  # in [1, inf)
+    window: int = 1  # in [1, inf)
 '''
 CHILD = '"""A child."""\nfrom agents import alpha\nclass Config(alpha.Config):\n    flag: bool = True  # whether\n'
 

@@ -76,6 +76,19 @@ def test_two_options_have_to_fit_together(lab):
     config.resolve("alpha", {"steps": 101})
 
 
+def test_a_sum_of_options_has_to_fit_another(lab):
+    with pytest.raises(UsageError) as caught:
+        config.resolve("alpha", {"steps": 149, "every": 50})
+    assert str(caught.value) == (
+        "--learning-starts 100 + --every 50 with --steps 149: nothing would be learned; "
+        "lower one of those or raise the last"
+    )
+    config.resolve("alpha", {"steps": 150, "every": 50})
+    with pytest.raises(UsageError, match=r"--num-envs 8 \* --every 120 \+ --window 41 with --buffer-size 1000: no"):
+        config.resolve("alpha", {"num_envs": 8, "every": 120, "window": 41})
+    config.resolve("alpha", {"num_envs": 8, "every": 120, "window": 40})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

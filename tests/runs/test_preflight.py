@@ -5,6 +5,7 @@ import shutil
 from collections import namedtuple
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,3 +133,31 @@ def test_resume_and_fork_are_checked_too(tmp_path, machine, monkeypatch):
 def test_what_is_free_is_that_of_the_nearest_folder_there_is(tmp_path):
     assert abs(preflight.free(tmp_path / "a" / "b") - shutil.disk_usage(tmp_path).free) < GB
     assert preflight.free(Path("not made")) > 0
+
+
+@pytest.mark.parametrize(
+    ("algo", "options", "last"),
+    [
+        ("ppo", {"rollout_steps": 512, "steps": 100, "num_envs": 1}, 512),
+        ("reinforce", {"rollout_steps": 32, "steps": 90, "num_envs": 2}, 96),
+        ("dqn", {"steps": 301, "num_envs": 1, "train_every": 4}, 304),
+        ("vae", {"batch_size": 64, "steps": 100}, 128),
+        ("vae", {"batch_size": 50, "steps": 100}, 100),
+    ],
+)
+def test_how_far_a_run_goes_beyond_its_end_is_known_and_said_before_it_starts(tmp_path, capsys, algo, options, last):
+    run = experiment.start(tiny(algo, tmp_path, name="x", **options))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "at a time" in line]
+    assert run.step == last
+    much = last > 1.01 * options["steps"]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"this run will take {last} steps, not {options['steps']}"
+    ] * much
+
+
+def test_a_run_that_went_on_is_counted_from_where_it_stood():
+    learner, source = SimpleNamespace(rows_per_turn=8), SimpleNamespace(streams=True, spec=SimpleNamespace(num_envs=4))
+    assert preflight.end(learner, source, 100) == 128
+    assert preflight.end(learner, source, 100, 10) == 106
+    assert preflight.end(learner, source, 96) == 96
+    assert preflight.end(learner, SimpleNamespace(streams=False), 15) == 16
