@@ -19,7 +19,7 @@ from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.errors import UsageError
 from rlgen.options.config import changed, in_steps, resolve
-from rlgen.runs import exactness, preflight, stopping
+from rlgen.runs import exactness, notes, preflight, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.records import check_spec
@@ -189,11 +189,8 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
-            if isinstance(source, EnvSource) and not source.has_time_limit and not quiet:
-                limit = f"evaluation cuts its episodes after {source.max_episode_steps:,} steps (--max-episode-steps)"
-                warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
-            if isinstance(source, ImageSource) and not quiet:
-                warn(source.data.about(), note=True)
+            if not quiet:
+                notes.say(source)
             if restore:
                 run.restore(learner, source, buffer, log)
                 exactness.say_resumed(run, level, quiet)
