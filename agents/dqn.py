@@ -61,9 +61,10 @@ class DQN(Agent):
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
         if spec.num_actions is None:
+            kind = f"{len(spec.num_choices)} choices in an action" if spec.num_choices else "continuous actions"
             raise UsageError(
-                f"{spec.env_id} has continuous actions, a Box of shape {tuple(spec.action_shape)}; Q-learning needs "
-                f"discrete ones, reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
+                f"{spec.env_id} has {kind}, of shape {tuple(spec.action_shape)}; Q-learning needs Discrete ones, "
+                f"reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
             )
         self.discount, self.rows_per_turn = cfg.gamma, max(1, cfg.train_every // spec.num_envs)
         self.min_added = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions before the first update

@@ -31,8 +31,14 @@ WORDS = {  # conditions that are no option
     "obs_dtype": "types of observations",
     "frame_padding": "frames before an episode's first one",
     "num_actions": "numbers of actions",
+    "num_choices": "numbers of choices in an action",
+    "action_shape": "shapes of actions",
+    "action_low": "bounds of actions",
+    "action_high": "bounds of actions",
+    "actions": "meanings of actions, rescaled to their bounds and clipped",
     "shape": "shapes of images",
 }
+NO_CONDITION = {"env_id", "num_envs", "frame_stack", "action_rescaled", "action_dtype"}  # none, or in other words
 LONGEST = 24  # characters of a value in a label; a longer one is written as its digest
 UNKNOWN = "-"
 
@@ -94,8 +100,11 @@ def _environment(entry: Entry) -> dict[str, str]:
     if entry.target.startswith("ALE/") or "NoFrameskip" in entry.target:
         found["vectorization"] = "native" if entry.config.get("vectorization") == "native" else "single"
     for name, value in spec.items():
-        if name not in ("env_id", "num_envs", "frame_stack") and value not in (None, ""):
+        if name not in NO_CONDITION and value not in (None, "") and (name, value) != ("action_low", []):
             found[name] = str(value)[:8] if name == "sha256" else _short(written(value))
+    if spec.get("action_high"):
+        rescaled = spec.get("action_rescaled")  # runs of before have none
+        found["actions"] = "rescaled" if isinstance(rescaled, list) and any(rescaled) else "clipped"
     stack = spec.get("frame_stack")
     shape = spec.get("obs_shape")
     if isinstance(stack, int) and stack > 1 and isinstance(shape, list):

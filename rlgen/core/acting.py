@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlgen.core.batch import map_parts
 from rlgen.core.learner import Agent
+from rlgen.envs.border import to_env
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 
@@ -19,14 +20,17 @@ def checked(agent: Agent, spec: EnvSpec) -> Callable[..., dict[str, Any]]:
     """The agent's `act`, of observations [N, *obs_shape] or of one of them, [*obs_shape].
 
     It answers in kind: tensors where it got tensors, else arrays; without the axis N where it got one observation.
-    Numbers are cast to what the environment gives; of another shape they are a UsageError.
+    Numbers are cast to what the environment gives; of another shape they are a UsageError. Actions are as the
+    environment takes them, for `env.step`.
     """
     act: Any = agent.act
+    taken = to_env(spec)
 
     def answer(obs: Any, *more: Any, **options: Any) -> dict[str, Any]:
         tensors = map_parts(lambda part: to_tensor(part, spec, agent.device), obs)
         one = isinstance(tensors, Tensor) and is_one(tensors, spec)
         acted = act(tensors[None] if one else tensors, *more, **options)
+        acted["action"] = torch.from_numpy(taken(acted["action"].numpy(force=True)))
         as_arrays = not any(isinstance(part, Tensor) for part in (obs.values() if isinstance(obs, dict) else [obs]))
 
         def in_kind(value: Any) -> Any:

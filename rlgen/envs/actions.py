@@ -25,8 +25,9 @@ class ActionLog:
 
     def __init__(self, spec: EnvSpec):
         self.packed, self.start = bytearray(), 0
-        self.packed_dtype = np.min_scalar_type(spec.num_actions) if spec.num_actions else np.dtype(np.float32)
-        self._dtype = np.int64 if spec.num_actions else np.float32
+        most = spec.num_actions or max(spec.num_choices, default=0)
+        self.packed_dtype = np.min_scalar_type(most) if most else np.dtype(np.float32)
+        self._dtype = np.int64 if most else np.float32
         self._row_shape = (spec.num_envs, *spec.action_shape)
         self._row_bytes = math.prod(self._row_shape) * self.packed_dtype.itemsize
 

@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from rlgen.envs import watch
+from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
 from rlgen.envs.raised import said
@@ -44,6 +45,7 @@ def make_envs(
     frame_stack: int = 1,
     max_episode_steps: int | None = None,
     try_first: bool = False,
+    rescale_actions: bool = True,
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -59,6 +61,7 @@ def make_envs(
             observations as they are: ALE's native class stacks 4 frames itself.
         max_episode_steps: cuts episodes, except of a native class; None is the environment's own limit.
         try_first: check one before; a native class has none.
+        rescale_actions: see `rlgen.envs.action_spaces`; False clips alone.
 
     Raises:
         UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
@@ -114,7 +117,7 @@ def make_envs(
             f"environment {env_id!r} cannot be made: {said(error)}{how_to_mend(error)}; --traceback shows more"
         ) from error
     try:
-        return EnvStream(vector_env, seed, env_id, frame_stack)
+        return EnvStream(vector_env, seed, env_id, frame_stack, rescale_actions)
     except BaseException:
         with contextlib.suppress(StuckEnvError), watch.call(f"closing {env_id!r}"):
             vector_env.close()
@@ -156,7 +159,9 @@ def _make_single(spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_p
     """One environment, its observation a Box of at least one dimension; called in the main process or in a worker."""
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
-    env = _observe_arrays(gym.make(spec, **kwargs), spec.id)
+    env = gym.make(spec, **kwargs)
+    read(env.action_space, spec.id)  # what it refuses, Gymnasium's vector classes do too, in other words
+    env = _observe_arrays(env, spec.id)
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 
 

@@ -20,6 +20,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from rlgen.envs import watch
 from rlgen.envs.actions import ActionLog
+from rlgen.envs.border import to_env
 from rlgen.envs.raised import said
 from rlgen.envs.spec import describe
 from rlgen.envs.vector import LoopVectorEnv, dead_workers, raising, stuck
@@ -49,10 +50,11 @@ class EnvStream:
     """A vector environment whose steps are true transitions, and which can be saved in the middle of an episode.
 
     Args:
-        vector_env: any Gymnasium vector environment with Box observations and Discrete or float Box actions.
+        vector_env: any Gymnasium vector environment with Box observations, and actions that `action_spaces` knows.
         seed: of all episodes.
         env_id: its name in `spec`.
         frame_stack: frames that every environment stacks, as `describe` takes it.
+        rescale_actions: the same.
 
     Attributes:
         spec: shapes, dtypes and bounds.
@@ -65,17 +67,21 @@ class EnvStream:
         UsageError: a space that is not supported.
     """
 
-    def __init__(self, vector_env: VectorEnv, seed: int, env_id: str | None = None, frame_stack: int = 1):
+    def __init__(
+        self,
+        vector_env: VectorEnv,
+        seed: int,
+        env_id: str | None = None,
+        frame_stack: int = 1,
+        rescale_actions: bool = True,
+    ):
         self.vector_env, self.seed, self.num_envs = vector_env, seed, vector_env.num_envs
-        self.spec = describe(vector_env, env_id, frame_stack)
+        self.spec = describe(vector_env, env_id, frame_stack, rescale_actions)
         mode = vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._autoreset_mode = mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
         self._is_next_step_mode = self._autoreset_mode is AutoresetMode.NEXT_STEP
 
-        space = vector_env.single_action_space
-        self._first_action = int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
-        if isinstance(space, gym.spaces.Box):
-            self._low, self._high = space.low.astype(np.float32), space.high.astype(np.float32)
+        self._to_env = to_env(self.spec)
         self._obs_dtype = np.dtype(self.spec.obs_dtype)
         self._obs_is_uint8 = self._obs_dtype == np.uint8
         # An array that the environment will not write to again. What is new at every step needs no copy.
@@ -98,7 +104,8 @@ class EnvStream:
         """Step every environment once, and begin the next episode of those whose episode ends.
 
         Args:
-            action: [N] integers in [0, num_actions), or [N, *action_shape] floats, clipped to the bounds here.
+            action: [N] integers in [0, num_actions), or of every number of an action: [N, A] integers in
+                [0, num_choices), or [N, A] floats; what they mean is said by `to_env`.
 
         Raises:
             DivergedError: an observation or a reward is not finite.
@@ -124,13 +131,9 @@ class EnvStream:
         return Transition(next_obs, reward, terminated, truncated, valid)
 
     def _step_vector_env(self, action: np.ndarray) -> tuple[Any, Any, np.ndarray, np.ndarray, dict[str, Any]]:
-        if self.spec.num_actions is None:
-            action = np.minimum(np.maximum(action, self._low), self._high).astype(np.float32, copy=False)
-        elif self._first_action:
-            action = action + self._first_action
         watch.calls[0] += 1
         try:
-            obs, reward, terminated, truncated, infos = self.vector_env.step(action)
+            obs, reward, terminated, truncated, infos = self.vector_env.step(self._to_env(action))
         except (Exception, SystemExit, watch.Overdue) as error:
             raise self._lost(error) from error
         finally:

@@ -6,8 +6,9 @@ torch.distributions draws from the global generator; these draw from the one the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Categorical:
     """One of A actions.
 
     Args:
-        logits: unnormalised log-probabilities, [B, A]; a NumPy array can be sampled from only.
+        logits: unnormalised log-probabilities, [B, A]; a NumPy array can be acted on only: `sample` and `mode`.
     """
 
     def __init__(self, logits: Any) -> None:
@@ -32,7 +33,7 @@ class Categorical:
 
     @cached_property
     def log_probs(self) -> Tensor:
-        """Normalised: [B, A]."""
+        """Normalised: [B, ..., A]."""
         return self.logits.log_softmax(-1)
 
     def sample(self, generator: torch.Generator) -> Any:
@@ -43,21 +44,57 @@ class Categorical:
         noise = torch.empty_like(self.logits).exponential_(generator=generator)  # [B, A]
         return (self.logits - noise.log_()).argmax(-1)
 
-    def mode(self) -> Tensor:
+    def mode(self) -> Any:
         """The most likely actions, [B] int64."""
         return self.logits.argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability of each action, [B] -> [B]."""
-        return self.log_probs.gather(-1, action[:, None]).squeeze(-1)
+        return self.log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, [B]."""
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
 
 
+class IndependentCategoricals:
+    """K choices at once, none of which depends on another: the product of K categoricals.
+
+    Args:
+        logits: of all choices, one after the other, [B, sum of num_choices]; an array can be acted on only.
+        num_choices: of each of the K.
+    """
+
+    def __init__(self, logits: Any, num_choices: Sequence[int]) -> None:
+        self.parts: list[Categorical] = []  # neighbours of the same size are one, of logits [B, k, A]
+        begin = 0
+        for size, alike in groupby(num_choices):
+            end = begin + size * len([*alike])
+            self.parts.append(Categorical(logits[:, begin:end].reshape(len(logits), -1, size)))
+            begin = end
+        self._join: Any = np.concatenate if type(logits) is np.ndarray else torch.cat
+
+    def sample(self, generator: torch.Generator) -> Any:
+        """Draw actions, [B, K] int64."""
+        return self._join([part.sample(generator) for part in self.parts], -1)
+
+    def mode(self) -> Any:
+        """The most likely actions, [B, K] int64."""
+        return self._join([part.mode() for part in self.parts], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of each action, [B, K] -> [B]: the sum over its choices."""
+        sizes = [part.logits.shape[1] for part in self.parts]
+        chosen = zip(self.parts, action.split(sizes, -1), strict=True)
+        return torch.cat([part.log_prob(each) for part, each in chosen], -1).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [B]: the sum over the choices."""
+        return torch.cat([part.entropy() for part in self.parts], -1).sum(-1)
+
+
 class DiagonalNormal:
-    """Independent normals, unbounded; an environment clips what it is given.
+    """Independent normals, unbounded; the environments' border clips what it is given.
 
     Args:
         mean_log_std: means and logarithms of the standard deviations, [B, 2 * A].
@@ -112,17 +149,22 @@ class _WithLogStd(nn.Module):
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
 
 
-def actor(spec: EnvSpec, hidden: Sequence[int]) -> tuple[nn.Module, type[Categorical] | type[DiagonalNormal]]:
+def actor(
+    spec: EnvSpec, hidden: Sequence[int]
+) -> tuple[nn.Module, Callable[..., Categorical | IndependentCategoricals | DiagonalNormal]]:
     """A policy for the environment's actions: `distribution(network(obs))`.
 
     Args:
-        spec: its `num_actions` is None for a Box of real numbers.
+        spec: it has `num_actions`, or `num_choices`, or neither: a Box of real numbers.
         hidden: sizes of the hidden tanh layers, initialised orthogonally, with gain 0.01 for the last.
 
     Returns:
-        The network and the class of distributions over its output.
+        The network and what makes its output a distribution.
     """
     if spec.num_actions is not None:
         return network(spec.obs_shape, hidden, spec.num_actions, nn.Tanh, init_gain=0.01), Categorical
+    if spec.num_choices:
+        distribution = partial(IndependentCategoricals, num_choices=spec.num_choices)
+        return network(spec.obs_shape, hidden, sum(spec.num_choices), nn.Tanh, init_gain=0.01), distribution
     num_dims = math.prod(spec.action_shape)  # A
     return _WithLogStd(network(spec.obs_shape, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal

@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading d
 PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = (
-    *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack"),
+    *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "rescale_actions"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
 GENERATIVE_ONLY = (
@@ -73,6 +73,9 @@ class RunConfig(Preparation):
     env_check: bool = True  # try an environment before the run: reset, step, and what they return
     # fixed: networks of other inputs
     frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
+    # fixed: what its actions mean
+    # learns the same
+    rescale_actions: bool = True  # of [-1, 1] to bounds of a Box that are far from these; else they are clipped alone
     # learns the same
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     # learns the same

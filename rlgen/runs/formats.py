@@ -13,8 +13,11 @@ from rlgen.options.algorithms import find
 from rlgen.options.config import PERIODS, options
 from rlgen.options.fields import REQUIRED
 
-FORMAT = 2
-BEFORE_FORMAT_2 = {"precision": "float32"}  # what runs of format 1 without these options did, where it is no default
+FORMAT = 3
+BEFORE: dict[int, dict[str, Any]] = {  # by the first format that differs: what runs of before did
+    2: {"precision": "float32"},
+    3: {"rescale_actions": False},
+}
 ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
 
 
@@ -48,8 +51,9 @@ def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
     """
     check(info, name)
     values = _defaults(info["config"]["algo"])
-    if info.get("format", 1) < 2:
-        values |= {name: value for name, value in BEFORE_FORMAT_2.items() if name in values}
+    for newer, did in BEFORE.items():
+        if info.get("format", 1) < newer:
+            values |= {name: value for name, value in did.items() if name in values}
     missing = {name: value for name, value in values.items() if name not in info["config"]}
     return {"format": FORMAT} | info | {"format": FORMAT, "config": info["config"] | missing}
 

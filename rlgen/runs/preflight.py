@@ -65,7 +65,8 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
     if source.streams:
         spec = source.spec
         frame = spec.obs_shape[1:] if spec.frame_stack > 1 else spec.obs_shape
-        transition = math.prod(frame) * (1 if spec.obs_dtype == "uint8" else 4) + 16 + 4 * math.prod(spec.action_shape)
+        action = (8 if spec.num_choices else 4) * math.prod(spec.action_shape)
+        transition = math.prod(frame) * (1 if spec.obs_dtype == "uint8" else 4) + 16 + action
         transitions = min(buffer.capacity or spec.num_envs, steps)
         memory = transition * transitions
     else:

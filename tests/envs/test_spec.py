@@ -1,13 +1,7 @@
 import gymnasium as gym
-import numpy as np
 import pytest
-from env_streams import UNIT, shapes_id
 from frames import check_stacks
-from gymnasium.spaces import Box, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode
-
-from rlgen.envs.make import make_envs
-from rlgen.errors import UsageError
 
 
 def test_spec(make):
@@ -17,12 +11,6 @@ def test_spec(make):
     assert (pendulum.num_actions, pendulum.action_shape) == (None, (1,))
     assert (pendulum.action_low, pendulum.action_high) == ((-2.0,), (2.0,))
     assert make("counting:Counting-v0", 1).spec.env_id == "counting:Counting-v0"
-
-
-@pytest.mark.parametrize("space", [MultiDiscrete([2, 2]), MultiBinary(2), Box(0, 9, (2,), np.int64)])
-def test_other_action_spaces_are_refused(monkeypatch, space):
-    with pytest.raises(UsageError, match="only Discrete and Box"):
-        make_envs(shapes_id(monkeypatch, UNIT, space), 1)
 
 
 def native_atari(game, num_envs, mode, **kwargs):

@@ -130,6 +130,11 @@ EXACT = [
     ("counting:CountingStart-v0", 2, "sync", 1),
     ("counting:Frames-v0", 3, "sync", 4),
     ("counting:Frames-v0", 2, "async", 3),
+    ("aiming:Choices-v0", 2, "async", 1),
+    ("aiming:Grid-v0", 2, "sync", 1),
+    ("aiming:Levels-v0", 2, "sync", 1),
+    ("aiming:Far-v0", 2, "sync", 1),
+    ("aiming:Matrix-v0", 2, "async", 1),
 ]
 
 

@@ -1,6 +1,7 @@
 """What the tests of environments share: arrays compared, actions drawn, a state through a file, spaces by id."""
 
 import io
+import math
 
 import counting
 import gymnasium as gym
@@ -14,9 +15,13 @@ def same(left, right):
 
 
 def random_actions(spec, num):
-    rng = np.random.default_rng(11)
-    shape = (num, spec.num_envs, *spec.action_shape)
-    return rng.integers(0, spec.num_actions, shape) if spec.num_actions else rng.normal(0, 3, shape).astype(np.float32)
+    """As an agent of that spec draws them: [num, N] integers, [num, N, A] integers or floats."""
+    rng, shape = np.random.default_rng(11), (num, spec.num_envs)
+    if spec.num_actions:
+        return rng.integers(0, spec.num_actions, shape)
+    if spec.num_choices:
+        return rng.integers(0, spec.num_choices, (*shape, len(spec.num_choices)))
+    return rng.normal(0, 3, (*shape, math.prod(spec.action_shape))).astype(np.float32)
 
 
 def through_a_file(state):

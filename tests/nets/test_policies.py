@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlgen.nets.policies import Categorical, DiagonalNormal, epsilon_greedy
+from rlgen.nets.policies import Categorical, DiagonalNormal, IndependentCategoricals, epsilon_greedy
 
 
 def test_distributions_agree_with_torch() -> None:
@@ -50,3 +50,57 @@ def test_epsilon_greedy_explores_as_often_as_it_is_told() -> None:
     shares = torch.bincount(epsilon_greedy(q_value, 0.2, generator), minlength=4) / len(q_value)
     assert shares.tolist() == pytest.approx([0.05, 0.85, 0.05, 0.05], abs=0.006)
     assert epsilon_greedy(q_value, 0.0, generator).eq(1).all()
+
+
+SIZES = (3, 2, 2, 5)
+
+
+def test_several_choices_at_once_agree_with_torch_and_with_the_sum_over_each() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, sum(SIZES), generator=generator, dtype=torch.float64)
+    action = torch.stack([torch.randint(size, (7,), generator=generator) for size in SIZES], -1)
+    ours = IndependentCategoricals(logits, SIZES)
+    theirs = [torch.distributions.Categorical(logits=part) for part in logits.split(SIZES, -1)]
+    by_choice = [each.log_prob(chosen) for each, chosen in zip(theirs, action.unbind(-1), strict=True)]
+    torch.testing.assert_close(ours.log_prob(action), torch.stack(by_choice).sum(0))
+    torch.testing.assert_close(ours.entropy(), torch.stack([each.entropy() for each in theirs]).sum(0))
+    assert torch.equal(ours.mode(), torch.stack([part.argmax(-1) for part in logits.split(SIZES, -1)], -1))
+
+
+def test_several_choices_at_once_by_hand() -> None:
+    logits = torch.tensor([[0.25, 0.75, 0.5, 0.3, 0.2]]).log() + torch.tensor([4, 4, -1, -1, -1])  # not normalised
+    both = IndependentCategoricals(logits, (2, 3))
+    assert both.log_prob(torch.tensor([[1, 2]])).exp().item() == pytest.approx(0.75 * 0.2)
+    entropy = -sum(p * np.log(p) for p in (0.25, 0.75)) - sum(p * np.log(p) for p in (0.5, 0.3, 0.2))
+    assert both.entropy().item() == pytest.approx(entropy)
+    total = sum(both.log_prob(torch.tensor([[i, j]])).exp().item() for i in range(2) for j in range(3))
+    assert total == pytest.approx(1)
+    alone = IndependentCategoricals(logits[:, :2], (2,))
+    assert torch.equal(alone.log_prob(torch.tensor([[1]])), Categorical(logits[:, :2]).log_prob(torch.tensor([1])))
+
+
+def test_several_choices_are_drawn_as_often_as_they_are_likely_and_independently() -> None:
+    logits = torch.tensor([0.25, 0.75, 0.5, 0.3, 0.2]).log().expand(40_000, 5)
+    samples = IndependentCategoricals(logits, (2, 3)).sample(torch.Generator().manual_seed(1))
+    assert samples.dtype == torch.int64 and samples.shape == (40_000, 2)
+    shares = torch.zeros(2, 3).index_put_((samples[:, 0], samples[:, 1]), torch.ones(()), accumulate=True) / 40_000
+    expected = torch.tensor([[0.25], [0.75]]) * torch.tensor([[0.5, 0.3, 0.2]])
+    torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, (2,) * 6, (1, 4)])
+def test_several_choices_drawn_from_arrays_are_those_drawn_from_tensors(sizes: tuple[int, ...]) -> None:
+    states = [torch.Generator().manual_seed(1) for _ in range(2)]
+    for each in torch.randn(50, 3, sum(sizes)):
+        array = IndependentCategoricals(each.numpy(), sizes)
+        drawn = array.sample(states[0])
+        assert drawn.dtype == np.int64 and drawn.shape == (3, len(sizes))
+        tensor = IndependentCategoricals(each, sizes)
+        assert drawn.tolist() == tensor.sample(states[1]).tolist()
+        assert array.mode().tolist() == tensor.mode().tolist()
+
+
+def test_many_choices_of_one_size_are_one_categorical() -> None:
+    """A keyboard of 100 keys is not 100 small steps."""
+    assert len(IndependentCategoricals(torch.zeros(1, 200), (2,) * 100).parts) == 1
+    assert len(IndependentCategoricals(torch.zeros(1, 12), SIZES).parts) == 3
