@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Learner
+from rlgen.core.normalization import NormalizedBuffer, normalized
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.data.images import ImageSpec
 from rlgen.data.load import load as load_images
@@ -52,6 +53,8 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     """The run's learner, seeded, on its device."""
     config = restored(config)
     algorithm: Any = algorithms.load(config["algo"])
+    if config.get("normalize_obs") or config.get("normalize_reward"):
+        algorithm = normalized(algorithm, config["normalize_obs"], config["normalize_reward"])
     seed_everything(config["seed"])
     with torch.device(pick_device(config["device"])):
         learner = algorithm(algorithm_config(algorithm, config), spec)
@@ -68,7 +71,8 @@ def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
     buffer = learner.make_buffer()
     if isinstance(spec, EnvSpec):
         buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
-    return buffer
+    normalizer: Any = getattr(learner, "normalizer", None)
+    return cast(Buffer, NormalizedBuffer(buffer, normalizer)) if normalizer else buffer
 
 
 def seed_everything(seed: int) -> None:

@@ -14,7 +14,7 @@ from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.learner import Agent, Learner
-from rlgen.core.source import EnvSource, ImageSource
+from rlgen.core.source import ImageSource
 from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.errors import UsageError
@@ -190,7 +190,7 @@ def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: b
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
             if not quiet:
-                notes.say(source)
+                notes.say(source, run.config)
             if restore:
                 run.restore(learner, source, buffer, log)
                 exactness.say_resumed(run, level, quiet)

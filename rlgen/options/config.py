@@ -28,6 +28,7 @@ PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the c
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "rescale_actions"),
+    *("normalize_obs", "normalize_reward"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
 GENERATIVE_ONLY = (
@@ -76,6 +77,10 @@ class RunConfig(Preparation):
     # fixed: what its actions mean
     # learns the same
     rescale_actions: bool = True  # of [-1, 1] to bounds of a Box that are far from these; else they are clipped alone
+    # fixed: statistics of its inputs
+    normalize_obs: bool = False  # learn from observations less their running mean, over their standard deviation
+    # fixed: statistics of its inputs
+    normalize_reward: bool = False  # learn from rewards over the standard deviation of the discounted return
     # learns the same
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     # learns the same

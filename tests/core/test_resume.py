@@ -105,7 +105,11 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("plug_in")
 @pytest.mark.parametrize(
     ("algo", "how"),
-    [*product(ALGORITHMS, ["eager", "recorded"]), ("recurrent", "eager")],  # a long unrolled step
+    [
+        *product(ALGORITHMS, ["eager", "recorded"]),
+        ("recurrent", "eager"),  # a long unrolled step
+        *product(["dqn", "ppo", "recurrent"], ["normalised"]),
+    ],
 )
 def test_every_point_leads_to_the_same_end(
     algo: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +118,8 @@ def test_every_point_leads_to_the_same_end(
     recordings = []
     record = recorded.Recorded._record
     monkeypatch.setattr(recorded.Recorded, "_record", lambda *args: (recordings.append(1), record(*args))[1])
-    whole = experiment.start(small(algo, tmp_path, name="whole", graph=how == "recorded"), quiet=True)
+    more = {"normalize_obs": how == "normalised", "normalize_reward": how == "normalised"}
+    whole = experiment.start(small(algo, tmp_path, name="whole", graph=how == "recorded", **more), quiet=True)
     assert bool(recordings) == (how == "recorded")
 
     points = chosen(whole)
@@ -124,10 +129,13 @@ def test_every_point_leads_to_the_same_end(
         assert_same_end(whole, experiment.resume(f"from-{step}", str(tmp_path), quiet=True))
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_a_seed_that_was_trained_beside_others_goes_on_from_all_of_its_state(algo: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algo", "normalised"), [*product(ALGORITHMS, [False]), ("ppo", True)])
+def test_a_seed_that_was_trained_beside_others_goes_on_from_all_of_its_state(
+    algo: str, normalised: bool, tmp_path: Path
+) -> None:
     """Alone its steps round otherwise, but nothing of its state is another seed's, and it repeats itself."""
-    config = small(algo, tmp_path, name="many", steps=600)
+    more = {"normalize_obs": normalised, "normalize_reward": normalised}
+    config = small(algo, tmp_path, name="many", steps=600, **more)
     trained = experiment.start_seeds(config, range(2), quiet=True)[1]
     assert isinstance(trained, Run)
     step = max(chosen(trained))

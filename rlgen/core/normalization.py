@@ -1,0 +1,203 @@
+"""Observations and rewards normalised for any agent, as Gymnasium's NormalizeObservation and NormalizeReward do.
+
+The ring keeps raw values, and so do scores. An agent sees observations less their mean, over their standard deviation,
+and rewards over the standard deviation of the discounted return; both are clipped to [-10, 10]. The statistics are of
+all training rows so far and a part of the learner. They stand still while a rollout is collected and learned from, so
+that the policy that is updated is the one that acted. Shapes: B batch, T time, N environments, K rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlgen.core.batch import Batch, LazyBatch, join_parts
+from rlgen.core.buffer import Buffer
+from rlgen.core.learner import Agent
+from rlgen.envs.spec import EnvSpec
+
+LIMIT = 10.0  # normalised values are clipped to [-LIMIT, LIMIT]
+EPSILON = 1e-8  # added to a variance
+
+
+class Moments(nn.Module):
+    """Count, mean and variance of all rows so far, in float64, whatever blocks they come in (Chan et al. 1983).
+
+    Args:
+        shape: of a row.
+    """
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("squares", torch.zeros(shape, dtype=torch.float64))  # sum of squared deviations
+
+    def add(self, rows: Tensor) -> None:
+        """Count in K rows [K, *shape]."""
+        if not len(rows):
+            return
+        rows = rows.double()
+        mean, total = rows.mean(0), self.count + len(rows)
+        delta = mean - self.mean
+        self.squares += (rows - mean).square().sum(0) + delta.square() * (self.count * len(rows) / total)
+        self.mean += delta * (len(rows) / total)
+        self.count.copy_(total)
+
+    def scale(self) -> Tensor:
+        """1 over the standard deviation, [*shape]; 1 before the first row."""
+        variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
+        return (variance + EPSILON).rsqrt()
+
+
+class Normalizer(nn.Module):
+    """What is known of observations and discounted returns, and what of it is in use.
+
+    Args:
+        spec: of the environment.
+        obs: normalise observations.
+        reward: normalise rewards.
+    """
+
+    obs_mean: Tensor
+    obs_scale: Tensor
+    reward_scale: Tensor
+    discounted_return: Tensor
+
+    def __init__(self, spec: EnvSpec, obs: bool, reward: bool) -> None:
+        super().__init__()
+        self.obs = Moments(spec.obs_shape) if obs else None
+        self.returns = Moments(()) if reward else None
+        self.register_buffer("obs_mean", torch.zeros(spec.obs_shape if obs else ()))
+        self.register_buffer("obs_scale", torch.ones(spec.obs_shape if obs else ()))
+        self.register_buffer("reward_scale", torch.ones(()))
+        # of the episodes under way, up to their last step
+        self.register_buffer("discounted_return", torch.zeros(spec.num_envs, dtype=torch.float64))  # [N]
+
+    @torch.no_grad()
+    def count_in(self, rows: Sequence[Mapping[str, Any]], gamma: float) -> None:
+        """Count in T rows of N transitions, as they go to the buffer, but not an autoreset's junk; `refresh` uses them.
+
+        Args:
+            rows: of each `obs`, and on the host `reward`, `terminated`, `truncated` and perhaps `valid`.
+            gamma: discount per step.
+        """
+        device = self.reward_scale.device
+        valid = np.array([np.asarray(row.get("valid", np.ones(len(row["reward"]), bool))) for row in rows])  # [T, N]
+        kept = None if valid.all() else torch.from_numpy(valid.ravel().nonzero()[0]).to(device)
+
+        def add(moments: Moments, values: Tensor) -> None:
+            values = values.flatten(0, 1)  # [T * N, ...]
+            moments.add(values if kept is None else values[kept])
+
+        if self.obs:
+            add(self.obs, torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows]))
+        if self.returns:
+            over = np.array([np.asarray(row["terminated"]) | np.asarray(row["truncated"]) for row in rows]) | ~valid
+            goes_on = torch.from_numpy(~over).to(device)  # [T, N]
+            returns = torch.stack([torch.as_tensor(row["reward"]) for row in rows]).to(device, torch.float64)  # [T, N]
+            for t in range(len(rows)):
+                returns[t] += gamma * self.discounted_return
+                self.discounted_return.copy_(returns[t] * goes_on[t])
+            add(self.returns, returns)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Use the statistics of all that was counted in."""
+        if self.obs:
+            self.obs_mean.copy_(self.obs.mean)
+            self.obs_scale.copy_(self.obs.scale())
+        if self.returns:
+            self.reward_scale.copy_(self.returns.scale())
+
+    def of_obs(self, obs: Any) -> Any:
+        """Observations [..., *obs_shape], an array or a tensor, as a network takes them."""
+        if self.obs is None:
+            return obs
+        if type(obs) is np.ndarray:
+            return ((obs - self.obs_mean.numpy()) * self.obs_scale.numpy()).clip(-LIMIT, LIMIT)
+        return ((obs - self.obs_mean) * self.obs_scale).clamp(-LIMIT, LIMIT)
+
+    def of_batch(self, batch: Batch) -> Batch:
+        """A batch or a rollout out of the buffer, normalised; a sum of n rewards is clipped as one."""
+        seen = {name: self.of_obs(batch[name]) for name in ("obs", "next_obs")}
+        if self.returns:
+            seen["reward"] = (batch["reward"] * self.reward_scale).clamp(-LIMIT, LIMIT)
+        return {**batch, **seen}
+
+
+class NormalizedBuffer:
+    """A buffer that keeps raw values and gives normalised ones; it is the given one in all else.
+
+    Args:
+        buffer: whose rows are transitions.
+        normalizer: counts every row in once, as it is added.
+    """
+
+    def __init__(self, buffer: Buffer, normalizer: Normalizer) -> None:
+        self.buffer, self.normalizer = buffer, normalizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.buffer, name)
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+    def add(self, *rows: Mapping[str, Any]) -> None:
+        """As of the buffer."""
+        self.normalizer.count_in(rows, self.buffer.gamma)
+        self.buffer.add(*rows)
+
+    def sample(self, batch_size: int) -> Any:
+        """As of the buffer; on a GPU normalised when it is drawn, so that a CUDA graph holds that too."""
+        batch: Any = self.buffer.sample(batch_size)
+        if isinstance(batch, LazyBatch):
+            return LazyBatch(lambda: self.normalizer.of_batch(join_parts(batch.draw())), batch.key)
+        return self.normalizer.of_batch(batch)
+
+    def drain(self) -> Batch:
+        """As of the buffer."""
+        return self.normalizer.of_batch(self.buffer.drain())
+
+
+def is_image(spec: EnvSpec) -> bool:
+    """Whether observations are images, which a network scales itself."""
+    return spec.obs_dtype == "uint8" or len(spec.obs_shape) == 3
+
+
+def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
+    """An agent's class that sees normalised observations and rewards, its `normalizer` a part of its state.
+
+    Args:
+        algorithm: any agent.
+        obs: normalise observations, unless they are images.
+        reward: normalise rewards.
+    """
+
+    class Normalized(algorithm):  # type: ignore[valid-type, misc]
+        def __init__(self, cfg: Any, spec: EnvSpec) -> None:
+            super().__init__(cfg, spec)
+            self.normalizer = Normalizer(spec, obs and not is_image(spec), reward)
+
+        def act(self, obs: Any, *more: Any, **options: Any) -> Batch:
+            acted: Batch = super().act(self.normalizer.of_obs(obs), *more, **options)
+            if "q_estimate" in acted:  # in units of the rewards that are logged
+                acted["q_estimate"] = acted["q_estimate"] / self.normalizer.reward_scale
+            return acted
+
+        def batches(self, buffer: Buffer) -> Iterator[Batch]:
+            if self.num_updates == 0:  # it acted on raw observations: a policy's first outputs are all but the same
+                self.normalizer.refresh()
+            yield from super().batches(buffer)
+            self.normalizer.refresh()
+
+    Normalized.__name__, Normalized.__qualname__ = algorithm.__name__, algorithm.__qualname__
+    return Normalized
