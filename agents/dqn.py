@@ -71,7 +71,7 @@ class DQN(Agent):
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
-        self.q = network(spec.obs_shape, cfg.hidden, spec.num_actions)
+        self.q = network(spec, cfg.hidden, spec.num_actions, per_action=True)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.q.parameters(), lr=cfg.lr, fused=True)
 

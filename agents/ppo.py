@@ -60,7 +60,7 @@ class PPO(Agent):
         self.batch_size = min(cfg.batch_size, self.rollout_size)
 
         self.actor, self.distribution = actor(spec, cfg.hidden)
-        self.critic = network(spec.obs_shape, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
+        self.critic = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
         params = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimizer = torch.optim.Adam(params, lr=cfg.lr, eps=1e-5, fused=True)
 

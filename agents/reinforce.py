@@ -50,7 +50,7 @@ class Reinforce(Agent):
         self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
 
         self.actor, self.distribution = actor(spec, cfg.hidden)
-        self.baseline = network(spec.obs_shape, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
+        self.baseline = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
         self.optimizer = torch.optim.Adam(self.actor.parameters(), lr=cfg.lr, fused=True)
         self.baseline_optimizer = torch.optim.Adam(self.baseline.parameters(), lr=cfg.baseline_lr, fused=True)
 

@@ -46,6 +46,9 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         env_check=config["env_check"],
         frame_stack=config["frame_stack"],
         rescale_actions=config["rescale_actions"],
+        obs=config["obs"],
+        obs_layout=config["obs_layout"],
+        network=config["network"],
     )
 
 

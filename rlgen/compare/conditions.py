@@ -38,7 +38,10 @@ WORDS = {  # conditions that are no option
     "actions": "meanings of actions, rescaled to their bounds and clipped",
     "shape": "shapes of images",
 }
-NO_CONDITION = {"env_id", "num_envs", "frame_stack", "action_rescaled", "action_dtype"}  # none, or in other words
+NO_CONDITION = {  # none, or in other words
+    *("env_id", "num_envs", "frame_stack", "action_rescaled", "action_dtype"),
+    *("obs_parts", "network"),
+}
 LONGEST = 24  # characters of a value in a label; a longer one is written as its digest
 UNKNOWN = "-"
 

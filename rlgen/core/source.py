@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -67,6 +68,7 @@ class EnvSource:
         video: evaluations record their first episode.
         max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
         env_check: try an environment first, and whether it draws where `video` needs that.
+        network: of its observations, in `spec`.
         options: more of `make_envs`.
     """
 
@@ -82,6 +84,7 @@ class EnvSource:
         video: bool = False,
         max_episode_steps: int = 27_000,
         env_check: bool = False,
+        network: str = "auto",
         **options: Any,
     ) -> None:
         self.env_id, self.vectorization, self.seed, self.options = env_id, vectorization, seed, options
@@ -90,7 +93,8 @@ class EnvSource:
         if env_check and video:
             self.check_video()
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, try_first=env_check, **options)
-        self.spec: EnvSpec = self.envs.spec
+        self.spec: EnvSpec = replace(self.envs.spec, network=network)
+        self.options["masks"] = self.spec.has_mask  # as found out just now
         self.restores_why = ""
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
         self._return = np.zeros(num_envs)  # [N] of the episodes under way

@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rlgen.envs.masks import gives_mask, mask_of
 from rlgen.envs.raised import said
 from rlgen.errors import RlgenError, UsageError, is_out_of_memory
 
@@ -28,8 +29,11 @@ RESET = "`def reset(self, *, seed=None, options=None)`, which ends with `return 
 STEP = "`return observation, reward, terminated, truncated, info`"
 
 
-def check(env: gym.Env, env_id: str) -> None:
+def check(env: gym.Env, env_id: str) -> bool:
     """Reset an environment and take random steps in it; global generators are as before.
+
+    Returns:
+        Whether it says which of its discrete actions are valid, as `mask_of` reads it.
 
     Raises:
         UsageError: it raises, or what it returns is not what Gymnasium's interface and its spaces say.
@@ -40,15 +44,21 @@ def check(env: gym.Env, env_id: str) -> None:
     with _generators_kept(), warnings.catch_warnings(), tried.looking():
         warnings.simplefilter("ignore")  # Gymnasium's, which our line replaces
         tried.check_signature()
-        tried.call("reset", env.reset, seed=0, options={})
+        _, info = tried.call("reset", env.reset, seed=0, options={})
+        masked = gives_mask(env, info)
         begin = time.monotonic()
         for _ in range(STEPS):
-            obs, _, terminated, truncated, _ = tried.call("step", env.step, actions.sample())
-            _check_obs(env.observation_space, obs, functools.partial(tried.refuse, "step"))
+            mask = tried.call("step", mask_of, env, info).astype(np.int8) if masked else None
+            if mask is not None and not mask.any():
+                tried.refuse("step", "says by its action mask that no action is valid", "end the episode there")
+            obs, _, terminated, truncated, info = tried.call("step", env.step, actions.sample(mask))
+            check_obs(env.observation_space, obs, functools.partial(tried.refuse, "step"))
             if terminated or truncated:
-                tried.call("reset", env.reset, seed=1, options={})
+                _, info = tried.call("reset", env.reset, seed=1, options={})
+            masked = masked or gives_mask(env, info)
             if time.monotonic() - begin > SECONDS:
                 break
+    return masked
 
 
 def check_picture(frame: Any, env_id: str) -> None:
@@ -147,7 +157,7 @@ class _Trial:
     def _look_at_reset(self, returned: Any) -> None:
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
             self.refuse("reset", f"returned {_kind(returned)}, not an observation and a dictionary", f"write {RESET}")
-        _check_obs(self.env.observation_space, returned[0], functools.partial(self.refuse, "reset"))
+        check_obs(self.env.observation_space, returned[0], functools.partial(self.refuse, "reset"))
 
     def _look_at_step(self, returned: Any) -> None:
         refuse = functools.partial(self.refuse, "step")
@@ -157,7 +167,7 @@ class _Trial:
                 f"write {STEP}; an end is `truncated` where only the time is up, else `terminated`",
             )
         obs, reward, terminated, truncated, info = returned
-        _check_obs(self.env.observation_space, obs, refuse)
+        check_obs(self.env.observation_space, obs, refuse)
         number = _as_array(reward)
         if number is None or number.size != 1:
             refuse(f"returned {_kind(reward)} as the reward", "return one number, as float(reward)")
@@ -172,7 +182,7 @@ class _Trial:
             refuse(f"returned {_kind(info)} as info", "return a dictionary, {} where there is nothing to say")
 
 
-def _check_obs(space: spaces.Space, obs: Any, refuse: Callable[[str, str], NoReturn], part: str = "") -> None:
+def check_obs(space: spaces.Space, obs: Any, refuse: Callable[[str, str], NoReturn], part: str = "") -> None:
     """Refuse an observation that is not of its space."""
     what = f"returned an observation{part}"
     if isinstance(space, spaces.Dict):
@@ -180,12 +190,12 @@ def _check_obs(space: spaces.Space, obs: Any, refuse: Callable[[str, str], NoRet
             keys = ", ".join(map(repr, obs)) if isinstance(obs, dict) else _kind(obs)
             refuse(f"{what} of {keys}", f"observation_space declares the parts {', '.join(map(repr, space))}")
         for key, each in space.items():
-            _check_obs(each, obs[key], refuse, f"{part}[{key!r}]")
+            check_obs(each, obs[key], refuse, f"{part}[{key!r}]")
     elif isinstance(space, spaces.Tuple):
         if not isinstance(obs, tuple | list) or len(obs) != len(space):
             refuse(f"{what} of {_kind(obs)}", f"observation_space declares {len(space)} parts")
         for index, each in enumerate(space):
-            _check_obs(each, obs[index], refuse, f"{part}[{index}]")
+            check_obs(each, obs[index], refuse, f"{part}[{index}]")
     elif isinstance(space, spaces.Box):
         _check_box(space, obs, refuse, what)
     elif not space.contains(obs):

@@ -19,6 +19,8 @@ from rlgen.envs import watch
 from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.one_array import OneArray
+from rlgen.envs.parts import parts_of
 from rlgen.envs.raised import said
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
@@ -29,7 +31,6 @@ if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get(
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # SDL, which draws, complains of a machine without either
         os.environ.setdefault(driver, "dummy")
 NATIVE_MIN_ENVS = 8  # below this the native CartPole is no faster than a loop over single ones
-SMALL_PICTURE = 16  # pixels a side; from here on a picture is no vector
 _NUMERIC = tuple(
     getattr(gym.spaces, name) for name in ("Box", "Dict", "Discrete", "MultiBinary", "MultiDiscrete", "Tuple")
 )
@@ -46,6 +47,9 @@ def make_envs(
     max_episode_steps: int | None = None,
     try_first: bool = False,
     rescale_actions: bool = True,
+    obs: str = "auto",
+    obs_layout: str = "auto",
+    masks: bool | None = None,
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -62,6 +66,9 @@ def make_envs(
         max_episode_steps: cuts episodes, except of a native class; None is the environment's own limit.
         try_first: check one before; a native class has none.
         rescale_actions: see `rlgen.envs.action_spaces`; False clips alone.
+        obs: what an array is: `auto`, `image`, `flat`, or `old`, which makes one vector of all that is no array.
+        obs_layout: of pictures: `auto`, `chw` or `hwc`.
+        masks: environments say which actions are valid, and observations hold it; None finds it out where one is tried.
 
     Raises:
         UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
@@ -78,25 +85,28 @@ def make_envs(
         native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and spec.namespace != "ALE"
         vectorization = "native" if (native and frame_stack == 1) or not spec.entry_point else "sync"
     kwargs = {} if render_mode is None else {"render_mode": render_mode}
+    how: dict[str, Any] = {"rescale_actions": rescale_actions, "obs": obs, "obs_layout": obs_layout}
     vector_env: VectorEnv
+    found = False
     try:
         with watch.call(f"making {env_id!r}"):
             if vectorization == "native":
                 vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
             elif vectorization in ("sync", "async"):
                 limited = kwargs | {"max_episode_steps": max_episode_steps}
-                thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid())] * num_envs
+                read_as = {"obs": obs, "obs_layout": obs_layout, "masks": bool(masks)}
+                thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid(), read_as)] * num_envs
                 mode = autoreset_mode or AutoresetMode.DISABLED
                 in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
                 vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
                 # no copies: `EnvStream` copies what it hands out
                 if try_first and vectorization == "async":
                     with contextlib.closing(thunks[0]()) as env:
-                        check(env, env_id)
+                        found = check(env, env_id)
                 vector_env = vector_class(thunks, copy=False, autoreset_mode=mode)
                 vector_env.spec = spec
                 if try_first and isinstance(vector_env, SyncVectorEnv):
-                    check(vector_env.envs[0], env_id)
+                    found = check(vector_env.envs[0], env_id)
             else:
                 raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -116,8 +126,14 @@ def make_envs(
         raise UsageError(
             f"environment {env_id!r} cannot be made: {said(error)}{how_to_mend(error)}; --traceback shows more"
         ) from error
+    if found and masks is None and obs != "old":
+        vector_env.close()
+        return make_envs(
+            env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
+            masks=True, **how,
+        )  # fmt: skip
     try:
-        return EnvStream(vector_env, seed, env_id, frame_stack, rescale_actions)
+        return EnvStream(vector_env, seed, env_id, frame_stack, **how)
     except BaseException:
         with contextlib.suppress(StuckEnvError), watch.call(f"closing {env_id!r}"):
             vector_env.close()
@@ -133,7 +149,7 @@ def has_time_limit(env_id: str) -> bool:
 def try_one(env_id: str, frame_stack: int = 1) -> Found:
     """Whether environments as `make_envs` makes them repeat themselves, found by trial once a process."""
     spec = check_env_id(env_id)
-    return tried(repr((spec, frame_stack)), partial(_make_single, spec, {}, frame_stack, os.getpid()))
+    return tried(repr((spec, frame_stack)), partial(_make_single, spec, {}, frame_stack, os.getpid(), None))
 
 
 def _make_native(
@@ -155,49 +171,53 @@ def _make_native(
     return gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **kwargs)
 
 
-def _make_single(spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_pid: int) -> gym.Env:
-    """One environment, its observation a Box of at least one dimension; called in the main process or in a worker."""
+def _make_single(
+    spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_pid: int, read_as: dict[str, Any] | None
+) -> gym.Env:
+    """One environment; called in the main process or in a worker.
+
+    Args:
+        spec: of the environment.
+        kwargs: of its constructor.
+        frame_stack: as of `make_envs`.
+        main_pid: of the main process.
+        read_as: `obs`, `obs_layout` and `masks` of `make_envs`; observations are as they are without.
+    """
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
     env = gym.make(spec, **kwargs)
     read(env.action_space, spec.id)  # what it refuses, Gymnasium's vector classes do too, in other words
-    env = _observe_arrays(env, spec.id)
+    env = _read_observations(env, spec.id, **read_as) if read_as else env
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 
 
-def _observe_arrays(env: gym.Env, env_id: str) -> gym.Env:
+def _read_observations(env: gym.Env, env_id: str, obs: str, obs_layout: str, masks: bool) -> gym.Env:
+    """The environment with one array as its observation, whatever its space."""
+    space = env.observation_space
+    if obs == "old":
+        return _flattened(env, env_id)
+    actions = env.action_space
+    num_actions = int(actions.n) if isinstance(actions, gym.spaces.Discrete) else None
+    parts = parts_of(space, env_id, obs, obs_layout, num_actions, masks)
+    is_plain = (
+        isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f" and len(parts) == 1
+    )
+    if is_plain and type(env.unwrapped).__module__.startswith("gymnasium."):
+        return env  # Gymnasium's own give what they declare: to look at it would cost as much as a step
+    return OneArray(env, parts)
+
+
+def _flattened(env: gym.Env, env_id: str) -> gym.Env:
+    """As before observations had parts: those that are no array are one vector of all their numbers."""
     space = env.observation_space
     if isinstance(space, gym.spaces.Box) and space.shape:
         return env
-    parts = space.spaces if isinstance(space, gym.spaces.Tuple) else (space,)
-    if not all(isinstance(part, _NUMERIC) for part in parts):
-        raise UsageError(f"environment {env_id!r}: observations of {space} cannot be made a vector")
-    if picture := _picture_in(space):
-        raise UsageError(
-            f"environment {env_id!r}: its observations hold a picture, {picture}, beside other parts, which would all "
-            "be one vector: wrap it so that it gives the picture alone, or the others (gymnasium.ObservationWrapper)"
-        )
     if isinstance(space, gym.spaces.Dict):  # without what is no number: MiniGrid's mission is a sentence
         env = gym.wrappers.FilterObservation(env, [key for key, part in space.items() if isinstance(part, _NUMERIC)])
     try:
         return gym.wrappers.FlattenObservation(env)
     except NotImplementedError as error:
         raise UsageError(f"environment {env_id!r}: observations of {space} cannot be made a vector") from error
-
-
-def _picture_in(space: gym.Space, name: str = "") -> str:
-    """The first part of a Dict or Tuple that is a picture; small ones, as of grid worlds, are vectors all the same."""
-    if isinstance(space, gym.spaces.Box):
-        is_picture = len(space.shape) == 3 and sorted(space.shape)[1] >= SMALL_PICTURE
-        return f"{name} {space.shape}" if is_picture and name else ""
-    parts: Any = (
-        space.items()
-        if isinstance(space, gym.spaces.Dict)
-        else enumerate(space)
-        if isinstance(space, gym.spaces.Tuple)
-        else ()
-    )
-    return next((found for key, part in parts if (found := _picture_in(part, f"{name}[{key!r}]"))), "")
 
 
 def _stack_frames(env: gym.Env, env_id: str, frame_stack: int) -> gym.Env:

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlgen.envs.action_spaces import read
+from rlgen.envs.parts import Part, kept, num_floats, parts_of, stored_as
 from rlgen.errors import UsageError
 
 
@@ -19,7 +20,7 @@ class EnvSpec:
 
     env_id: str
     obs_shape: tuple[int, ...]
-    obs_dtype: str  # "uint8" as it is, anything else as "float32"
+    obs_dtype: str  # "uint8" and "bool" as they are, anything else as "float32"
     num_actions: int | None  # of a Discrete space; None of the others
     action_shape: tuple[int, ...]  # () of a Discrete space
     action_low: tuple[float | None, ...]  # flattened; None is no bound. Of choices the first ones, () for a plain 0
@@ -30,6 +31,8 @@ class EnvSpec:
     num_choices: tuple[int, ...] = ()  # flattened, of MultiDiscrete, MultiBinary and integer Box: for every number
     action_rescaled: tuple[bool, ...] = ()  # flattened: whether an agent's -1 and 1 mean the bounds
     action_dtype: str = "float32"  # as the environment takes them
+    obs_parts: tuple[Part, ...] = ()  # what an observation is made of; () of runs that went by its shape alone
+    network: str = "auto"  # auto, mlp, small_cnn, nature_cnn or impala: of the observations, chosen by their size
 
     def __post_init__(self) -> None:
         """Refuse counts that cannot be, as a damaged file may have them, by a ValueError."""
@@ -46,9 +49,43 @@ class EnvSpec:
             np.dtype(self.action_dtype)
         except TypeError:
             raise ValueError(f"action_dtype: there is no type {self.action_dtype!r:.40}") from None
+        if self.obs_parts and self.frame_stack == 1 and stored_as(self.obs_parts) != (self.obs_shape, self.obs_dtype):
+            raise ValueError("obs_parts: must be those of obs_shape and obs_dtype")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What an observation is made of."""
+        return self.obs_parts or (by_shape(self.obs_shape, self.obs_dtype),)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether an observation says which actions are valid."""
+        return any(part.kind == "mask" for part in self.obs_parts)
+
+    @property
+    def obs_floats(self) -> int | None:
+        """How many numbers at the beginning of an array of bytes are float32; None where all of an array is."""
+        if self.obs_dtype == "float32":
+            return None
+        return num_floats(self.obs_parts) if len(kept(self.obs_parts)) > 1 else 0
 
 
-def describe(vector_env: VectorEnv, env_id: str | None, frame_stack: int = 1, rescale_actions: bool = True) -> EnvSpec:
+def by_shape(shape: tuple[int, ...], dtype: str) -> Part:
+    """What runs took an observation for before they knew its parts: three axes are a picture of 0 to 255."""
+    if len(shape) != 3:
+        return Part("", "vector", shape, dtype, scale=255.0 if dtype == "uint8" else 1.0)
+    channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+    return Part("", "image", shape, dtype, layout="hwc" if channels_last else "chw", scale=255.0)
+
+
+def describe(
+    vector_env: VectorEnv,
+    env_id: str | None,
+    frame_stack: int = 1,
+    rescale_actions: bool = True,
+    obs: str = "auto",
+    obs_layout: str = "auto",
+) -> EnvSpec:
     """The spec of a vector environment.
 
     Args:
@@ -56,9 +93,11 @@ def describe(vector_env: VectorEnv, env_id: str | None, frame_stack: int = 1, re
         env_id: its name in the spec; None is its own.
         frame_stack: frames that a FrameStackObservation with padding "reset" stacks in every environment.
         rescale_actions: as `read` takes it.
+        obs: as `parts_of` takes it; `old` goes by shape alone.
+        obs_layout: as `parts_of` takes it.
 
     Raises:
-        UsageError: observations are no Box, or actions are not supported.
+        UsageError: observations are no Box, or of axes that cannot be told, or actions are not supported.
     """
     obs_space, action_space = vector_env.single_observation_space, vector_env.single_action_space
     env_id = env_id or (vector_env.spec.id if vector_env.spec is not None else type(vector_env.unwrapped).__name__)
@@ -68,13 +107,21 @@ def describe(vector_env: VectorEnv, env_id: str | None, frame_stack: int = 1, re
         frame_stack, frame_padding = _native_atari_frames(vector_env)
     else:
         frame_padding = "reset"
+    if obs == "old":
+        parts: tuple[Part, ...] = ()
+        stored = (tuple(obs_space.shape), "uint8" if obs_space.dtype == np.uint8 else "float32")
+    else:
+        layout = "chw" if frame_stack > 1 else obs_layout
+        parts = getattr(obs_space, "parts", ()) or parts_of(obs_space, env_id, obs, layout)
+        stored = stored_as(parts)
     return EnvSpec(
         env_id=env_id,
-        obs_shape=tuple(obs_space.shape),
-        obs_dtype="uint8" if obs_space.dtype == np.uint8 else "float32",
+        obs_shape=stored[0],
+        obs_dtype=stored[1],
         num_envs=vector_env.num_envs,
         frame_stack=frame_stack,
         frame_padding=frame_padding,
+        obs_parts=parts,
         **read(action_space, env_id, rescale_actions),
     )
 

@@ -55,6 +55,7 @@ class EnvStream:
         env_id: its name in `spec`.
         frame_stack: frames that every environment stacks, as `describe` takes it.
         rescale_actions: the same.
+        how: how its observations are read, as `describe` takes it.
 
     Attributes:
         spec: shapes, dtypes and bounds.
@@ -74,16 +75,18 @@ class EnvStream:
         env_id: str | None = None,
         frame_stack: int = 1,
         rescale_actions: bool = True,
+        **how: str,
     ):
         self.vector_env, self.seed, self.num_envs = vector_env, seed, vector_env.num_envs
-        self.spec = describe(vector_env, env_id, frame_stack, rescale_actions)
+        self.spec = describe(vector_env, env_id, frame_stack, rescale_actions, **how)
         mode = vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._autoreset_mode = mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
         self._is_next_step_mode = self._autoreset_mode is AutoresetMode.NEXT_STEP
 
         self._to_env = to_env(self.spec)
         self._obs_dtype = np.dtype(self.spec.obs_dtype)
-        self._obs_is_uint8 = self._obs_dtype == np.uint8
+        # What of observations may be not finite; none of it is copied.
+        self._floats: Any = np.asarray if self.spec.obs_floats is None else self._floats_in_bytes
         # An array that the environment will not write to again. What is new at every step needs no copy.
         self._own: Any = np.asarray if type(vector_env) in (LoopVectorEnv, CartPoleVectorEnv) else np.array
 
@@ -115,10 +118,10 @@ class EnvStream:
         self.num_steps += 1
         next_obs, reward = self._own(obs, self._obs_dtype), self._own(reward, np.float32)
         # A sum of squares looks at every number in a fraction of the time of `np.isfinite`, but it may overflow.
-        reward_sum, obs_sum = np.vdot(reward, reward), 0 if self._obs_is_uint8 else np.vdot(next_obs, next_obs)
+        reward_sum, obs_sum = np.vdot(reward, reward), np.vdot(floats := self._floats(next_obs), floats)
         if not (math.isfinite(reward_sum) and math.isfinite(obs_sum)):
             self._check_finite("reward", reward)
-            self._check_finite("observation", next_obs)
+            self._check_finite("observation", floats)
         self.obs = next_obs
         if self._action_log is not None:
             self._action_log.packed += action.astype(self._action_log.packed_dtype).tobytes()
@@ -151,7 +154,7 @@ class EnvStream:
             return obs
         obs = obs.copy()  # SAME_STEP: they were reset already
         obs[ended] = np.stack(infos["final_obs"][ended])  # `ended`, not the mask `_final_obs`: ALE has none
-        self._check_finite("observation", obs)
+        self._check_finite("observation", self._floats(obs))
         return obs
 
     def _reset(self, mask: np.ndarray) -> np.ndarray:
@@ -172,11 +175,14 @@ class EnvStream:
         finally:
             watch.calls[0] += 1
         obs = self._own(obs, self._obs_dtype)
-        self._check_finite("observation", obs)
+        self._check_finite("observation", self._floats(obs))
         return obs
 
+    def _floats_in_bytes(self, obs: np.ndarray) -> np.ndarray:
+        return obs.reshape(len(obs), -1)[:, : 4 * (self.spec.obs_floats or 0)].view(np.float32)
+
     def _check_finite(self, name: str, values: np.ndarray) -> None:
-        if values.dtype.kind != "f" or math.isfinite(np.vdot(values, values)):  # as in `step`, of any shape
+        if math.isfinite(np.vdot(values, values)):  # as in `step`, of any shape
             return
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         if bad.size:

@@ -1,62 +1,90 @@
-"""Networks that several algorithms share."""
+"""From observations to numbers: the network that suits what an environment's observations are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rlgen.envs.parts import kept
+from rlgen.envs.spec import EnvSpec
+from rlgen.nets.images import image_network
+from rlgen.nets.masks import Masked
+from rlgen.nets.parts import Numbers
 from rlgen.nets.perceptron import MLP, mlp, orthogonal
 
 
-class NatureCNN(nn.Module):
-    """The convolutional body of Mnih et al. 2015 (Methods): 32 8x8/4, 64 4x4/2, 64 3x3/1, then `num_features` units.
+class PartsNetwork(nn.Module):
+    """Features of every picture by a CNN and of the rest by an MLP; concatenated, one layer more, and a linear head.
 
-    Takes uint8 images [B, C, H, W] or [B, H, W, C] of at least 36 x 36 pixels and scales them to [0, 1].
+    Args:
+        encoders: of the parts, each [B, ...] -> [B, F].
+        head: [B, sum of all F] -> [B, num_out].
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], num_features: int) -> None:
+    def __init__(self, encoders: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()
-        self.channels_last = obs_shape[-1] in (1, 3, 4) and obs_shape[0] not in (1, 3, 4)
-        channels, *size = (obs_shape[-1], *obs_shape[:-1]) if self.channels_last else obs_shape
-        if min(size) < 36:
-            raise ValueError(f"images of {size[0]} x {size[1]} pixels are too small for NatureCNN: 36 x 36 at least")
-        layers: list[nn.Module] = []
-        for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            layers += [nn.Conv2d(channels, features, kernel, stride), nn.ReLU()]
-            channels, size = features, [(side - kernel) // stride + 1 for side in size]
-        # feature maps in the order that convolutions like, also on the CPU: a twentieth off an update
-        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.linear = nn.Linear(64 * size[0] * size[1], num_features)
+        self.encoders, self.head = nn.ModuleList(encoders), head
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """Features of images: [B, C, H, W] uint8 -> [B, F]."""
-        image = torch.as_tensor(obs).movedim(-1, 1) if self.channels_last else torch.as_tensor(obs)
-        return torch.relu(self.linear(self.conv(image.float() / 255).flatten(1)))
+    def forward(self, obs: Any) -> Tensor:
+        obs = torch.as_tensor(obs)
+        return self.head(torch.cat([encoder(obs) for encoder in self.encoders], -1))
 
 
 def network(
-    obs_shape: tuple[int, ...],
+    spec: EnvSpec,
     hidden: Sequence[int],
     num_out: int,
     activation: type[nn.Module] = nn.ReLU,
     init_gain: float | None = None,
+    per_action: bool = False,
 ) -> nn.Module:
-    """From observations to `num_out` numbers: an MLP, or NatureCNN and a linear head where observations are images.
+    """From observations to `num_out` numbers, by an MLP, a CNN or both, as the observation's parts ask for.
 
     Args:
-        obs_shape: (D,) for vectors, (C, H, W) or (H, W, C) for images; other shapes are flattened.
-        hidden: sizes of the hidden layers; for images the last one is the size of the features.
+        spec: says what an observation is made of, and which network is wanted.
+        hidden: sizes of the hidden layers; for pictures the last one is the size of the features.
         num_out: size of the output, [B, num_out].
         activation: between the layers of an MLP.
         init_gain: as in `mlp`.
+        per_action: there is one output for every action: where the environment says which of them are valid, those of
+            the others are the lowest number that there is.
+
+    Raises:
+        UsageError: pictures are too small for the network that is wanted.
     """
-    if len(obs_shape) == 3:
+    parts = [part for part in kept(spec.parts) if part.kind != "mask"]
+    images = [] if spec.network == "mlp" else [part for part in parts if part.kind == "image"]
+    others = [part for part in parts if part not in images]
+    body_gain = None if init_gain is None else math.sqrt(2)
+    net: nn.Module
+    if not images:
+        net = _of_numbers(spec, [*hidden, num_out], activation, init_gain)
+    else:
+        encoders: list[nn.Module] = [image_network(part, spec.parts, hidden[-1], spec.network) for part in images]
+        if others:
+            numbers = Numbers(others, spec.parts)
+            encoders.append(MLP(numbers, *mlp([numbers.num_features, *hidden], activation, body_gain), activation()))
         head = nn.Linear(hidden[-1], num_out)
         if init_gain is not None:
             orthogonal(head, init_gain)
-        return nn.Sequential(NatureCNN(obs_shape, hidden[-1]), head)
-    body = mlp([math.prod(obs_shape), *hidden, num_out], activation, init_gain)
-    return MLP(nn.Flatten(), *body) if len(obs_shape) != 1 else body
+        if len(encoders) == 1:
+            net = nn.Sequential(encoders[0], head)
+        else:
+            joined = mlp([len(encoders) * hidden[-1], hidden[-1]], activation, body_gain)
+            net = PartsNetwork(encoders, nn.Sequential(*joined, activation(), head))
+    return Masked(net, spec.parts) if per_action and spec.has_mask else net
+
+
+def _of_numbers(spec: EnvSpec, sizes: Sequence[int], activation: type[nn.Module], init_gain: float | None) -> MLP:
+    """An MLP of all parts, as one vector."""
+    chosen = [part for part in kept(spec.parts) if part.kind != "mask"]
+    plain = len(kept(spec.parts)) == 1 and chosen[0].kind == "vector" and chosen[0].dtype == "float32"
+    if plain and chosen[0].scale == 1:
+        body = mlp([math.prod(spec.obs_shape), *sizes], activation, init_gain)
+        return MLP(nn.Flatten(), *body) if len(spec.obs_shape) != 1 else body
+    numbers = Numbers(chosen, spec.parts)
+    return MLP(numbers, *mlp([numbers.num_features, *sizes], activation, init_gain))

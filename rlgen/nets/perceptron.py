@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rlgen.nets.parts import Numbers
+
 MAX_PRODUCTS = 2**18  # multiplications of a matrix product that NumPy does in one thread
 WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
     nn.ReLU: lambda value: np.maximum(value, 0),
@@ -94,6 +96,8 @@ class ArrayNetwork:
                 self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
             elif type(module) in WITHOUT_PARAMS:
                 self.layers.append(WITHOUT_PARAMS[type(module)])
+            elif type(module) is Numbers:
+                self.layers.append(module.of_array)
             else:
                 self.layers = []
                 return

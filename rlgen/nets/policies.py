@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlgen.nets.masks import LOWEST
 from rlgen.nets.networks import network
 
 if TYPE_CHECKING:
@@ -123,16 +124,21 @@ class DiagonalNormal:
 
 
 def epsilon_greedy(q_value: Any, epsilon: float, generator: torch.Generator) -> Any:
-    """The most valuable action, or with probability epsilon any: [N, A] -> [N] int64, of an array an array."""
+    """The most valuable action, or with probability epsilon a valid one: [N, A] -> [N] int64, of an array an array."""
     is_array = type(q_value) is np.ndarray
     if not is_array and q_value.is_cuda:
         uniform = torch.rand(2, len(q_value), generator=generator, device=q_value.device)  # [2, N]
-        return torch.where(uniform[0] < epsilon, (uniform[1] * q_value.shape[1]).long(), q_value.argmax(-1))
+        valid = q_value > LOWEST  # [N, A]
+        place = (uniform[1] * valid.sum(-1)).long()  # [N] among the valid ones
+        chosen = (valid.cumsum(-1) > place[:, None]).int().argmax(-1)
+        return torch.where(uniform[0] < epsilon, chosen, q_value.argmax(-1))
     values = q_value if is_array else q_value.numpy()  # a few numbers cost NumPy less
     action, (explore, choice) = values.argmax(-1), torch.rand(2, len(values), generator=generator).numpy()
     explore = explore < epsilon
     if np.count_nonzero(explore):
-        action[explore] = choice[explore] * values.shape[1]
+        valid = values[explore] > LOWEST  # [k, A]
+        place = (choice[explore] * valid.sum(-1, dtype=np.float32)).astype(np.int64)  # [k] among the valid ones
+        action[explore] = (valid.cumsum(-1) > place[:, None]).argmax(-1)
     return action if is_array else torch.from_numpy(action)
 
 
@@ -162,9 +168,9 @@ def actor(
         The network and what makes its output a distribution.
     """
     if spec.num_actions is not None:
-        return network(spec.obs_shape, hidden, spec.num_actions, nn.Tanh, init_gain=0.01), Categorical
+        return network(spec, hidden, spec.num_actions, nn.Tanh, init_gain=0.01, per_action=True), Categorical
     if spec.num_choices:
         distribution = partial(IndependentCategoricals, num_choices=spec.num_choices)
-        return network(spec.obs_shape, hidden, sum(spec.num_choices), nn.Tanh, init_gain=0.01), distribution
+        return network(spec, hidden, sum(spec.num_choices), nn.Tanh, init_gain=0.01), distribution
     num_dims = math.prod(spec.action_shape)  # A
-    return _WithLogStd(network(spec.obs_shape, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal
+    return _WithLogStd(network(spec, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal

@@ -29,6 +29,7 @@ TARGET = {"agent": "env", "generative": "data"}  # the option that says what is 
 AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "rescale_actions"),
     *("normalize_obs", "normalize_reward"),
+    *("obs", "obs_layout", "network"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
 GENERATIVE_ONLY = (
@@ -81,6 +82,12 @@ class RunConfig(Preparation):
     normalize_obs: bool = False  # learn from observations less their running mean, over their standard deviation
     # fixed: statistics of its inputs
     normalize_reward: bool = False  # learn from rewards over the standard deviation of the discounted return
+    # fixed: networks of other inputs
+    obs: Literal["auto", "image", "flat", "old"] = "auto"  # what arrays are: pictures or numbers (old: by shape alone)
+    # fixed: networks of other inputs
+    obs_layout: Literal["auto", "chw", "hwc"] = "auto"  # axes of pictures (auto: the smallest one are the channels)
+    # fixed: its networks
+    network: Literal["auto", "mlp", "small_cnn", "nature_cnn", "impala"] = "auto"  # of pictures (auto: by their size)
     # learns the same
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
     # learns the same

@@ -16,7 +16,7 @@ from rlgen.options.fields import REQUIRED
 FORMAT = 3
 BEFORE: dict[int, dict[str, Any]] = {  # by the first format that differs: what runs of before did
     2: {"precision": "float32"},
-    3: {"rescale_actions": False},
+    3: {"rescale_actions": False, "obs": "old"},
 }
 ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
 

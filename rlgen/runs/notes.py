@@ -8,6 +8,7 @@ from typing import Any
 from rlgen.core.normalization import is_image
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.envs.border import in_words
+from rlgen.envs.parts import about
 from rlgen.text import warn
 
 
@@ -18,6 +19,8 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
         source: of the run.
         config: flat.
     """
+    if isinstance(source, EnvSource) and (seen := about(source.spec.obs_parts)):
+        warn(seen, note=True)
     if isinstance(source, EnvSource) and (actions := in_words(source.spec)):
         warn(actions, note=True)
     if isinstance(source, EnvSource) and not source.has_time_limit:

@@ -66,7 +66,8 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
         spec = source.spec
         frame = spec.obs_shape[1:] if spec.frame_stack > 1 else spec.obs_shape
         action = (8 if spec.num_choices else 4) * math.prod(spec.action_shape)
-        transition = math.prod(frame) * (1 if spec.obs_dtype == "uint8" else 4) + 16 + action
+        width = 4 if spec.obs_dtype == "float32" else 1  # of a number
+        transition = math.prod(frame) * width + 16 + action
         transitions = min(buffer.capacity or spec.num_envs, steps)
         memory = transition * transitions
     else:

@@ -5,6 +5,7 @@ not looked at.
 """
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -186,9 +187,8 @@ def check_spec(run: str, saved: dict[str, Any] | None, found: Any) -> None:
     Raises:
         UsageError: they differ, so that they are not what the learner knows.
     """
-    for name, now in dataclasses.asdict(found).items():
-        then = (saved or {}).get(name) or None
-        now = (list(now) if isinstance(now, tuple) else now) or None
+    for name, now in json.loads(json.dumps(dataclasses.asdict(found))).items():
+        then, now = (saved or {}).get(name) or None, now or None
         if then is not None and then != now:
             if name == "sha256":
                 raise UsageError(f"not the images that run {run} began with; fork it")

@@ -7,7 +7,6 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from env_streams import shapes_id
 from gymnasium.spaces import Box, Dict, Discrete, Sequence, Text, Tuple
 
 from rlgen.commands import main
@@ -191,12 +190,6 @@ def test_generators_are_as_they_were(own):
     envs = make_envs(own(), 1, "sync", try_first=True)
     assert (random.random(), np.random.random()) == expected
     envs.close()
-
-
-def test_a_picture_beside_other_parts_is_no_vector(monkeypatch):
-    space = Dict(camera=Box(0, 255, (64, 64, 3), np.uint8), place=SPACE)
-    with pytest.raises(UsageError, match=r"hold a picture, \['camera'\] \(64, 64, 3\), beside other parts"):
-        make_envs(shapes_id(monkeypatch, space, Discrete(2)), 1)
 
 
 TRAIN = ["--steps", "64", "--rollout-steps", "32", "--batch-size", "32", "--wandb", "disabled", "--eval-episodes", "1"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from env_streams import UNIT, random_actions, same, shapes_id
 from frames import check_stacks
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Sequence, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlgen.envs.make import make_envs
@@ -21,10 +21,16 @@ def test_vectorization_auto(make):
 
 
 OBS_SPACES = [
-    (Discrete(4, start=3), (4,), "float32"),
-    (MultiBinary(3), (3,), "float32"),
-    (Tuple((Discrete(2), UNIT)), (4,), "float32"),
-    (Dict({"place": UNIT, "image": Box(0, 255, (2, 2), np.uint8)}), (6,), "float32"),
+    (Discrete(4, start=3), (1,), "float32"),
+    (MultiDiscrete([2, 3]), (2,), "float32"),
+    (MultiBinary(3), (3,), "bool"),
+    (Box(0, 1, (10, 10, 4), bool), (10, 10, 4), "bool"),
+    (Box(0, 255, (128,), np.uint8), (128,), "uint8"),
+    (Box(0, 255, (12, 12), np.uint8), (12, 12), "uint8"),
+    (Tuple((Discrete(2), UNIT)), (3,), "float32"),
+    (Dict({"place": UNIT, "image": Box(0, 255, (3, 3), np.uint8)}), (20,), "uint8"),
+    (Dict({"place": UNIT, "image": Box(0, 1, (3, 3, 1), np.float32)}), (11,), "float32"),
+    (Dict({"image": Box(0, 255, (3, 3, 1), np.uint8)}), (3, 3, 1), "uint8"),
     (Dict({"mission": Text(9), "place": UNIT}), (2,), "float32"),
     (Box(0, 255, (4, 4, 3), np.uint8), (4, 4, 3), "uint8"),
     (Box(0, 1, (), np.float32), (1,), "float32"),
@@ -100,7 +106,7 @@ def test_the_newest_frames_are_those_without_a_stack(make):
         ("CartPole-v1", 2, "async", r"observations of shape \(4,\) are no images"),
         ("CartPole-v1", 8, "auto", r"observations of shape \(4,\) are no images"),
         ("CartPole-v1", 8, "native", "the native 'CartPole-v1' stacks no frames"),
-        ("dict", 1, "sync", r"observations of shape \(6,\) are no images"),
+        ("dict", 1, "sync", r"observations of shape \(12,\) are no images"),
         ("colour", 1, "sync", r"frames of shape \(8, 8, 3\) are not grey .* make them grey"),
         ("colour", 1, "async", r"frames of shape \(8, 8, 3\) are not grey .* make them grey"),
         pytest.param("ALE/Pong-v5", 1, "sync", r"\(210, 160, 3\) are not grey", marks=needs_ale),

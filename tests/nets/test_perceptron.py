@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from rlgen.envs.spec import EnvSpec
 from rlgen.nets.networks import network
 from rlgen.nets.perceptron import MLP, forward_array, mlp
 
@@ -21,7 +22,7 @@ class Doubled(nn.Linear):
     [
         (mlp([3, 16, 16, 2]), (3,), True),
         (mlp([3, 16, 2], nn.Tanh), (3,), True),
-        (network((2, 3), (8,), 2), (2, 3), True),
+        (network(EnvSpec("Toy-v0", (2, 3), "float32", 2, (), (), (), 1), (8,), 2), (2, 3), True),
         (MLP(nn.Linear(3, 2, bias=False)), (3,), False),
         (MLP(Doubled(3, 2)), (3,), False),
         (MLP(nn.Tanh(), nn.Linear(3, 2)), (3,), True),

@@ -60,7 +60,7 @@ def test_an_option_that_did_not_exist_has_the_algorithms_default_as_json_holds_i
 
 def test_what_format_2_leaves_out_has_todays_default():
     config = {"algo": "vae", "seed": 1, "steps": 10, "data": "digits"}
-    assert upgraded({"format": 2, "config": config}, "mine")["config"]["precision"] == "tf32"
+    assert upgraded({"format": 3, "config": config}, "mine")["config"]["precision"] == "tf32"
     assert upgraded({"config": config}, "mine")["config"]["precision"] == "float32"
 
 

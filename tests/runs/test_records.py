@@ -179,7 +179,4 @@ def test_a_spec_that_is_not_that_of_the_environment_is_refused():
     with pytest.raises(UsageError, match=r"not what run mine began with: obs_shape was \[6\] and is \[4\]"):
         check_spec("mine", saved | {"obs_shape": [6]}, spec)
     with pytest.raises(ValueError, match="num_envs: must be at least 1"):
-        fit(
-            asdict(spec) | {"obs_shape": [4], "action_shape": [], "action_low": [], "action_high": [], "num_envs": 0},
-            EnvSpec,
-        )
+        fit(json.loads(json.dumps(asdict(spec))) | {"num_envs": 0}, EnvSpec)

@@ -1,0 +1,108 @@
+"""Convolutional networks, from pictures to features; which one suits a picture is a matter of its size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.envs.parts import Part, planes
+from rlgen.errors import UsageError
+from rlgen.nets.parts import pictures
+
+NATURE_SIDE = 36  # pixels that NatureCNN needs at least
+
+
+class ImageNetwork(nn.Module):
+    """Convolutions, then one linear layer with ReLU: pictures as an environment gives them -> features [B, F].
+
+    Args:
+        part: the observation's part that is a picture.
+        parts: all of them, which say where it lies.
+        num_features: F.
+    """
+
+    def __init__(self, part: Part, parts: Sequence[Part], num_features: int) -> None:
+        super().__init__()
+        self.part, self.parts = part, parts
+        layers = self.layers(*planes(part))
+        # feature maps in the order that convolutions like, also on the CPU: a twentieth off an update
+        self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            size = math.prod(self.conv(torch.zeros(1, *planes(part))).shape)
+        self.linear = nn.Linear(size, num_features)
+
+    def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
+        """The convolutions of pictures [C, H, W], with what is between them."""
+        raise NotImplementedError
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Observations [B, ...] -> [B, F]."""
+        return torch.relu(self.linear(self.conv(pictures(obs, self.part, self.parts)).flatten(1)))
+
+
+class NatureCNN(ImageNetwork):
+    """The convolutional body of Mnih et al. 2015 (Methods): 32 8x8/4, 64 4x4/2, 64 3x3/1."""
+
+    def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
+        if min(height, width) < NATURE_SIDE:
+            raise UsageError(
+                f"--network nature_cnn: pictures of {height} x {width} pixels are too small for it, {NATURE_SIDE} x "
+                f"{NATURE_SIDE} at least: --network small_cnn or impala"
+            )
+        layers: list[nn.Module] = []
+        for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            layers += [nn.Conv2d(channels, features, kernel, stride), nn.ReLU()]
+            channels = features
+        return layers
+
+
+class SmallCNN(ImageNetwork):
+    """MinAtar's (Young and Tian 2019, section 3): 16 3x3/1, of smaller pictures less than 3x3."""
+
+    def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, 16, (min(3, height), min(3, width))), nn.ReLU()]
+
+
+class Impala(ImageNetwork):
+    """The residual network of Espeholt et al. 2018 (figure 3, right): 15 convolutions, of 16, 32 and 32 features."""
+
+    def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
+        layers: list[nn.Module] = []
+        for features in (16, 32, 32):
+            layers += [nn.Conv2d(channels, features, 3, padding=1), nn.MaxPool2d(3, 2, padding=1)]
+            layers += [_Residual(features), _Residual(features)]
+            channels = features
+        return [*layers, nn.ReLU()]
+
+
+class _Residual(nn.Module):
+    """What it takes, and two convolutions of it."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        convolutions = [nn.Conv2d(features, features, 3, padding=1) for _ in range(2)]
+        self.body = nn.Sequential(nn.ReLU(), convolutions[0], nn.ReLU(), convolutions[1])
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value + self.body(value)
+
+
+NETWORKS: dict[str, Callable[[Part, Sequence[Part], int], ImageNetwork]] = {
+    "small_cnn": SmallCNN,
+    "nature_cnn": NatureCNN,
+    "impala": Impala,
+}
+
+
+def image_network(part: Part, parts: Sequence[Part], num_features: int, network: str) -> ImageNetwork:
+    """The network of that name, or, of `auto`, NatureCNN for pictures that are large enough, and a small one else.
+
+    Raises:
+        UsageError: pictures are too small for it.
+    """
+    if network == "auto":
+        network = "nature_cnn" if min(planes(part)[1:]) >= NATURE_SIDE else "small_cnn"
+    return NETWORKS[network](part, parts, num_features)

@@ -1,0 +1,47 @@
+"""Outputs of actions that are not valid, as an observation says it: so low that nobody takes or values them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlgen.envs.parts import Part
+from rlgen.nets.parts import part_of
+
+# As good as minus infinity: its probability is exactly 0, and 0 times it is 0, as entropy has it, and no NaN.
+LOWEST = torch.finfo(torch.float32).min
+
+
+class Masked(nn.Module):
+    """A network of one output an action, those of actions that are not valid replaced by `LOWEST`.
+
+    Where none is valid, as at an episode's end, all outputs stay as they are: their value is not used there.
+
+    Args:
+        net: [B, ...] -> [B, A].
+        parts: of the observation; one of them is the mask.
+    """
+
+    def __init__(self, net: nn.Module, parts: Sequence[Part]) -> None:
+        super().__init__()
+        self.net, self.parts = net, parts
+        self.mask = next(part for part in parts if part.kind == "mask")
+
+    def __call__(self, obs: Any) -> Any:
+        """[B, ...] -> [B, A]; of an array perhaps an array, as an MLP answers it."""
+        return self._of_array(obs) if type(obs) is np.ndarray else super().__call__(obs)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        out, mask = self.net(obs), part_of(obs, self.mask, self.parts) != 0
+        return torch.where(mask | ~mask.any(-1, keepdim=True), out, torch.finfo(out.dtype).min)
+
+    def _of_array(self, obs: np.ndarray) -> Any:
+        out = self.net(obs)
+        if type(out) is not np.ndarray:
+            return self(torch.from_numpy(obs))
+        mask = part_of(obs, self.mask, self.parts) != 0
+        return np.where(mask | ~mask.any(-1, keepdims=True), out, np.float32(LOWEST))
