@@ -14,6 +14,7 @@ from rlgen.envs.action_spaces import MAX_CHOICES, read
 from rlgen.envs.make import make_envs
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
+from rlgen.runs.records import fit
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,5 @@ def test_the_most_choices_are_taken():
 def test_no_bound_reaches_a_file_that_json_does_not_know(make, name):
     spec = make(f"aiming:{name}-v0", 1).spec
     text = json.dumps(asdict(spec), allow_nan=False)
-    back = {key: tuple(each) if isinstance(each, list) else each for key, each in json.loads(text).items()}
-    assert EnvSpec(**back) == spec
+    assert fit(json.loads(text), EnvSpec) == spec
     assert gym.make(f"{name}-v0").unwrapped.action_space == aiming.SPACES[name][0]
