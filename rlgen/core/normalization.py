@@ -69,6 +69,7 @@ class Normalizer(nn.Module):
 
     obs_mean: Tensor
     obs_scale: Tensor
+    is_code: Tensor
     reward_scale: Tensor
     discounted_return: Tensor
 
@@ -79,6 +80,9 @@ class Normalizer(nn.Module):
         self.register_buffer("obs_mean", torch.zeros(spec.obs_shape if obs else ()))
         self.register_buffer("obs_scale", torch.ones(spec.obs_shape if obs else ()))
         self.register_buffer("reward_scale", torch.ones(()))
+        codes = torch.tensor(spec.obs_is_code if obs else [False])
+        self.has_codes = bool(codes.any())  # numbers that stay as they are: which one of n, which actions are valid
+        self.register_buffer("is_code", codes.view(spec.obs_shape if obs else 1), persistent=False)
         # of the episodes under way, up to their last step
         self.register_buffer("discounted_return", torch.zeros(spec.num_envs, dtype=torch.float64))  # [N]
 
@@ -123,8 +127,10 @@ class Normalizer(nn.Module):
         if self.obs is None:
             return obs
         if type(obs) is np.ndarray:
-            return ((obs - self.obs_mean.numpy()) * self.obs_scale.numpy()).clip(-LIMIT, LIMIT)
-        return ((obs - self.obs_mean) * self.obs_scale).clamp(-LIMIT, LIMIT)
+            seen = ((obs - self.obs_mean.numpy()) * self.obs_scale.numpy()).clip(-LIMIT, LIMIT)
+            return np.where(self.is_code.numpy(), obs, seen) if self.has_codes else seen
+        seen = ((obs - self.obs_mean) * self.obs_scale).clamp(-LIMIT, LIMIT)
+        return torch.where(self.is_code, obs, seen) if self.has_codes else seen
 
     def of_batch(self, batch: Batch) -> Batch:
         """A batch or a rollout out of the buffer, normalised; a sum of n rewards is clipped as one."""
@@ -169,8 +175,8 @@ class NormalizedBuffer:
 
 
 def is_image(spec: EnvSpec) -> bool:
-    """Whether observations are images, which a network scales itself."""
-    return spec.obs_dtype == "uint8" or len(spec.obs_shape) == 3
+    """Whether observations are images, or bytes, which a network scales itself."""
+    return spec.obs_dtype != "float32" or any(part.kind == "image" for part in spec.parts)
 
 
 def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:

@@ -12,6 +12,7 @@ import torch
 from acting import Constant
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from safetensors.torch import load_file
+from specs import spec_of, stored
 from tiny import ALGORITHMS, assert_equal, tiny
 from transitions import make_buffer
 
@@ -293,6 +294,20 @@ def test_the_statistics_decide_what_a_network_sees(tmp_path: Path) -> None:
     learner.actor.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     learner.act(obs)
     torch.testing.assert_close(seen[0], (obs - torch.arange(4.0)) * 0.5)
+
+
+def test_choices_and_masks_stay_as_they_are_beside_numbers() -> None:
+    """A normalised 3 would be no one of five any more, and a mask no mask."""
+    space = gym.spaces.Dict(gear=gym.spaces.Discrete(50), speed=gym.spaces.Box(-9, 9, (2,), np.float32))
+    spec = spec_of(space, num_actions=2, masks=True)
+    obs = stored(spec, space, [{"gear": 40, "speed": (100 * i, 1)} for i in range(4)], [(0, 1)] * 4)
+    normalizer = Normalizer(spec, obs=True, reward=False)
+    ends = {"terminated": np.zeros(1, bool), "truncated": np.zeros(1, bool)}
+    normalizer.count_in([{"obs": row[None], "reward": np.zeros(1)} | ends for row in obs], GAMMA)
+    normalizer.refresh()
+    for seen in (normalizer.of_obs(obs), normalizer.of_obs(torch.from_numpy(obs)).numpy()):
+        assert (seen[:, 0] == 40).all() and (seen[:, 3:] == (0, 1)).all()
+        assert seen[:, 1] == pytest.approx((np.arange(4) - 1.5) / 1.25**0.5, rel=1e-4) and (seen[:, 2] == 0).all()
 
 
 def test_images_stay_as_they_are_and_a_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
