@@ -11,7 +11,7 @@ from rlgen.compare.describe import describe
 from rlgen.compare.entry import Entry
 from rlgen.compare.groups import Task, make_tasks, options
 from rlgen.compare.judge import judge, nothing_shared
-from rlgen.compare.more_seeds import more_seeds
+from rlgen.compare.more_seeds import more_seeds, why_not
 from rlgen.compare.rules import RULES
 from rlgen.errors import UsageError
 from rlgen.metrics import returns
@@ -70,7 +70,9 @@ def compare(
     )
     if until_decided:
         for task, described in zip(tasks, result["tasks"], strict=True):
-            described["more_seeds"] = more_seeds(task) if task.ranked else None
+            reason = why_not(task)
+            described["more_seeds"] = None if reason else more_seeds(task)
+            described["warnings"] += [reason] if reason else []
     result.tasks = tasks
     return result
 

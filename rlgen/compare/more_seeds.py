@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from rlgen.compare.groups import Group, Task
-from rlgen.metrics.sequential import BLOCK, LEVEL, LOOKS, decide
+from rlgen.metrics.sequential import BLOCK, LEVEL, LOOKS, MOST_GROUPS, decide
 
 WORDS = {
     "larger": "decided: {x} has the larger mean",
@@ -14,6 +14,16 @@ WORDS = {
     "equal": "no difference found in {seeds} seeds each",
     "open": "not decided",
 }
+
+
+def why_not(task: Task) -> str:
+    """Why it cannot be said how many more seeds a task needs; empty where it can."""
+    num = len(task.groups)
+    if num == 1:
+        return f"--until-decided: there is only {task.groups[0].label}; two groups can be told apart"
+    if not task.ranked:
+        return "--until-decided: these groups are not ranked, so more seeds decide nothing"
+    return f"--until-decided: {num} groups; up to {MOST_GROUPS} are decided together" if num > MOST_GROUPS else ""
 
 
 def more_seeds(task: Task) -> dict[str, Any]:

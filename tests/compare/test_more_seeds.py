@@ -39,12 +39,25 @@ def test_too_few_seeds_for_the_first_look_are_said(tmp_path):
     assert task["more_seeds"]["missing"] == {"dqn": 3}
 
 
-def test_what_cannot_be_ranked_has_no_answer_and_the_terminal_shows_the_commands(tmp_path, capsys):
+def test_the_terminal_shows_the_commands(tmp_path, capsys):
     train(tmp_path, "dqn", range(5), 300.0, "rlgen train dqn --seeds 0:5")
-    assert found(tmp_path, until_decided=True)["tasks"][0]["more_seeds"] is None
     train(tmp_path, "ppo", range(5), 301.0, "rlgen train ppo --seeds 0:5")
     assert main(["compare", "--until-decided", "--runs-dir", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert (
         "rlgen train dqn --seeds 5:10" in shown and "rlgen train ppo --seeds 5:10" in shown and "not decided" in shown
     )
+
+
+def test_one_group_groups_that_are_not_ranked_and_too_many_groups_are_told_why_there_is_no_answer(tmp_path):
+    """It said nothing, as if the option was not there."""
+    train(tmp_path, "dqn", range(2), 300.0)
+    for reason in ("there is only dqn; two groups", "8 groups; up to 7", "these groups are not ranked"):
+        (task,) = found(tmp_path, until_decided=True)["tasks"]
+        assert task["more_seeds"] is None
+        assert [line for line in task["warnings"] if line.startswith("--until-decided:") and reason in line]
+        if reason.startswith("there is only"):
+            for lr in range(1, 8):
+                make_run(tmp_path, "double_dqn", 1, lr=lr)
+        else:
+            make_run(tmp_path, "ppo", 1, steps=10_000)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from rlgen.metrics import sequential
 from rlgen.metrics.sequential import decide
 
 
@@ -41,6 +42,45 @@ def test_the_first_look_decides_what_the_exact_permutation_test_decides():
     assert math.comb(10, 5) == 252
     assert verdicts(apart, apart + 5) == ["smaller"] and verdicts(apart + 5, apart) == ["larger"]
     assert verdicts(apart, nearly) == ["open"]  # the two of 252 that are as extreme, and two more
+
+
+def test_a_pair_waits_until_all_groups_are_known_not_to_be_equal():
+    """Pairs were permuted each on its own: of three equal groups, 6 % were told apart at a level of 5 %."""
+    low, high, wide = np.arange(5.0), np.arange(5.0, 10), np.array([-20.0, 30.0, -25.0, 28.0, 5.0])
+    assert verdicts(low, high) == ["smaller"]
+    assert verdicts(low, high, wide) == ["open", "open", "open"]
+    assert verdicts(low, high, high + 100) == ["smaller", "smaller", "smaller"]  # not all are equal: each on its own
+
+
+@pytest.mark.parametrize(("num_groups", "bell_number"), [(1, 1), (2, 2), (3, 5), (4, 15), (5, 52), (6, 203)])
+def test_every_way_in_which_groups_may_be_equal_is_tested_once(num_groups, bell_number):
+    found = [*sequential._partitions(tuple("abcdef"[:num_groups]))]
+    assert len(found) == len({frozenset(map(frozenset, cells)) for cells in found}) == bell_number
+    assert all(len(cell) > 1 for cells in found for cell in cells)
+
+
+@pytest.mark.parametrize("num_groups", [2, 3, 4])
+def test_scores_are_dealt_to_groups_of_the_old_size_the_real_way_first(num_groups):
+    dealt = sequential._dealt(num_groups, 5, 0, 0)
+    assert (dealt.sum(0) == 1).all() and (dealt.sum(2) == 5).all()
+    assert (dealt[:, 0] == np.kron(np.eye(num_groups), np.ones(5))).all()
+    if num_groups == 2:
+        ways, times = np.unique(dealt[0], axis=0, return_counts=True)
+        assert len(ways) == 252 and set(times) == {40}
+    assert (dealt != sequential._dealt(num_groups, 5, 1, 0)).any()  # another look, other ways
+
+
+def test_equal_sums_are_equal_in_whatever_order_they_are_added():
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1: what is as extreme as the observed has to count as such."""
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        x, y = rng.integers(0, 12, 5) / 10, rng.integers(6, 18, 5) / 10
+        assert {*verdicts(x, y)} == {verdicts(rng.permutation(x), rng.permutation(y))[0] for _ in range(5)}
+
+
+def test_more_groups_than_there_is_time_for_are_refused():
+    with pytest.raises(ValueError, match="8 groups, at most 7"):
+        decide({str(group): [0.0] for group in range(8)})
 
 
 def test_equal_is_said_after_the_last_look_only():
