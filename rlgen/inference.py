@@ -12,15 +12,17 @@ import torch
 from rlgen.assemble import build_learner, build_source
 from rlgen.core.acting import checked
 from rlgen.core.learner import Agent, Generative, Learner
-from rlgen.core.source import EVAL_SEED, EnvSource
+from rlgen.core.source import EVAL_SEED
 from rlgen.data.images import ImageSpec
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
+from rlgen.files import write_whole
 from rlgen.options import algorithms
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.records import check_spec, spec_of
 from rlgen.runs.run import Run
+from rlgen.video import Clip
 
 
 def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
@@ -76,7 +78,7 @@ def evaluate(
     learner, opened = _restored(run, runs_dir, checkpoint)
     if split and isinstance(learner, Agent):
         raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
-    with closing(build_source(opened.config, split)) as source:
+    with closing(build_source(opened.config | {"video": False}, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
@@ -87,7 +89,8 @@ def evaluate(
             result |= {"env_id": opened.config["env_id"], "seed": seed, "episodes": episodes}
             result["episodic_return"] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "values": values}
             if video:
-                result["video"] = str(_record(opened, source, learner, seed))
+                clip = source.record(learner, seed)
+                result["video"] = clip and str(_save(opened, clip, seed))
             return result | {name.removeprefix("eval/"): value for name, value in played.items()}
         assert isinstance(learner, Generative)
         metrics = source.score(learner, torch.from_numpy(source.data.test))
@@ -95,12 +98,9 @@ def evaluate(
         return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
 
 
-def _record(run: Run, source: EnvSource, learner: Agent, seed: int) -> Path:
-    from rlgen.pictures import save_gif
-
-    frames = source.play(learner, 1, seed, render=True)["frames"]
-    path = own_folder(run.path, "videos") / f"step_{run.step:09d}_seed_{seed}.gif"
-    save_gif(frames, path, fps=30)
+def _save(run: Run, clip: Clip, seed: int) -> Path:
+    path = own_folder(run.path, "videos") / f"step_{run.step:09d}_seed_{seed}.{clip.suffix}"
+    write_whole(path, clip.data)
     return path
 
 

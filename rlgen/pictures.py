@@ -1,9 +1,8 @@
-"""Pictures: images in a grid, frames as a GIF, and what every plot looks like."""
+"""Pictures: images in a grid, and what every plot looks like."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from PIL import Image
 from rlgen.errors import UsageError
 from rlgen.files import replaced
 
-FRAME = 240  # pixels of a side of a video's frames, at most
 TILE = 56  # pixels a small image is enlarged to, about
 # of curves: Okabe and Ito 2008, less black
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933")
@@ -57,31 +55,6 @@ def grid(images: Any, columns: int | None = None, padding: int = 2) -> Image.Ima
         top, left = i // columns * height + padding, i % columns * width + padding
         canvas[top : top + height - padding, left : left + width - padding] = tile
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
-
-
-def save_gif(frames: Sequence[NDArray[np.uint8]], path: str | Path, fps: float) -> None:
-    """Write frames [H, W, C] or [H, W] as a GIF that repeats for ever.
-
-    Args:
-        frames: at least one, all of one size.
-        path: the file.
-        fps: frames a second; above 50 it plays at 50, as browsers slow a delay under 20 ms down to 100 ms.
-
-    Raises:
-        DiskError: it cannot be written; a file of before is as it was.
-    """
-    if len(frames) == 0:
-        raise UsageError(f"no frames to write to {path}: record at least one")
-    first, rest = Image.fromarray(frames[0]), (Image.fromarray(frame) for frame in frames[1:])  # one at a time
-    delay = max(20, round(100 / fps) * 10)  # ms; the format counts in 10 ms
-    with replaced(path) as temporary:
-        first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=delay, loop=0)
-
-
-def shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A frame [H, W, C] with every k-th pixel, k the smallest that makes no side longer than `FRAME`; a copy."""
-    stride = math.ceil(max(frame.shape[:2]) / FRAME)
-    return frame[::stride, ::stride].copy()
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:

@@ -12,14 +12,17 @@ from rlgen.core.batch import map_parts
 from rlgen.core.interruption import EvaluationInterrupted, never
 from rlgen.core.learner import Agent
 from rlgen.envs.stream import EnvStream
-from rlgen.pictures import shrunk
 
 MAX_ENVS = 50  # environments that play side by side
 
 
 @torch.no_grad()
 def play(
-    agent: Agent, envs: EnvStream, num_episodes: int, render: bool = False, interrupted: Callable[[], bool] = never
+    agent: Agent,
+    envs: EnvStream,
+    num_episodes: int,
+    film: Callable[[np.ndarray], None] | None = None,
+    interrupted: Callable[[], bool] = never,
 ) -> dict[str, Any]:
     """Play whole greedy episodes.
 
@@ -30,15 +33,14 @@ def play(
         agent: acts greedily.
         envs: freshly reset, N <= `num_episodes`; closed by the caller.
         num_episodes: how many.
-        render: keep the frames of the first episode.
+        film: gets every frame of the first episode, uint8 [H, W, 3].
         interrupted: asked at every step whether to give up.
 
     Returns:
-        `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `frames` uint8 [H, W, 3] of the first
-        episode when rendering; and, from agents that estimate values, `eval/q_estimate`, the mean of max_a Q over the
-        states visited, beside `eval/q_realised`, the discounted return really obtained from the same states (van
-        Hasselt et al. 2016, section 3 and figure 3). States whose return a time limit cut while it still weighed more
-        than 1 % (gamma^k > 0.01) are left out of both.
+        `returns`, one a whole episode, undiscounted; `eval/episodic_length`; and, from agents that estimate values,
+        `eval/q_estimate`, the mean of max_a Q over the states visited, beside `eval/q_realised`, the discounted return
+        really obtained from the same states (van Hasselt et al. 2016, section 3 and figure 3). States whose return a
+        time limit cut while it still weighed more than 1 % (gamma^k > 0.01) are left out of both.
 
     Raises:
         EvaluationInterrupted: the answer was yes.
@@ -47,7 +49,6 @@ def play(
     quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
     returns: list[float] = []
     lengths: list[int] = []
-    frames: list[np.ndarray] = []
     pairs: list[np.ndarray] = []  # [2, k] estimated and realised
     rewards: list[list[float]] = [[] for _ in range(num_envs)]
     estimates: list[list[float]] = [[] for _ in range(num_envs)]
@@ -55,8 +56,8 @@ def play(
     while len(returns) < num_episodes:
         if interrupted():
             raise EvaluationInterrupted
-        if render and not returns:
-            frames.append(shrunk(envs.render()))  # 500 frames of 400 x 600 would be 360 MB
+        if film is not None and not returns:
+            film(envs.render())
         acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)
         step = envs.step(torch.as_tensor(acted["action"]).numpy(force=True))
         ended = step.terminated | step.truncated
@@ -76,8 +77,6 @@ def play(
                     pairs.append(realised(estimates[n], rewards[n], bool(step.terminated[n]), agent.discount))
             rewards[n], estimates[n] = [], []
     result: dict[str, Any] = {"returns": returns, "eval/episodic_length": float(np.mean(lengths))}
-    if frames:
-        result["frames"] = frames
     states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
     if states.size:
         result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import EnvStream
 from rlgen.metrics import EVAL_IMAGES, SUBSET
 from rlgen.pictures import grid
+from rlgen.video import Clip, filming
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
 MAX_ROWS = 128  # vector steps that go to the buffer at once
@@ -43,7 +45,7 @@ class Source(Protocol):
         """What was seen since the last call."""
 
     def evaluate(self, learner: Any, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
-        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C], videos 4-d.
+        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C].
 
         Raises:
             EvaluationInterrupted: `interrupted`, which is asked now and then, said so.
@@ -65,9 +67,9 @@ class EnvSource:
         vectorization: auto, sync, async or native, as in `make_envs`.
         seed: of the run; evaluation uses its own episodes.
         eval_episodes: greedy episodes of an evaluation.
-        video: evaluations record their first episode.
+        video: evaluations record their first episode; whether the environment draws is tried first.
         max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
-        env_check: try an environment first, and whether it draws where `video` needs that.
+        env_check: try an environment first.
         network: of its observations, in `spec`.
         options: more of `make_envs`.
     """
@@ -90,7 +92,7 @@ class EnvSource:
         self.env_id, self.vectorization, self.seed, self.options = env_id, vectorization, seed, options
         self.eval_episodes, self.video, self.max_episode_steps = eval_episodes, video, max_episode_steps
         self.has_time_limit = has_time_limit(env_id)
-        if env_check and video:
+        if video:
             self.check_video()
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, try_first=env_check, **options)
         self.spec: EnvSpec = replace(self.envs.spec, network=network)
@@ -167,7 +169,7 @@ class EnvSource:
         result = self.play(learner, self.eval_episodes, seed, interrupted=interrupted)
         returns = np.array(result.pop("returns"))
         if self.video:
-            result["videos/episode"] = np.stack(self.play(learner, 1, seed, True, interrupted)["frames"])
+            result["videos/episode"] = self.record(learner, seed, interrupted)
         return {
             "eval/episodic_return": float(returns.mean()),
             "eval/episodic_return_std": float(returns.std()),
@@ -178,7 +180,6 @@ class EnvSource:
         learner: Agent,
         num_episodes: int,
         seed: int,
-        render: bool = False,
         interrupted: Callable[[], bool] = never,
     ) -> dict[str, Any]:
         """Play whole greedy episodes in environments of their own; the same seed plays the same ones.
@@ -186,11 +187,14 @@ class EnvSource:
         Returns:
             What `rlgen.core.play.play` returns.
         """
-        envs = self.make_for_play(1 if render else min(num_episodes, MAX_ENVS), seed, render)
-        try:
-            return play(learner, envs, num_episodes, render, interrupted)
-        finally:
-            envs.close()
+        with closing(self.make_for_play(min(num_episodes, MAX_ENVS), seed)) as envs:
+            return play(learner, envs, num_episodes, interrupted=interrupted)
+
+    def record(self, learner: Agent, seed: int, interrupted: Callable[[], bool] = never) -> Clip | None:
+        """A video of the first episode that `play` plays; None where it cannot be encoded."""
+        with closing(self.make_for_play(1, seed, render=True)) as envs, filming(envs.fps) as film:
+            play(learner, envs, 1, film.add, interrupted)
+            return film.end()
 
     def make_for_play(self, num_envs: int, seed: int, render: bool = False) -> EnvStream:
         """Environments for whole episodes, in this process where they draw."""
@@ -202,11 +206,8 @@ class EnvSource:
 
     def check_video(self) -> None:
         """Refuse an environment that draws no pictures."""
-        envs = self.make_for_play(1, self.seed, render=True)
-        try:
+        with closing(self.make_for_play(1, self.seed, render=True)) as envs:
             check_picture(envs.render(), self.env_id)
-        finally:
-            envs.close()
 
     @cached_property
     def restores(self) -> str:

@@ -270,6 +270,12 @@ class EnvStream:
         self._resets_next = np.array(state["ended"], np.bool_)
         self.obs = np.asfortranarray(_unpack(state["obs"]))  # as it lies in memory: another order rounds differently
 
+    @property
+    def fps(self) -> float:
+        """Frames a second at which the environment is to be looked at: its own, else 30."""
+        fps = self.vector_env.metadata.get("render_fps")
+        return float(fps) if isinstance(fps, int | float) and fps > 0 else 30.0
+
     def render(self) -> np.ndarray:
         """What the first environment looks like now, uint8 [H, W, 3]; it was made with `render_mode="rgb_array"`.
 

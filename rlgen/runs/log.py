@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from rlgen.errors import DiskError, DivergedError
-from rlgen.files import Lines, made
-from rlgen.pictures import save_gif, save_png
+from rlgen.files import Lines, made, write_whole
+from rlgen.pictures import save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
 from rlgen.runs.progress import Progress
@@ -23,6 +23,7 @@ from rlgen.runs.summary import print_summary, summarize
 from rlgen.runs.sums import Sums
 from rlgen.runs.wandb_sink import Row, Wandb
 from rlgen.text import warn
+from rlgen.video import Clip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,8 +68,8 @@ class RunLog:
 
         Args:
             step: of the run's clock.
-            metrics: numbers; pictures, uint8 [H, W, C], which go to `samples/` and wandb; and videos, [T, H, W, C],
-                which go to `videos/` and wandb.
+            metrics: numbers; pictures, uint8 [H, W, C], which go to `samples/` and wandb; and videos, clips, which go
+                to `videos/` and wandb; None is left out.
             kind: `eval` rows always reach wandb, others a few times a second at most.
 
         Raises:
@@ -85,8 +86,9 @@ class RunLog:
             self._last_row = (step, seconds)
             row |= self._sums.means()
             self._sums = Sums()
-        pictures = {name: value for name, value in (metrics or {}).items() if isinstance(value, np.ndarray)}
-        row |= {name: _number(value) for name, value in (metrics or {}).items() if name not in pictures}
+        metrics = {name: value for name, value in (metrics or {}).items() if value is not None}
+        pictures = {name: value for name, value in metrics.items() if isinstance(value, (np.ndarray, Clip))}
+        row |= {name: _number(value) for name, value in metrics.items() if name not in pictures}
         values = {name: value for name, value in row.items() if name not in ("step", "time")}
         self._last |= values
         self._add_row({name: strict(value) for name, value in row.items()})
@@ -101,12 +103,11 @@ class RunLog:
         self._rows.path = self._run.path / "metrics.jsonl"  # the run may have been moved before its first row
         self._rows.add(json.dumps(row, allow_nan=False))
 
-    def _save_picture(self, step: int, name: str, picture: np.ndarray) -> Path:
-        is_video = picture.ndim == 4
-        folder, suffix = ("videos", "gif") if is_video else ("samples", "png")
+    def _save_picture(self, step: int, name: str, picture: np.ndarray | Clip) -> Path:
+        folder, suffix = ("videos", picture.suffix) if isinstance(picture, Clip) else ("samples", "png")
         path = made(self._run.path / folder) / f"{name.rpartition('/')[2]}_{step:09d}.{suffix}"
-        if is_video:
-            save_gif(list(picture), path, fps=30)
+        if isinstance(picture, Clip):
+            write_whole(path, picture.data)
         else:
             save_png(Image.fromarray(picture.squeeze()), path)
         return path

@@ -77,15 +77,15 @@ def test_a_generative_evaluation_ends_at_the_next_network_that_is_called(what: s
 
 def test_a_video_is_interrupted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner, source, _ = experiment.build(tiny("dqn", tmp_path, video=True))
-    rendering: list[bool] = []
+    filming: list[bool] = []
 
-    def noticing(agent: Agent, envs: Any, episodes: int, render: bool, interrupted: Any) -> dict[str, Any]:
-        rendering.append(render)
-        return play(agent, envs, episodes, False, interrupted) | {"frames": [np.zeros((2, 2, 3), np.uint8)]}
+    def noticing(agent: Agent, envs: Any, episodes: int, film: Any = None, interrupted: Any = None) -> dict[str, Any]:
+        filming.append(film is not None)
+        return play(agent, envs, episodes, None, interrupted)
 
     monkeypatch.setattr("rlgen.core.source.play", noticing)
     with pytest.raises(EvaluationInterrupted):
-        source.evaluate(learner, interrupted=lambda: True in rendering)
+        source.evaluate(learner, interrupted=lambda: True in filming)
     source.close()
 
 

@@ -1,6 +1,9 @@
 """What the sources put into the buffer, count and report."""
 
+import io
 import math
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -8,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 from acting import Constant, Rows, Seeing
+from PIL import Image
+from tiny import tiny
 
+from rlgen import experiment, inference, video
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Generative
-from rlgen.core.play import realised
+from rlgen.core.play import play, realised
 from rlgen.core.source import MAX_ROWS, EnvSource, ImageSource
 from rlgen.data.images import ImageData
 from rlgen.errors import MissingExtraError
@@ -123,18 +129,37 @@ def test_a_video_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch
         raise gym.error.DependencyNotInstalled("pygame is not installed")
 
     monkeypatch.setattr(gym.vector.SyncVectorEnv, "render", render)
+    hint = r"-m pip install 'gymnasium\[classic-control\]'$"
     source = EnvSource("CartPole-v1", 1, "sync", 0, 1)
-    with pytest.raises(MissingExtraError, match=r"-m pip install 'gymnasium\[classic-control\]'$"):
-        source.play(Constant(), 1, seed=0, render=True)
+    with pytest.raises(MissingExtraError, match=hint):
+        source.record(Constant(), seed=0)
     source.close()
+    with pytest.raises(MissingExtraError, match=hint):  # before a run, also one whose environment is not tried
+        EnvSource("CartPole-v1", 1, "sync", 0, 1, video=True, env_check=False)
 
 
-def test_a_video_has_a_frame_for_every_step() -> None:
+def test_a_run_with_videos_is_evaluated_where_nothing_can_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment.start(tiny("dqn", tmp_path, name="v", video=True, steps=400), quiet=True)
+    assert len(list((tmp_path / "v" / "videos").iterdir())) == 1
+    monkeypatch.setattr(EnvSource, "check_video", lambda self: pytest.fail("it asked for pictures"))
+    assert inference.evaluate("v", str(tmp_path), episodes=1)["episodes"] == 1
+
+
+def test_a_video_has_a_frame_for_every_step_at_the_rate_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pygame")
     source = EnvSource("CartPole-v1", 1, "sync", 0, 1)
-    result = source.play(Constant(), 1, seed=0, render=True)
-    assert len(result["frames"]) == result["returns"][0]
-    assert result["frames"][0].dtype == np.uint8 and result["frames"][0].shape[2] == 3
+    frames: list[np.ndarray] = []
+    with closing(source.make_for_play(1, 0, render=True)) as envs:
+        length = play(Constant(), envs, 1, frames.append)["returns"][0]
+        assert envs.fps == 50.0
+    assert len(frames) == length and frames[0].dtype == np.uint8 and frames[0].shape == (400, 600, 3)
+    monkeypatch.setattr(video, "encoder", lambda: None)
+    clip = source.record(Constant(), seed=0)
+    assert clip is not None and clip.suffix == "gif"
+    with Image.open(io.BytesIO(clip.data)) as gif:
+        assert sum(gif.seek(i) or gif.info["duration"] for i in range(gif.n_frames)) == 20 * length
     source.close()
 
 

@@ -17,7 +17,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"errors"},
     {"files", "secret"},
     {"metrics", "pictures", "text"},
-    {"memory"},
+    {"memory", "video"},
     {"envs", "data"},
     {"nets"},
     {"core"},
