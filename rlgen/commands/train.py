@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,45 +105,24 @@ def run(training: Training) -> str | None:
 
 def cost(resolved: dict[str, Any]) -> str:
     """What a run is expected to cost."""
-    found = estimate(resolved)
-    return (
-        f"\n{found['parameters']:,} parameters, {found['buffer_bytes'] / 2**20:,.1f} MiB of buffer, "
-        f"{found['steps_per_second']:,.0f} steps/s on {found['device']} (threads: {found['threads']}): "
-        f"about {duration(found['seconds'])} for {resolved['steps']:,} steps, without evaluation; "
-        f"{Bytes(found['disk_bytes'])} of disk, {Bytes(found['free_bytes'])} are free"
-    )
-
-
-def estimate(resolved: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
-    """The cost, measured by training for a moment without a run directory.
-
-    Returns:
-        `parameters`, `buffer_bytes`, `disk_bytes`, `free_bytes`, `steps_per_second`, `seconds`, `device`, `threads`.
-    """
-    import torch
-
-    from rlgen import experiment
-    from rlgen.core import loop
+    from rlgen.bench.estimate import estimate
     from rlgen.runs import preflight
 
-    learner, source, buffer = experiment.build(resolved)
-    with contextlib.closing(source):
-        need = preflight.needs(resolved, learner, source, buffer)
-        steps, begin = 0, time.perf_counter()
-        while time.perf_counter() - begin < seconds:
-            learner.progress = min(1.0, steps / resolved["steps"])
-            steps += loop.turn(learner, source, buffer, lambda metrics: None)
-        rate = steps / (time.perf_counter() - begin)
-        return {
-            "parameters": sum(param.numel() for param in learner.parameters()),
-            "buffer_bytes": buffer.nbytes,
-            "disk_bytes": need.disk,
-            "free_bytes": preflight.free(Path(resolved["runs_dir"])),
-            "steps_per_second": rate,
-            "seconds": resolved["steps"] / rate,
-            "device": str(learner.device),
-            "threads": torch.get_num_threads(),
-        }
+    found = estimate(resolved)
+    free = Bytes(preflight.free(Path(resolved["runs_dir"])))
+    spans = {name: f"{duration(part.low)} to {duration(part.high)}" for name, part in found.parts.items()}
+    longest = f", of episodes of up to {found.episode:,} steps" if found.episode else ""
+    lines = {
+        "parameters": f"{found.parameters:,}",
+        "memory": f"{Bytes(found.needs.memory)} for the buffer",
+        "disk": f"{Bytes(found.needs.disk)} of disk, {free} are free",
+        "speed": f"{found.rate:,.0f} steps/s on {found.device} (threads: {found.threads})",
+        "training": f"about {duration(found.training.about)}, {spans['training']}",
+        "evaluations": f"{found.evaluations}, {spans['evaluation']}{longest}",
+        "checkpoints": f"{found.checkpoints}, {spans['saving']}",
+        "in all": f"{spans['total']} for {found.steps:,} steps",
+    }
+    return "\n" + "\n".join(f"{name:12} {line}" for name, line in lines.items())
 
 
 def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:

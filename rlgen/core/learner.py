@@ -28,6 +28,7 @@ class Learner(nn.Module):
 
     Attributes:
         rows_per_turn: what a source takes between two rounds of updates: vector steps of an agent, images of a model.
+        min_added: transitions that the buffer gets before the first round of updates.
         progress: the fraction of the run behind us; set by the loop, read by schedules.
         num_updates: updates taken, this one included; counted by `learn`.
         precision: of the losses, float32 (tf32 is float32 with rounded factors) or bf16.
@@ -38,6 +39,7 @@ class Learner(nn.Module):
     Config: ClassVar[type]
     cfg: Any
     rows_per_turn: int = 1
+    min_added: int = 0
     progress: float = 0.0
     num_updates: int = 0
     precision: str = "float32"

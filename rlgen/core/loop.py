@@ -11,7 +11,7 @@ from rlgen.core.learner import Learner
 from rlgen.core.source import Source
 
 
-def turn(learner: Learner, source: Source, buffer: Buffer, log: Callable[[Batch], None]) -> int:
+def turn(learner: Learner, source: Source, buffer: Buffer, log: Callable[[Batch], object]) -> int:
     """Fill the buffer and learn from it once; returns how many steps of the clock that took."""
     ticks = source.fill(buffer, learner)
 

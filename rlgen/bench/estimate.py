@@ -1,0 +1,216 @@
+"""What a run is expected to cost, found by training for some seconds without a run directory."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlgen import experiment
+from rlgen.bench.measure import show_progress
+from rlgen.core import loop
+from rlgen.core.interruption import EvaluationInterrupted
+from rlgen.core.play import MAX_ENVS, play
+from rlgen.envs.find import check_env_id
+from rlgen.metrics import EVAL_IMAGES
+from rlgen.runs import checkpoint, preflight
+from rlgen.runs.sums import Sums
+from rlgen.runs.weights import digest
+from rlgen.speed.device import few_collections
+from rlgen.speed.recorded import Recorded
+
+WAIT = 5.0  # seconds of steps before the first update; then it is asked for at once
+WARM_UP, WARM_UPDATES = 1.0, 10  # seconds and updates that are slower than others: libraries allocate
+WINDOW, WINDOWS, MOST = 0.5, 8, 8.0  # seconds of a window, how many are timed, and of all at most
+MARGIN = 1.1  # of what is measured, up and down
+PLAYED = 1.0  # seconds of evaluation that are timed
+PADDED = 2**28  # bytes of the checkpoint that is timed, at most; a larger one takes longer in proportion
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long something takes: at least, about and at most."""
+
+    low: float
+    about: float
+    high: float
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(self.low + other.low, self.about + other.about, self.high + other.high)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to cost."""
+
+    parameters: int
+    needs: preflight.Needs  # bytes
+    device: str
+    threads: int
+    steps: int  # that it will take
+    rate: float  # steps a second while it learns
+    training: Seconds
+    evaluations: int
+    episode: int  # steps of an evaluation's longest episode; 0 of a model
+    evaluation: Seconds  # all of them
+    checkpoints: int
+    saving: Seconds  # all of them
+
+    @property
+    def parts(self) -> dict[str, Seconds]:
+        """Of the run; the start of the process is not in it."""
+        parts = {"training": self.training, "evaluation": self.evaluation, "saving": self.saving}
+        return parts | {"total": self.training + self.evaluation + self.saving}
+
+
+def estimate(config: dict[str, Any]) -> Estimate:
+    """The cost of a run from its flat configuration; `steps` are filled in as `experiment.build` does.
+
+    Raises:
+        RlgenError: the run would be refused.
+    """
+    show_progress("training for some seconds")
+    with experiment.built(config, config["runs_dir"]) as (learner, source, buffer), few_collections():
+        need = preflight.needs(config, learner, source, buffer)
+        steps = preflight.end(learner, source, config["steps"])
+        training, rate = Training(learner, source, buffer, steps).time()
+        evaluations, checkpoints = (
+            math.ceil(config["steps"] / config[every]) for every in ("eval_every", "checkpoint_every")
+        )
+        time_evaluation = time_playing if source.streams else time_scoring
+        found = Estimate(
+            parameters=sum(param.numel() for param in learner.parameters()),
+            needs=need,
+            device=str(learner.device),
+            threads=torch.get_num_threads(),
+            steps=steps,
+            rate=rate,
+            training=training,
+            evaluations=evaluations,
+            episode=longest_episode(source) if source.streams else 0,
+            evaluation=time_evaluation(learner, source, evaluations),
+            checkpoints=checkpoints,
+            saving=time_saving(learner, source, buffer, need, checkpoints),
+        )
+    show_progress("")
+    return found
+
+
+CALLS = ("eval", "checkpoint")
+
+
+class Training:
+    """Turns of the loop that are timed: those before the first update, the first updates, and what follows."""
+
+    def __init__(self, learner: Any, source: Any, buffer: Any, steps: int) -> None:
+        self.learner, self.source, self.buffer, self.steps = learner, source, buffer, steps
+        self.taken, self.sums = 0, Sums()
+
+    def until(self, enough: Callable[[float], bool]) -> tuple[int, float]:
+        """Take turns until `enough`, which is told the seconds, or until the run is over; returns steps and seconds."""
+        before, begin = self.taken, time.perf_counter()
+        while self.taken < self.steps and not enough(time.perf_counter() - begin):
+            self.learner.progress = self.taken / self.steps
+            self.taken += loop.turn(self.learner, self.source, self.buffer, self.sums.add)
+        if self.learner.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self.taken - before, time.perf_counter() - begin
+
+    def time(self) -> tuple[Seconds, float]:
+        """How long the run trains, and its steps a second while it learns."""
+        learner, wait = self.learner, self.learner.min_added
+        waited, waiting = self.until(lambda seconds: learner.num_updates > 0 or seconds > WAIT)
+        learner.min_added = min(wait, self.buffer.num_added)  # now it learns, if it did not yet
+        updates = learner.num_updates + WARM_UPDATES
+        first, cold = self.until(lambda seconds: seconds > WARM_UP and learner.num_updates >= updates)
+
+        windows: list[tuple[int, float]] = []
+        while self.taken < self.steps and len(windows) < WINDOWS and sum(took for _, took in windows) < MOST:
+            recordings = self.recordings()
+            count, took = self.until(lambda seconds: seconds > WINDOW)
+            if self.recordings() == recordings:
+                windows.append((count, took))
+            else:  # to record a step takes a second, and comes once
+                first, cold = first + count, cold + took
+
+        timed, seconds = sum(count for count, _ in windows), sum(took for _, took in windows)
+        if self.taken >= self.steps:
+            all_of_it = waiting + cold + seconds
+            return Seconds(all_of_it, all_of_it, all_of_it), self.taken / all_of_it
+        begun = waiting * max(1, wait / waited) + cold
+        left = self.steps - max(wait, waited) - first
+        low, about, high = (
+            begun + max(0, left) * took / count
+            for count, took in (min(windows, key=slowness), (timed, seconds), max(windows, key=slowness))
+        )
+        return Seconds(low / MARGIN, about, high * MARGIN), timed / seconds
+
+    def recordings(self) -> int:
+        """Losses whose step has been recorded, or was tried to be."""
+        executor = self.learner.executor
+        return len(executor.recordings) + len(executor.refused) if isinstance(executor, Recorded) else 0
+
+
+def slowness(window: tuple[int, float]) -> float:
+    """Seconds a step."""
+    count, seconds = window
+    return seconds / count
+
+
+def time_playing(agent: Any, source: Any, times: int) -> Seconds:
+    """Evaluations of an agent: their episodes end at once, or are the longest there are."""
+    num_envs = min(source.eval_episodes, MAX_ENVS)
+    begin, steps = time.perf_counter(), 0
+
+    def enough() -> bool:
+        nonlocal steps
+        steps += 1
+        return time.perf_counter() - made > PLAYED
+
+    with closing(source.make_for_play(num_envs, source.seed)) as envs:
+        made = time.perf_counter()
+        with suppress(EvaluationInterrupted):
+            while True:
+                play(agent, envs, source.eval_episodes, interrupted=enough)
+        step = (time.perf_counter() - made) / steps
+    longest = step * math.ceil(source.eval_episodes / num_envs) * longest_episode(source)
+    return Seconds(*(times * (made - begin + part * longest) for part in (0, 0.5, 1)))
+
+
+def longest_episode(source: Any) -> int:
+    """Steps of an evaluation's longest episode."""
+    return check_env_id(source.env_id).max_episode_steps or source.max_episode_steps
+
+
+def time_scoring(model: Any, source: Any, times: int) -> Seconds:
+    """Evaluations of a model: one is timed; the last one looks at all held-out images beside the first ones."""
+    begin = time.perf_counter()
+    source.evaluate(model)
+    seconds = time.perf_counter() - begin
+    images = len(source.data.test)
+    seconds *= times + (images / EVAL_IMAGES if images > EVAL_IMAGES else 0)
+    return Seconds(seconds / MARGIN, seconds, seconds * MARGIN)
+
+
+def time_saving(learner: Any, source: Any, buffer: Any, need: preflight.Needs, times: int) -> Seconds:
+    """Checkpoints: one is timed, with a buffer of zeros where the run's is not full yet."""
+    missing = min(PADDED, need.checkpoint) - need.learner - need.transition * len(buffer)
+    begin = time.perf_counter()
+    state = {
+        "learner": checkpoint.owned(learner.state_dict()),
+        "source": source.state_dict(),
+        "buffer": buffer.state_dict() if source.streams else None,
+        "weights": digest(learner.state_dict()),
+        "missing": torch.zeros(max(0, missing), dtype=torch.uint8),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder), 0, state)
+    seconds = times * (time.perf_counter() - begin) * max(1.0, need.checkpoint / PADDED)
+    return Seconds(seconds / 2, seconds, seconds * MARGIN)  # at first the buffer is not full
