@@ -149,3 +149,36 @@ def test_a_run_from_before_an_option_did_what_its_default_does(runs):
         make_run(runs, "elsewhere", seed, data="digits")  # no algorithm here, so that nobody knows its options
     (task,) = found(runs)["tasks"]
     assert task["ranked"], task["refusals"]
+
+
+BOX = {"action_shape": [1], "action_low": [500.0], "action_high": [1000.0]}
+CLIPPED = BOX | {"action_rescaled": [False], "action_dtype": "float32"}
+RESCALED = BOX | {"action_rescaled": [True], "action_dtype": "float32"}
+
+
+@pytest.mark.parametrize("other_spec", [BOX, CLIPPED])
+@pytest.mark.parametrize("group", [(), ("algo",)])
+def test_actions_that_are_rescaled_are_another_task_than_clipped_ones(runs, other_spec, group):
+    """Those of a run of before were clipped: its spec does not say so."""
+    options = {"rescale_actions": True}, {"rescale_actions": False}
+    make_two(runs, *options, spec=RESCALED, other_spec=other_spec)
+    (task,) = found(runs, group=group)["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [3, 3], [row["group"] for row in task["groups"]]
+    assert not task["ranked"] and any("rescaled to their bounds and clipped" in each for each in task["refusals"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "other_spec"),
+    [
+        (CLIPPED, BOX),  # bounds that are taken as they are: nothing is another
+        (CLIPPED, CLIPPED | {"action_dtype": "float64"}),
+        (
+            {"num_actions": 3, "action_shape": [], "action_low": [-1], "num_choices": [], "action_rescaled": []},
+            {"num_actions": 3, "action_shape": [], "action_low": []},
+        ),
+    ],
+)
+def test_actions_that_mean_the_same_are_one_group_whatever_wrote_the_run(runs, spec, other_spec):
+    make_two(runs, {"rescale_actions": True}, {"rescale_actions": False}, spec=spec, other_spec=other_spec)
+    (task,) = found(runs)["tasks"]
+    assert [row["runs"] for row in task["groups"]] == [6]

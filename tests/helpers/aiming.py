@@ -21,21 +21,20 @@ class Aiming(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.count, self.last = 0, 0.0
+        self.count = 0
         return self._obs(), {}
 
     def step(self, action):
         assert self.action_space.contains(action), repr(action)
         self.count += 1
         off = np.abs(np.asarray(action, np.float64) - self.best) / self.scale
-        self.last = float(off.mean())
         return self._obs(), 1 - float(np.minimum(off, 1).mean()), False, self.count == LENGTH, {}
 
     def render(self):
         return np.full((8, 8, 3), self.count, np.uint8)
 
     def _obs(self):
-        return np.array([self.count / LENGTH, self.last % 1], np.float32)
+        return np.array([self.count / LENGTH, self.np_random.random()], np.float32)
 
 
 SPACES = {  # space, best action, scale
