@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from rlgen.data.pixels import CHANNELS, MODES, fitted, opaque, planes
+from rlgen.data.pixels import CHANNELS, MODES, fitted, is_transparent, opaque, planes
 from rlgen.data.preparation import Preparation
 from rlgen.errors import UsageError
 from rlgen.memory import Room
 
 GREY_MODES = {"1", "L", "LA"}
 DECODING = {"L": 8, "RGB": 12}  # bytes a pixel, at most, that decoding one image takes: pillow makes copies
-ALPHA = 12  # and more, where it has transparent pixels
+ALPHA = 12  # and more, where it may have transparent pixels
 ORIENTATION = 0x0112  # a tag of EXIF; 1 is upright
 NAMED = 50  # bad files, at most, that a message names
 NO_IMAGE = ("no readable image", "replace or remove {}")
@@ -78,6 +78,7 @@ def read_images(
     images, final = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()
     for i, (name, file) in enumerate(files.items()):
         with noted(bad, name), opened(file) as image:
+            seen["transparent"] += is_transparent(image)
             seen["turned"] += image.getexif().get(ORIENTATION, 1) != 1
             ImageOps.exif_transpose(image, in_place=True)
             plain = opaque(image, preparation.image_ground)
@@ -101,7 +102,7 @@ def said(sizes: Counter[tuple[int, int]], seen: Counter[str], preparation: Prepa
         before = f"images of {len(sizes)} sizes" if len(sizes) > 1 else "{}x{} images".format(*next(iter(sizes)))
         notes.append(f"{before} are resized and cropped")
     for what, words in (
-        ("alpha", f"with transparent pixels shown on {preparation.image_ground}"),
+        ("transparent", f"with transparent pixels shown on {preparation.image_ground}"),
         ("turned", "turned as the camera says"),
         ("frames", "of several frames, of which the first is read"),
     ):

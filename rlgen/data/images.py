@@ -40,8 +40,8 @@ class ImageData:
         """What was read, in one line."""
         channels, height, width = self.train.shape[1:]
         colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-        classes = "" if self.num_classes is None else f", {self.num_classes} classes"
-        counts = f"{len(self.train):,} training and {len(self.test):,} held-out images"
+        classes = "" if self.num_classes is None else f", {self.num_classes} class{'es' * (self.num_classes != 1)}"
+        counts = f"{len(self.train):,} training and {len(self.test):,} held-out image{'s' * (len(self.test) != 1)}"
         return "; ".join([f"data {self.name}: {counts}, {width}x{height}, {colours}{classes}", *self.notes])
 
     def digest(self) -> str:

@@ -14,6 +14,11 @@ MODES = {"grey": "L", "rgb": "RGB"}  # pillow's words
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
+def is_transparent(image: Any) -> bool:
+    """Whether any pixel of an image is: many files have an alpha channel that hides nothing."""
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
 def opaque(image: Any, ground: str) -> Any:
     """An image whose transparent pixels show the ground; one without them as it is."""
     if not image.has_transparency_data:

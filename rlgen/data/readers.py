@@ -65,6 +65,7 @@ class ArrayUnpickler(pickle.Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): lambda text, coding: text.encode("latin1"),  # Python 3 writes bytes so, for Python 2
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -184,3 +184,18 @@ def test_a_folder_takes_the_memory_of_its_array_and_keeps_every_pixel(tmp_path, 
         expected = np.asarray(first.convert("RGB")).transpose(2, 0, 1)[: data.train.shape[1]]
     assert data.train.shape[1] == (3 if mode == "RGB" else 1)
     assert any((image == expected).all() for image in (*data.train, *data.test))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_an_alpha_channel_that_hides_nothing_is_not_counted(tmp_path, mode):
+    for i in range(4):
+        pixels = np.full((4, 4, 4), 100, np.uint8)
+        pixels[..., 3] = 128 if i == 0 else 255
+        image = Image.fromarray(pixels)
+        image = image.quantize(4) if mode == "P" else image.convert(mode)
+        image.save(tmp_path / f"{i}.png")
+    data = load(str(tmp_path))
+    assert "1 with transparent pixels shown on white" in data.about()
+    assert sorted(pixels_of(data).max((1, 2, 3)))[:3] == [100, 100, 100]
+    (tmp_path / "0.png").unlink()
+    assert "transparent" not in load(str(tmp_path)).about()

@@ -108,3 +108,23 @@ def test_malformed_cifar10_names_the_file(tmp_path, content, words):
     write(tmp_path, {**cifar_files(), "test_batch": content})
     message = error("cifar10", tmp_path)
     assert words in message and str(tmp_path / "test_batch") in message
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4])
+@pytest.mark.parametrize("name", ["cifar-10-batches-py", "cifar-100-python"])
+def test_batches_that_python_3_wrote_are_read_with_all_that_lies_beside_them(tmp_path, name, protocol):
+    fine = name == "cifar-100-python"
+    parts = {"train": 200, "test": 100} if fine else {f"data_batch_{i}": 20 for i in range(1, 6)} | {"test_batch": 10}
+    other = {"meta": {}, "file.txt~": ""} if fine else {"batches.meta": {}, "readme.html": ""}
+    folder = tmp_path / name
+    folder.mkdir()
+    for i, (part, num) in enumerate(parts.items()):
+        batch = {b"data": np.full((num, 3072), 10 * i + 200, np.uint8), b"filenames": [b"a.png"] * num}
+        labels = [label % 100 for label in range(num)] if fine else [label % 10 for label in range(num)]
+        batch |= {b"fine_labels": labels, b"coarse_labels": [0] * num} if fine else {b"labels": labels}
+        (folder / part).write_bytes(pickle.dumps(batch, protocol))
+    for part, content in other.items():
+        (folder / part).write_bytes(pickle.dumps(content, protocol))
+    data = load(str(folder))
+    assert (len(data.train), len(data.test), data.num_classes) == ((200, 100, 100) if fine else (100, 10, 10))
+    assert data.train.shape[1:] == (3, 32, 32) and sorted(set(data.train_label)) == list(range(100 if fine else 10))
