@@ -49,6 +49,7 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         obs=config["obs"],
         obs_layout=config["obs_layout"],
         network=config["network"],
+        atari=config["atari"],
     )
 
 
@@ -74,6 +75,7 @@ def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:
     buffer = learner.make_buffer()
     if isinstance(spec, EnvSpec):
         buffer.frame_stack, buffer.frame_padding = spec.frame_stack, spec.frame_padding
+        buffer.reward_clip = spec.reward_clip
     normalizer: Any = getattr(learner, "normalizer", None)
     return cast(Buffer, NormalizedBuffer(buffer, normalizer)) if normalizer else buffer
 

@@ -18,7 +18,8 @@ from rlgen.core.source import ImageSource
 from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.errors import UsageError
-from rlgen.options.config import changed, in_steps, resolve
+from rlgen.options.config import changed, resolve
+from rlgen.options.derived import in_steps
 from rlgen.runs import exactness, notes, preflight, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from rlgen.compare.entry import Entry
+from rlgen.envs.namespaces import is_atari
 from rlgen.errors import UsageError
 from rlgen.options import algorithms
 from rlgen.options.config import run_options
@@ -25,7 +26,7 @@ ELSEWHERE = {  # options of CleanRL's runs that change what a score means
 }
 WORDS = {  # conditions that are no option
     "env_id": "versions of the environment",
-    "vectorization": "Atari environments, native with clipped rewards and single ones",
+    "atari": "tasks of one game: the standard one, raw frames, or native with clipped rewards",
     "sha256": "images, by their checksums",
     "obs_shape": "shapes of observations",
     "obs_dtype": "types of observations",
@@ -40,7 +41,7 @@ WORDS = {  # conditions that are no option
 }
 NO_CONDITION = {  # none, or in other words
     *("env_id", "num_envs", "frame_stack", "action_rescaled", "action_dtype"),
-    *("obs_parts", "network"),
+    *("obs_parts", "network", "protocol", "reward_clip"),
 }
 LONGEST = 24  # characters of a value in a label; a longer one is written as its digest
 UNKNOWN = "-"
@@ -100,8 +101,12 @@ def _environment(entry: Entry) -> dict[str, str]:
     """What config.json says of the run's environment or images."""
     spec: Mapping[str, object] = entry.info.get("spec") or {}
     found = {"env_id": entry.target} if entry.kind == "agent" else {}
-    if entry.target.startswith("ALE/") or "NoFrameskip" in entry.target:
-        found["vectorization"] = "native" if entry.config.get("vectorization") == "native" else "single"
+    protocol = spec.get("protocol")
+    if isinstance(protocol, dict):  # how many frames are stacked is the agent's business
+        found |= {f"protocol.{name}": _short(written(value)) for name, value in protocol.items() if name != "stack"}
+    if is_atari(entry.target):
+        by_itself = "native" if entry.config.get("vectorization") == "native" else "raw"
+        found["atari"] = "standard" if protocol else by_itself
     for name, value in spec.items():
         if name not in NO_CONDITION and value not in (None, "") and (name, value) != ("action_low", []):
             found[name] = str(value)[:8] if name == "sha256" else _short(written(value))

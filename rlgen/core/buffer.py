@@ -29,6 +29,7 @@ class Buffer:
         frame_stack: k, with 1 for none. Observations come in and go out as stacks [N, k, ...], newest frame last; only
             the newest is stored.
         frame_padding: what an episode's first stack holds before its first frame: that frame (`reset`), or `zero`.
+        reward_clip: c: every reward is read within [-c, c], before those of several steps are summed; None as it is.
         generator: random numbers for `sample`; its device is where the data live.
         index: which transitions a batch is made of.
     """
@@ -41,12 +42,13 @@ class Buffer:
         n_step: int = 1,
         frame_stack: int = 1,
         frame_padding: str = "reset",
+        reward_clip: float | None = None,
         generator: torch.Generator,
         index: type[UniformIndex] = UniformIndex,
     ) -> None:
         self.make_index = index
         self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
-        self.frame_stack, self.frame_padding = frame_stack, frame_padding
+        self.frame_stack, self.frame_padding, self.reward_clip = frame_stack, frame_padding, reward_clip
         self.backend: Backend = (Arrays if generator.device.type == "cpu" else Tensors)(generator)
         self.ring: Ring
         self.index: UniformIndex
@@ -125,7 +127,7 @@ class Buffer:
             self.observations = (
                 StackedFrames(self.ring, self.frame_stack, self.frame_padding) if older else Observations(self.ring)
             )
-            self.n_step_return = NStepReturn(self.ring, self.n_step, self.gamma)
+            self.n_step_return = NStepReturn(self.ring, self.n_step, self.gamma, self.reward_clip)
         parts = self.observations.parts if self.observations else []
         self.names = [name for name in stored if name not in (*parts, "valid")]  # columns that are written as they come
         sampled = ("reward", "terminated", "truncated") if streams else ()  # summed up in reward and discount
@@ -174,6 +176,8 @@ class Buffer:
         flat = self.backend.own(index.flatten())
         batch = {name: self.backend.take(self.ring.flat[name], flat, 0) for name in (*self.names, "valid")}
         if self.observations:
+            if self.reward_clip is not None:
+                batch["reward"] = batch["reward"].clip(-self.reward_clip, self.reward_clip)
             batch |= self.observations.read(flat, flat)
             self.observations.clear()
         self.index.clear()

@@ -6,7 +6,7 @@ priority, or as sequences), extend `UniformIndex` and give the class to the buff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,10 +124,14 @@ class NStepReturn:
         ring: where the transitions are.
         n_step: rewards summed, at most.
         gamma: discount per step.
+        reward_clip: c: every reward is taken within [-c, c]; None as it is.
     """
 
-    def __init__(self, ring: Ring, n_step: int, gamma: float) -> None:
+    def __init__(self, ring: Ring, n_step: int, gamma: float, reward_clip: float | None = None) -> None:
         self.ring, self.n_step = ring, n_step
+        self.take_reward: Callable[[Any, Any, int], Any] = ring.backend.take
+        if reward_clip is not None:
+            self.take_reward = lambda *where: ring.backend.take(*where).clip(-reward_clip, reward_clip)
         device, own = ring.backend.device, ring.backend.own
         gammas = torch.tensor([gamma**i for i in range(n_step + 1)], device=device)
         self.gammas, self.gammas_after = own(gammas[:-1]), own(gammas[1:])  # [n] from gamma^0, from gamma^1
@@ -142,14 +146,18 @@ class NStepReturn:
         if self.n_step > 1:
             return self._several(index)
         take, flat = self.ring.backend.take, self.ring.flat
-        return take(flat["reward"], index, 0), ~take(flat["terminated"], index, 0) * self.gammas_after[0], index
+        return (
+            self.take_reward(flat["reward"], index, 0),
+            ~take(flat["terminated"], index, 0) * self.gammas_after[0],
+            index,
+        )
 
     def _several(self, index: Any) -> tuple[Any, Any, Any]:
         ring, take, flat = self.ring, self.ring.backend.take, self.ring.flat
         ahead = (index[:, None] + self.steps * ring.num_envs) % ring.size  # [B, n]
         ended = take(flat["terminated"], ahead, 0) | take(flat["truncated"], ahead, 0)  # [B, n]
         going = ended.cumsum(1) <= ended  # [B, n] no episode ended before
-        reward = (going * self.gammas * take(flat["reward"], ahead, 0)).sum(1)  # [B]
+        reward = (going * self.gammas * self.take_reward(flat["reward"], ahead, 0)).sum(1)  # [B]
         last_step = going.sum(1) - 1  # [B] k - 1
         last = (index + last_step * ring.num_envs) % ring.size  # [B]
         return reward, ~take(flat["terminated"], last, 0) * self.gammas_after[last_step], last

@@ -39,8 +39,9 @@ def play(
     Returns:
         `returns`, one a whole episode, undiscounted; `eval/episodic_length`; and, from agents that estimate values,
         `eval/q_estimate`, the mean of max_a Q over the states visited, beside `eval/q_realised`, the discounted return
-        really obtained from the same states (van Hasselt et al. 2016, section 3 and figure 3). States whose return a
-        time limit cut while it still weighed more than 1 % (gamma^k > 0.01) are left out of both.
+        really obtained from the same states (van Hasselt et al. 2016, section 3 and figure 3), of rewards as they are
+        learned from. States whose return a time limit cut while it still weighed more than 1 % (gamma^k > 0.01) are
+        left out of both.
 
     Raises:
         EvaluationInterrupted: the answer was yes.
@@ -74,13 +75,19 @@ def play(
                 returns.append(sum(rewards[n]))
                 lengths.append(len(rewards[n]))
                 if estimate:
-                    pairs.append(realised(estimates[n], rewards[n], bool(step.terminated[n]), agent.discount))
+                    learned = clipped(rewards[n], envs.spec.reward_clip)
+                    pairs.append(realised(estimates[n], learned, bool(step.terminated[n]), agent.discount))
             rewards[n], estimates[n] = [], []
     result: dict[str, Any] = {"returns": returns, "eval/episodic_length": float(np.mean(lengths))}
     states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
     if states.size:
         result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()
     return result
+
+
+def clipped(rewards: list[float], limit: float | None) -> list[float]:
+    """Rewards as an agent learns from them."""
+    return rewards if limit is None else [min(max(reward, -limit), limit) for reward in rewards]
 
 
 def realised(estimates: list[float], rewards: list[float], terminated: bool, discount: float) -> np.ndarray:

@@ -202,6 +202,8 @@ class EnvSource:
         vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
         limit = None if self.has_time_limit else self.max_episode_steps
         options = {"render_mode": mode, "max_episode_steps": limit, **self.options}
+        if options.get("atari") == "life-loss":
+            options["atari"] = "standard"  # whole games
         return make_envs(self.env_id, num_envs, vectorization, seed, **options)
 
     def check_video(self) -> None:
@@ -217,7 +219,7 @@ class EnvSource:
         """
         if self.envs.restores != "tried exact":
             return self.envs.restores
-        found = try_one(self.env_id, self.spec.frame_stack)
+        found = try_one(self.env_id, self.spec.frame_stack, self.options.get("atari", "raw"))
         self.restores_why = found.why
         if found.repeats is False:
             self.envs.begin_anew()

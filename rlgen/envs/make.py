@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from rlgen.envs import watch
 from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.namespaces import is_atari
 from rlgen.envs.one_array import OneArray
 from rlgen.envs.parts import parts_of
 from rlgen.envs.raised import said
@@ -50,6 +52,7 @@ def make_envs(
     obs: str = "auto",
     obs_layout: str = "auto",
     masks: bool | None = None,
+    atari: str = "raw",
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -69,6 +72,7 @@ def make_envs(
         obs: what an array is: `auto`, `image`, `flat`, or `old`, which makes one vector of all that is no array.
         obs_layout: of pictures: `auto`, `chw` or `hwc`.
         masks: environments say which actions are valid, and observations hold it; None finds it out where one is tried.
+        atari: "standard" makes a game of ALE the standard task, "life-loss" that with an episode a life, "raw" neither.
 
     Raises:
         UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
@@ -80,9 +84,13 @@ def make_envs(
         raise UsageError(f"num_envs is {num_envs}: it must be at least 1")
     if frame_stack < 1:
         raise UsageError(f"frame_stack is {frame_stack}: it must be at least 1")
+    spec, frame_stack, task = _as_task(spec, frame_stack, atari)
+    if task and render_mode is not None and vectorization != "async":
+        vectorization = "sync"  # ALE's vector class draws nothing
     if vectorization == "auto":
-        # ALE's native class is another task than its single one (84x84 stacks, clipped rewards): only when asked for.
-        native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and spec.namespace != "ALE"
+        # What ALE's native class gives by itself is another task (84x84 stacks, clipped rewards): only when asked for.
+        is_other = spec.namespace == "ALE" and (not task or atari == "life-loss")
+        native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and not is_other
         vectorization = "native" if (native and frame_stack == 1) or not spec.entry_point else "sync"
     kwargs = {} if render_mode is None else {"render_mode": render_mode}
     how: dict[str, Any] = {"rescale_actions": rescale_actions, "obs": obs, "obs_layout": obs_layout}
@@ -130,10 +138,12 @@ def make_envs(
         vector_env.close()
         return make_envs(
             env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
-            masks=True, **how,
+            masks=True, atari=atari, **how,
         )  # fmt: skip
     try:
-        return EnvStream(vector_env, seed, env_id, frame_stack, **how)
+        stream = EnvStream(vector_env, seed, env_id, frame_stack, **how)
+        stream.spec = replace(stream.spec, **task)
+        return stream
     except BaseException:
         with contextlib.suppress(StuckEnvError), watch.call(f"closing {env_id!r}"):
             vector_env.close()
@@ -146,9 +156,19 @@ def has_time_limit(env_id: str) -> bool:
     return spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs
 
 
-def try_one(env_id: str, frame_stack: int = 1) -> Found:
+def _as_task(spec: GymSpec, frame_stack: int, atari: str) -> tuple[GymSpec, int, dict[str, Any]]:
+    """As what Atari is made from: its spec, the frames that are stacked beyond that, and entries of `EnvSpec`."""
+    if atari == "raw" or not is_atari(spec.id):
+        return spec, frame_stack, {}
+    from rlgen.envs.atari import of_task, standard_task
+
+    spec = standard_task(spec, frame_stack, life_loss=atari == "life-loss")
+    return spec, 1, of_task(spec)
+
+
+def try_one(env_id: str, frame_stack: int = 1, atari: str = "raw") -> Found:
     """Whether environments as `make_envs` makes them repeat themselves, found by trial once a process."""
-    spec = check_env_id(env_id)
+    spec, frame_stack, _ = _as_task(check_env_id(env_id), frame_stack, atari)
     return tried(repr((spec, frame_stack)), partial(_make_single, spec, {}, frame_stack, os.getpid(), None))
 
 

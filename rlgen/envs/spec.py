@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -33,6 +34,8 @@ class EnvSpec:
     action_dtype: str = "float32"  # as the environment takes them
     obs_parts: tuple[Part, ...] = ()  # what an observation is made of; () of runs that went by its shape alone
     network: str = "auto"  # auto, mlp, small_cnn, nature_cnn or impala: of the observations, chosen by their size
+    reward_clip: float | None = None  # c: learned from are rewards within [-c, c], of every step; scores are of all
+    protocol: dict[str, Any] | None = None  # of Atari's standard task: what stands for its scores meaning the same
 
     def __post_init__(self) -> None:
         """Refuse counts that cannot be, as a damaged file may have them, by a ValueError."""

@@ -19,15 +19,15 @@ from rlgen.errors import UsageError
 from rlgen.options import parsed_module
 from rlgen.options.algorithms import Algorithm, find, names
 from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value, shown
+from rlgen.options.derived import frames, periods
 from rlgen.options.environment import from_environment
 from rlgen.options.fields import REQUIRED, Option, read_options
 from rlgen.options.files import presets, read_file
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
-PERIODS = {"log": 200, "eval": 10, "checkpoint": 10}  # times a run, where the config does not give `<what>_every`
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = (
-    *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "rescale_actions"),
+    *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "atari", "rescale_actions"),
     *("normalize_obs", "normalize_reward"),
     *("obs", "obs_layout", "network"),
     *("eval_episodes", "max_episode_steps", "video"),
@@ -74,7 +74,9 @@ class RunConfig(Preparation):
     # learns the same
     env_check: bool = True  # try an environment before the run: reset, step, and what they return
     # fixed: networks of other inputs
-    frame_stack: int = 1  # grey frames in an observation (1: as the environment gives them); in [1, 64]
+    frame_stack: int | None = None  # grey frames in an observation (None: 4 of Atari, else 1, as it is); in [1, 64]
+    # fixed: networks of other inputs
+    atari: Literal["standard", "life-loss", "raw"] = "standard"  # the standard task, with an episode a life, or neither
     # fixed: what its actions mean
     # learns the same
     rescale_actions: bool = True  # of [-1, 1] to bounds of a Box that are far from these; else they are clipped alone
@@ -223,31 +225,10 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
             raise UsageError(f"{shown('epochs', labels['epochs'])} with {shown('steps', labels['steps'])}: give one")
         later = LAYERS.index(origin["steps"]) > LAYERS.index(origin["epochs"])
         values |= {"epochs": None} if later else {"steps": None}
-    values |= periods(values)
+    values |= periods(values) | frames(values)
     check_run_name(values["name"])
     check_limits(known, values, labels)
     return Resolved(algorithm, values, origin, source)
-
-
-def periods(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run does now and then, by its length where it is known and nothing else is said."""
-    given = {f"{what}_every": config.get(f"{what}_every") for what in PERIODS}
-    if config["steps"] is None:
-        return given
-    return {name: value or max(1, config["steps"] // PERIODS[name[:-6]]) for name, value in given.items()}
-
-
-def in_steps(config: Mapping[str, Any], images: int) -> dict[str, Any]:
-    """The length of a run in steps, and its periods, where `epochs` are given.
-
-    Args:
-        config: flat.
-        images: to train on.
-    """
-    if config["steps"] is not None:
-        return {}
-    steps = {"steps": max(1, round(config["epochs"] * images))}
-    return steps | periods({**config, **steps})
 
 
 def stored(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

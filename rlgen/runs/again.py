@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from rlgen.errors import UsageError
 from rlgen.options.algorithms import find
-from rlgen.options.config import PERIODS, options
+from rlgen.options.config import options
+from rlgen.options.derived import PERIODS
 from rlgen.runs import checkpoint
 from rlgen.runs.delete import delete
 from rlgen.runs.run import Run

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlgen.envs.namespaces import is_atari
 from rlgen.errors import UsageError
 from rlgen.options.algorithms import find
-from rlgen.options.config import PERIODS, options
+from rlgen.options.config import options
+from rlgen.options.derived import PERIODS
 from rlgen.options.fields import REQUIRED
 
 FORMAT = 3
 BEFORE: dict[int, dict[str, Any]] = {  # by the first format that differs: what runs of before did
     2: {"precision": "float32"},
-    3: {"rescale_actions": False, "obs": "old"},
+    3: {"rescale_actions": False, "obs": "old", "frame_stack": 1},
 }
+BEFORE_OF_ATARI = {"atari": "raw"}  # the same of format 3, where a game of ALE is what is learned
 ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
 
 
@@ -54,6 +57,8 @@ def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
     for newer, did in BEFORE.items():
         if info.get("format", 1) < newer:
             values |= {name: value for name, value in did.items() if name in values}
+    if info.get("format", 1) < 3 and is_atari(info["config"].get("env_id") or ""):
+        values |= BEFORE_OF_ATARI
     missing = {name: value for name, value in values.items() if name not in info["config"]}
     return {"format": FORMAT} | info | {"format": FORMAT, "config": info["config"] | missing}
 

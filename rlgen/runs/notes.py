@@ -7,6 +7,7 @@ from typing import Any
 
 from rlgen.core.normalization import is_image
 from rlgen.core.source import EnvSource, ImageSource
+from rlgen.envs import atari
 from rlgen.envs.border import in_words
 from rlgen.envs.parts import about
 from rlgen.text import warn
@@ -29,5 +30,7 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
     if config.get("normalize_obs") and is_image(source.spec):
         left = "images, which a network scales itself: --normalize-obs leaves them as they are"
         warn(f"observations of {source.env_id!r} are {left}", note=True)
+    if isinstance(source, EnvSource) and source.spec.protocol:
+        warn(atari.about(source.spec.protocol), note=True)
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from rlgen.core.generators import generator_states, set_generators
 from rlgen.errors import DiskError, DivergedError, UsageError
 from rlgen.files import writing
-from rlgen.options.config import PERIODS
+from rlgen.options.derived import PERIODS
 from rlgen.runs import checkpoint, diverged, formats, rows, stopping, wandb_environment
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better

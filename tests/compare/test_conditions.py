@@ -13,7 +13,14 @@ from rlgen.options.config import run_options
 NATIVE = {"env_id": "ALE/Pong-v5", "obs_shape": [4, 84, 84], "frame_stack": 4, "frame_padding": "zero"}
 SINGLE = {"env_id": "ALE/Pong-v5", "obs_shape": [210, 160, 3], "frame_stack": 1, "frame_padding": "reset"}
 PADDED = {"obs_shape": [4, 84, 84], "frame_stack": 4, "frame_padding": "reset"}
+CARD = {"frame_skip": 4, "sticky": 0.25, "resize": "84x84 area", "life_loss": False, "ale_py": "0.12.1", "stack": 4}
+STANDARD = NATIVE | {"protocol": CARD, "reward_clip": 1.0}
 FEWER = {"obs_shape": [2, 84, 84], "frame_stack": 2, "frame_padding": "zero"}
+
+
+def card(**entries):
+    """The spec of a run of the standard task, with other entries in its protocol card."""
+    return STANDARD | {"protocol": CARD | entries}
 
 
 def make_two(runs, one, other, seeds=3, spec=None, other_spec=None):
@@ -38,6 +45,17 @@ def make_two(runs, one, other, seeds=3, spec=None, other_spec=None):
             "native with clipped rewards",
         ),
         ({"env_id": "ALE/Pong-v5"}, {"env_id": "ALE/Pong-v5"}, NATIVE, SINGLE, "shapes of observations"),
+        ({"env_id": "ALE/Pong-v5"}, {"env_id": "ALE/Pong-v5"}, NATIVE, STANDARD, "the standard one, raw frames"),
+        *(
+            (
+                {"env_id": "ALE/Pong-v5"},
+                {"env_id": "ALE/Pong-v5"},
+                STANDARD,
+                card(**entry),
+                f"protocol.{next(iter(entry))}",
+            )
+            for entry in ({"sticky": 0.0}, {"resize": "84x84 area, OpenCV 9"}, {"life_loss": True}, {"ale_py": "0.13"})
+        ),
         ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, FEWER, PADDED, "frames before an episode's first one"),
         ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, {"num_actions": 2}, {"num_actions": 3}, "numbers of actions"),
         ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, {"protocol": {"skip": 4}}, {"protocol": {"skip": 2}}, "protocol"),
@@ -59,6 +77,7 @@ def test_what_differs_in_task_is_never_pooled(runs, one, other, spec, other_spec
         (NATIVE, None),  # nothing is known of the other
         (NATIVE, NATIVE | {"num_envs": 8}),
         (NATIVE, FEWER),  # how many frames are stacked is an option of the agent
+        (card(stack=4), card(stack=2)),
         ({"num_actions": 2}, {"num_actions": 2, "frame_stack": 1, "frame_padding": "reset"}),  # of an older run
     ],
 )
@@ -66,6 +85,12 @@ def test_what_is_the_same_task_is_one_group(runs, spec, other_spec):
     make_two(runs, {}, {}, spec=spec, other_spec=other_spec)
     (task,) = found(runs)["tasks"]
     assert [row["runs"] for row in task["groups"]] == [6]
+
+
+def test_native_and_single_environments_are_one_task_where_their_cards_are_equal(runs):
+    ways = [{"env_id": "ALE/Pong-v5", "vectorization": way} for way in ("native", "sync")]
+    make_two(runs, *ways, spec=STANDARD, other_spec=STANDARD)
+    assert [row["runs"] for row in found(runs)["tasks"][0]["groups"]] == [6]
 
 
 def test_native_and_single_environments_are_one_task_outside_atari(runs):

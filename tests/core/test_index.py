@@ -63,6 +63,22 @@ class NewestIndex(UniformIndex):
         return super().locate(drawn) * 0 + newest * self.ring.num_envs
 
 
+@pytest.mark.parametrize("as_on_gpu", [False, True])
+def test_rewards_are_clipped_one_by_one_where_a_sum_is_learned_from(as_on_gpu: bool) -> None:
+    """The raw ones stay in the ring."""
+    for n_step, expected in ((1, {0: 1.0, 1: -0.5, 2: -1.0}), (2, {0: 1.0 - 0.5 * GAMMA, 1: -0.5 - GAMMA})):
+        buffer = make_buffer(30, n_step=n_step, as_on_gpu=as_on_gpu)
+        buffer.reward_clip = 1.0
+        for obs, reward in enumerate((7.0, -0.5, -3.0)):
+            ends = {"terminated": np.array([False]), "truncated": np.array([False])}
+            place = {"obs": np.array([float(obs)]), "next_obs": np.array([obs + 1.0])}
+            buffer.add({**place, "reward": np.array([reward], np.float32), **ends})
+        batch = buffer.sample(200)
+        assert dict(zip(batch["obs"].tolist(), batch["reward"].tolist(), strict=True)) == expected
+        assert buffer.ring.columns["reward"][:3, 0].tolist() == [7.0, -0.5, -3.0]
+    assert buffer.drain()["reward"].tolist() == [[1.0], [-0.5], [-1.0]]
+
+
 def test_another_index_chooses_other_transitions() -> None:
     buffer = Buffer(8, generator=torch.Generator().manual_seed(0), index=NewestIndex)
     rows = list(stream(1, 11, seed=3))

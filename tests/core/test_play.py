@@ -30,7 +30,7 @@ class Lengths:
 
     def __init__(self, lengths: list[list[int]], junk: bool = False) -> None:
         self.lengths, self.junk, self.num_envs = lengths, junk, len(lengths)
-        self.spec = SimpleNamespace(num_envs=len(lengths))
+        self.spec = SimpleNamespace(num_envs=len(lengths), reward_clip=None)
         self.episode, self.count = np.zeros(len(lengths), dtype=int), np.zeros(len(lengths), dtype=int)
         self.pending = np.zeros(len(lengths), dtype=bool)
         self.obs = np.zeros((len(lengths), 1), dtype=np.float32)

@@ -32,6 +32,21 @@ def test_the_preset_is_that_of_the_environment(lab):
     assert config.resolve("alpha", {"config": str(file)}).preset == "agents/alpha.toml [Acrobot-v1]"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"env": "ALE/Pong-v5"}, 4),
+        ({"env": "ale_py:PongNoFrameskip-v4", "atari": "life-loss"}, 4),
+        ({"env": "ALE/Pong-v5", "frame_stack": 1}, 1),
+        ({"env": "ALE/Pong-v5", "atari": "raw"}, 1),
+        ({"env": "CartPole-v1"}, 1),
+    ],
+)
+def test_frames_are_stacked_where_atari_is_the_standard_task(lab, given, expected):
+    assert config.resolve("alpha", given).config["frame_stack"] == expected
+    assert "frame_stack" not in config.resolve("omega", {}).config
+
+
 def test_defaults_of_the_two_kinds(lab):
     agent, model = config.resolve("alpha", {"no_preset": True}).config, config.resolve("omega", {}).config
     assert (agent["algo"], agent["exp_name"], agent["env_id"], agent["steps"]) == (

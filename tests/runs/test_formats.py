@@ -72,6 +72,18 @@ def test_a_run_of_before_actions_were_rescaled_clips_them(written, rescales):
     assert "rescale_actions" not in upgraded(written | {"config": of_images}, "mine")["config"]
 
 
+@pytest.mark.parametrize(
+    ("env_id", "frame_stack", "atari"),
+    [("ALE/Pong-v5", 1, "raw"), ("PongNoFrameskip-v4", 1, "raw"), ("CartPole-v1", 1, "standard")],
+)
+def test_games_of_atari_were_raw_before_format_3(env_id, frame_stack, atari):
+    config = {"algo": "dqn", "seed": 1, "steps": 10, "env_id": env_id}
+    found = upgraded({"format": 2, "config": config}, "mine")["config"]
+    assert (found["frame_stack"], found["atari"]) == (frame_stack, atari)
+    found = upgraded({"format": 3, "config": config | {"frame_stack": 4}}, "mine")["config"]
+    assert (found["frame_stack"], found["atari"]) == (4, "standard")
+
+
 def test_a_run_of_an_algorithm_that_is_not_installed_opens_as_it_is(tmp_path):
     run = make_run(tmp_path, "mine", algo="somebody-elses")
     assert Run.open(run.path).config == run.config
