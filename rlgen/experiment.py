@@ -51,21 +51,22 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
 
 @contextmanager
 def built(
-    config: dict[str, Any], folder: str | Path, runs: int = 1, quiet: bool = False
+    config: dict[str, Any], folder: str | Path, runs: int = 1, quiet: bool = False, at_once: int | None = None
 ) -> Iterator[tuple[Learner, Any, Buffer]]:
     """What `build` builds, closed at the end, under a watch over environments that hang.
 
     Args:
         config: flat.
         folder: the run's, or the one that it will be made in: whether it has room there is checked first.
-        runs: that are trained side by side.
+        runs: that are going to be trained.
         quiet: another of them has said what may be too little.
+        at_once: of them, as `preflight.check` takes it.
     """
     with watch.watching(config.get("step_timeout", 0)):
         learner, source, buffer = build(config)
         with closing(source):
             need = preflight.needs(config, learner, source, buffer)
-            preflight.check(need, Path(folder), learner.device, config["keep"], runs, quiet)
+            preflight.check(need, Path(folder), learner.device, config["keep"], runs, quiet, at_once)
             yield learner, source, buffer
 
 
@@ -87,12 +88,26 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
 
 
 def start(
-    config: dict[str, Any], command: Sequence[str] | None = None, quiet: bool = False, kind: type[Run] = Run
+    config: dict[str, Any],
+    command: Sequence[str] | None = None,
+    quiet: bool = False,
+    kind: type[Run] = Run,
+    beside: tuple[int, int | None] = (1, None),
+    with_notes: bool = False,
 ) -> Run:
-    """Train from a resolved flat configuration in a new run directory, as `start_seeds` does."""
-    with built(config, config["runs_dir"]) as (learner, source, buffer):
+    """Train from a resolved flat configuration in a new run directory, as `start_seeds` does.
+
+    Args:
+        config: flat.
+        command: what the user typed.
+        quiet: no progress bar and no summary.
+        kind: of run.
+        beside: the `runs` and `at_once` of `built`.
+        with_notes: say what is noteworthy, also where it is quiet.
+    """
+    with built(config, config["runs_dir"], beside[0], quiet and not with_notes, beside[1]) as (learner, source, buffer):
         run = kind.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
-        run_to_end(run, learner, source, buffer, quiet)
+        run_to_end(run, learner, source, buffer, quiet, with_notes=with_notes)
     return run
 
 
@@ -183,23 +198,32 @@ def fork(
     return forked
 
 
-def run_to_end(run: Run, learner: Learner, source: Any, buffer: Buffer, quiet: bool, restore: bool = False) -> None:
+def run_to_end(
+    run: Run,
+    learner: Learner,
+    source: Any,
+    buffer: Buffer,
+    quiet: bool,
+    restore: bool = False,
+    with_notes: bool = False,
+) -> None:
     """Train until the run ends or fails, under its lock, with its log open; `restore` goes on from its checkpoint."""
+    silent = quiet and not with_notes
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     level = exactness.note(run.info, source)
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
-            if not quiet:
+            if not silent:
                 notes.say(source, run.config)
             if restore:
                 run.restore(learner, source, buffer, log)
                 exactness.say_resumed(run, level, quiet)
                 run.raise_if_interrupted()
                 catch_up(learner, source, buffer, run, log)
-            elif not quiet and source.restores == "approximate":
+            elif not silent and source.restores == "approximate":
                 warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
-            if not quiet:
+            if not silent:
                 preflight.say_end(learner, source, run.steps, run.step)
             loop.train(learner, source, buffer, run, log)
             if not learner.num_updates:

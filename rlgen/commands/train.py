@@ -23,7 +23,8 @@ class Options:
     no_preset: bool = False  # leave out the tuned values of this environment or data set
     dry_run: bool = False  # print the configuration and what it is expected to cost, and stop
     resume_if_exists: bool = False  # go on with the run of this --name if there is one; nothing if it is finished
-    seeds: tuple[str, ...] = ()  # side by side in this process, a run each: A:B is A to B - 1; or a list, 1,2,3
+    seeds: tuple[str, ...] = ()  # a run each, of which --jobs at a time: A:B is A to B - 1; or a list, 1,2,3
+    jobs: int = 0  # processes for --seeds, a run each; 0: as many as cores, on a GPU one for all; in [0, 4096]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Training:
     """What is to be trained, and how."""
 
     resolved: config.Resolved
-    seeds: Sequence[int]  # side by side; none: the one of the configuration
+    seeds: Sequence[int]  # a run each; none: the one of the configuration
+    jobs: int
     dry_run: bool
     resume_if_exists: bool
     command: list[str]  # what the user typed
@@ -63,9 +65,11 @@ def parse(words: Sequence[str]) -> Training:
         raise UsageError(f"--seed {given['seed']} with --seeds {' '.join(asked.seeds)}: give one of them")
     resolved = config.resolve(name, given | {"config": asked.config, "no_preset": asked.no_preset})
     seeds = parse_seeds(" ".join(asked.seeds)) if several else ()
+    if asked.jobs and not several:
+        raise UsageError(f"--jobs {asked.jobs} needs --seeds: it is how many of them train at a time")
     if asked.resume_if_exists and (seeds or resolved.config["name"] is None):
         raise UsageError("--resume-if-exists needs a --name, and no --seeds: one run a command")
-    return Training(resolved, seeds, asked.dry_run, asked.resume_if_exists, ["rlgen", "train", *words])
+    return Training(resolved, seeds, asked.jobs, asked.dry_run, asked.resume_if_exists, ["rlgen", "train", *words])
 
 
 def usage() -> str:
@@ -99,7 +103,7 @@ def run(training: Training) -> str | None:
         else:
             experiment.start(resolved.config, training.command)
     else:
-        train_seeds(resolved.config, training.seeds, training.command)
+        train_seeds(resolved.config, training.seeds, training.command, training.jobs)
     return None
 
 
@@ -125,13 +129,18 @@ def cost(resolved: dict[str, Any]) -> str:
     return "\n" + "\n".join(f"{name:12} {line}" for name, line in lines.items())
 
 
-def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str]) -> None:
+def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequence[str], jobs: int = 0) -> None:
     """A run a seed, and a line each at the end; the exit code is that of the first that failed."""
     from rlgen import experiment
+    from rlgen.jobs import run_seeds
     from rlgen.runs.find import describe
     from rlgen.runs.table import columns, shown
+    from rlgen.speed.device import cores, pick_device
 
-    results = experiment.start_seeds(resolved, seeds, command)
+    if jobs or pick_device(resolved["device"]).type == "cpu":
+        results: Any = run_seeds(resolved, seeds, jobs or cores(), command)
+    else:  # a GPU is shared best by one process
+        results = experiment.start_seeds(resolved, seeds, command)
     rows = []
     for seed, result in results.items():
         if isinstance(result, BaseException):

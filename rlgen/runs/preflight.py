@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MARGIN = 0.8  # of what is free: beyond it, it is said that it may be too little
 NOTABLE = 0.01  # of its steps: a run that goes further beyond its end says so before
 OVERHEAD = 40_000  # of a checkpoint: names, the log and the state of its generators
+PROCESS = 400 * 2**20  # bytes that one more process takes besides its buffer: Python, torch, wandb
 ROW_BYTES = 500  # of metrics.jsonl and as much for wandb, about
 
 
@@ -106,7 +107,15 @@ def free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def check(need: Needs, folder: Path, device: Any, keep: int, runs: int = 1, quiet: bool = False) -> None:
+def check(
+    need: Needs,
+    folder: Path,
+    device: Any,
+    keep: int,
+    runs: int = 1,
+    quiet: bool = False,
+    at_once: int | None = None,
+) -> None:
     """Refuse a run whose checkpoints or buffer cannot fit, and warn of one that may not.
 
     Args:
@@ -114,8 +123,9 @@ def check(need: Needs, folder: Path, device: Any, keep: int, runs: int = 1, quie
         folder: the run's, or the one that it will be made in; checkpoints that are there make room.
         device: where the buffer is.
         keep: newest checkpoints that are kept.
-        runs: that are trained side by side.
+        runs: that are going to be trained.
         quiet: no warning.
+        at_once: of them, each in a process of its own; None is all, in this one.
 
     Raises:
         DiskError: the disk is too small for the checkpoints alone.
@@ -128,17 +138,20 @@ def check(need: Needs, folder: Path, device: Any, keep: int, runs: int = 1, quie
         raise DiskError(f"{disk}: {_smaller(need, room // runs, keep)}")
     if runs * need.disk > MARGIN * room and not quiet:
         warn(disk)
-    memory = available_memory(device)
-    if runs * need.memory > memory:
-        fits = (
-            f"lower --buffer-size to {_round(memory // runs // need.transition):,}" if need.transition else "free some"
-        )
-        at_hand = f"{Bytes(memory)} are at hand"
-        raise UsageError(f"{what} will need {Bytes(runs * need.memory)} of memory for the buffer; {at_hand}: {fits}")
+    memory, num = available_memory(device), runs
+    if at_once is not None:
+        num, what = at_once, "this run" if at_once == 1 else f"{at_once} of these runs at a time"
+        memory -= PROCESS * (at_once - 1)
+    at_hand = f"{Bytes(max(0, memory))} are at hand"
+    if num * need.memory > memory:
+        fits = _round(max(0, memory) // num // need.transition) if need.transition else 0
+        advice = f"lower --buffer-size to {fits:,}" if fits else "free some"
+        advice += ", or --jobs" if at_once is not None and at_once > 1 else ""
+        raise UsageError(f"{what} will need {Bytes(num * need.memory)} of memory for the buffer; {at_hand}: {advice}")
     copied = need.memory if need.transition else 0  # of one run at a time, while it saves a checkpoint
-    if runs * need.memory + copied > MARGIN * memory and not quiet:
-        total = Bytes(runs * need.memory + copied)
-        warn(f"{what} will need {total} of memory for the buffer and its copy when saving; {Bytes(memory)} are at hand")
+    if num * need.memory + copied > MARGIN * memory and not quiet:
+        total = Bytes(num * need.memory + copied)
+        warn(f"{what} will need {total} of memory for the buffer and its copy when saving; {at_hand}")
 
 
 def _smaller(need: Needs, room: int, keep: int) -> str:

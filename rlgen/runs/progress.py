@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -85,6 +86,59 @@ class Progress:
                 self._bar.set_postfix_str(self._text(), refresh=False)
                 self._bar.update(min(self._run.step, self._run.steps) - self._bar.n)
                 self._bar.refresh()
+                self._bar.close()
+
+
+class Overall:
+    """How far several runs are, together: a bar on a terminal, elsewhere a plain line a minute.
+
+    Args:
+        config: flat, of all of them.
+        num_runs: how many there are.
+        quiet: show nothing.
+    """
+
+    def __init__(self, config: dict[str, Any], num_runs: int, quiet: bool) -> None:
+        self._steps, self._num_runs = config["steps"], num_runs
+        self._at, self._num_ended = dict[int, int](), 0
+        self._name, self._bars = str(config["algo"]), bars()
+        self._bar: tqdm | None = None
+        self._begin, self._next = 0.0, math.inf if quiet else 0.0
+
+    def show(self, seed: int, step: int) -> None:
+        """The run of a seed is at a step."""
+        now = time.monotonic()
+        self._at[seed] = min(step, self._steps) if self._steps else step
+        if now < self._next:
+            return
+        self._begin = self._begin or now
+        with contextlib.suppress(OSError):
+            self._show(now, sum(self._at.values()))
+
+    def _show(self, now: float, step: int) -> None:
+        total = self._steps and self._steps * self._num_runs
+        if self._bars:
+            self._next = now + 0.25
+            self._bar = self._bar or self._bars(
+                total=total, desc=self._name, unit=" steps", unit_scale=True, mininterval=0.5, dynamic_ncols=True
+            )
+            self._bar.set_postfix_str(f"{self._num_ended} of {self._num_runs} runs ended", refresh=False)
+            self._bar.update(step - self._bar.n)
+        else:
+            self._next = now + (60.0 if now > self._begin else 5.0)
+            share = f" ({step / total:.0%})" if total else ""
+            ended = f"{self._num_ended} of {self._num_runs} runs ended"
+            print(f"{step:,} steps of all runs{share}, {ended}", file=sys.stderr, flush=True)
+
+    def ended(self) -> None:
+        """One of the runs has ended."""
+        self._num_ended += 1
+
+    def close(self) -> None:
+        """End the bar."""
+        self._next = math.inf
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
                 self._bar.close()
 
 

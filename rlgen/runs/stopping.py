@@ -94,16 +94,21 @@ class _Listening:
     handlers: dict[int, Any] = field(default_factory=dict)  # those of before
     asked: int = 0  # the first signal that came
     pressed: float = math.inf  # when Ctrl-C first was
+    quiet: bool = False  # no notice
 
 
 _now = _Listening()
 
 
 @contextlib.contextmanager
-def handling() -> Iterator[None]:
-    """Take signals, also between the runs that listen; one that was ignored at the start stays ignored (nohup)."""
+def handling(quiet: bool = False) -> Iterator[None]:
+    """Take signals, also between the runs that listen; one that was ignored at the start stays ignored (nohup).
+
+    Args:
+        quiet: no notice: somebody else gives it.
+    """
     if not _now.depth:
-        _now.asked, _now.pressed = 0, math.inf
+        _now.asked, _now.pressed, _now.quiet = 0, math.inf, quiet
         with contextlib.suppress(ValueError):  # not the main thread, a notebook's for one: signals stay as they are
             for signum in STOPPING:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
@@ -132,13 +137,18 @@ def listening(run: Stoppable) -> Iterator[None]:
             _now.runs.remove(run)
 
 
+def asked() -> int:
+    """The first signal that came inside `handling`; 0 is none."""
+    return _now.asked if _now.depth else 0
+
+
 def check() -> None:
     """Do not begin what a signal asked to stop.
 
     Raises:
         InterruptedRunError: one did, inside `handling`.
     """
-    if _now.depth and _now.asked:
+    if asked():
         raise InterruptedRunError(f"stopped by {signal.Signals(_now.asked).name} before it began", _now.asked)
 
 
@@ -150,7 +160,7 @@ def _on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGHUP:
         _leave_dead_terminal()
     waiting = [run for run in _now.runs if not run.interrupted]
-    if waiting or not _now.asked or signum == signal.SIGINT:
+    if (waiting or not _now.asked or signum == signal.SIGINT) and not _now.quiet:
         with contextlib.suppress(OSError):
             os.write(2, NOTICE)  # print is not safe where it may interrupt another print
     _now.asked = _now.asked or signum

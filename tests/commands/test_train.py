@@ -64,8 +64,13 @@ def test_the_table_of_seeds_has_the_final_score_and_the_best_with_its_step(monke
     path = make_run(tmp_path, "dqn", 0, final=300.0)
     best = {"metric": "eval/episodic_return", "value": 411.0, "step": 25_000}
     (path / "summary.json").write_text(json.dumps({"status": "finished", "best": best}))
-    monkeypatch.setattr("rlgen.experiment.start_seeds", lambda *_: {0: SimpleNamespace(path=path, name="one")})
-    train_seeds({}, [0], [])
+    monkeypatch.setattr("rlgen.jobs.run_seeds", lambda *_: {0: SimpleNamespace(path=path, name="one")})
+    train_seeds({"device": "cpu"}, [0], [])
     lines = [line.split("  ") for line in capsys.readouterr().out.strip().splitlines()]
     assert [word.strip() for word in filter(None, lines[0])] == ["seed", "state", "score", "best", "run"]
     assert [word.strip() for word in filter(None, lines[1])] == ["0", "finished", "300 return", "411 at 25,000", "one"]
+
+
+def test_jobs_are_processes_for_seeds(rlgen):
+    code, _, err = rlgen("train", "dqn", "--jobs", "2")
+    assert code == 2 and "--jobs 2 needs --seeds" in err

@@ -26,7 +26,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"assemble"},
     {"experiment", "inference"},
     {"__init__"},  # of rlgen itself
-    {"compare", "bench", "verify"},
+    {"compare", "bench", "verify", "jobs"},
     {"commands"},
     {"__main__"},
 )
