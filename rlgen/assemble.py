@@ -45,6 +45,7 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         max_episode_steps=config["max_episode_steps"],
         env_check=config["env_check"],
         frame_stack=config["frame_stack"],
+        time_in_obs=config["time_in_obs"],
         rescale_actions=config["rescale_actions"],
         obs=config["obs"],
         obs_layout=config["obs_layout"],

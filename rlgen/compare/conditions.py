@@ -119,6 +119,8 @@ def _environment(entry: Entry) -> dict[str, str]:
         found["obs_shape"] = _short(written(shape[1:]))  # of a frame: how many are stacked is the agent's business
     else:
         found.pop("frame_padding", None)
+    if entry.config.get("time_in_obs"):  # what an agent sees of a task, not another task
+        found = {name: value for name, value in found.items() if name not in ("obs_shape", "obs_dtype")}
     return found
 
 

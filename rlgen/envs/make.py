@@ -26,6 +26,7 @@ from rlgen.envs.parts import parts_of
 from rlgen.envs.raised import said
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
+from rlgen.envs.time_limit import TimeInObs, check_time_limit
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
 from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install, is_out_of_memory
 
@@ -53,6 +54,7 @@ def make_envs(
     obs_layout: str = "auto",
     masks: bool | None = None,
     atari: str = "raw",
+    time_in_obs: bool = False,
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -73,6 +75,7 @@ def make_envs(
         obs_layout: of pictures: `auto`, `chw` or `hwc`.
         masks: environments say which actions are valid, and observations hold it; None finds it out where one is tried.
         atari: "standard" makes a game of ALE the standard task, "life-loss" that with an episode a life, "raw" neither.
+        time_in_obs: observations hold the share of the time limit that has passed, and reaching it is a termination.
 
     Raises:
         UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
@@ -91,7 +94,10 @@ def make_envs(
         # What ALE's native class gives by itself is another task (84x84 stacks, clipped rewards): only when asked for.
         is_other = spec.namespace == "ALE" and (not task or atari == "life-loss")
         native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and not is_other
-        vectorization = "native" if (native and frame_stack == 1) or not spec.entry_point else "sync"
+        native = native and frame_stack == 1 and not time_in_obs
+        vectorization = "native" if native or not spec.entry_point else "sync"
+    if time_in_obs:
+        check_time_limit(env_id, max_episode_steps or spec.max_episode_steps, vectorization)
     kwargs = {} if render_mode is None else {"render_mode": render_mode}
     how: dict[str, Any] = {"rescale_actions": rescale_actions, "obs": obs, "obs_layout": obs_layout}
     vector_env: VectorEnv
@@ -102,7 +108,7 @@ def make_envs(
                 vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
             elif vectorization in ("sync", "async"):
                 limited = kwargs | {"max_episode_steps": max_episode_steps}
-                read_as = {"obs": obs, "obs_layout": obs_layout, "masks": bool(masks)}
+                read_as = {"obs": obs, "obs_layout": obs_layout, "masks": bool(masks), "time_in_obs": time_in_obs}
                 thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid(), read_as)] * num_envs
                 mode = autoreset_mode or AutoresetMode.DISABLED
                 in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
@@ -138,7 +144,7 @@ def make_envs(
         vector_env.close()
         return make_envs(
             env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
-            masks=True, atari=atari, **how,
+            masks=True, atari=atari, time_in_obs=time_in_obs, **how,
         )  # fmt: skip
     try:
         stream = EnvStream(vector_env, seed, env_id, frame_stack, **how)
@@ -201,7 +207,7 @@ def _make_single(
         kwargs: of its constructor.
         frame_stack: as of `make_envs`.
         main_pid: of the main process.
-        read_as: `obs`, `obs_layout` and `masks` of `make_envs`; observations are as they are without.
+        read_as: `obs`, `obs_layout`, `masks` and `time_in_obs` of `make_envs`; observations are as they are without.
     """
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
@@ -211,8 +217,9 @@ def _make_single(
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 
 
-def _read_observations(env: gym.Env, env_id: str, obs: str, obs_layout: str, masks: bool) -> gym.Env:
+def _read_observations(env: gym.Env, env_id: str, obs: str, obs_layout: str, masks: bool, time_in_obs: bool) -> gym.Env:
     """The environment with one array as its observation, whatever its space."""
+    env = TimeInObs(env) if time_in_obs else env
     space = env.observation_space
     if obs == "old":
         return _flattened(env, env_id)

@@ -28,15 +28,12 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading d
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
 AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "atari", "rescale_actions"),
-    *("normalize_obs", "normalize_reward"),
+    *("normalize_obs", "normalize_reward", "time_in_obs"),
     *("obs", "obs_layout", "network"),
     *("eval_episodes", "max_episode_steps", "video"),
 )
 GENERATIVE_ONLY = (
-    "data",
-    "data_dir",
-    "max_memory",
-    "epochs",
+    *("data", "data_dir", "max_memory", "epochs"),
     *(field.name for field in dataclasses.fields(Preparation)),
 )
 LAYERS = ("default", "preset", "file", "flag")  # each above those before it
@@ -80,6 +77,8 @@ class RunConfig(Preparation):
     # fixed: what its actions mean
     # learns the same
     rescale_actions: bool = True  # of [-1, 1] to bounds of a Box that are far from these; else they are clipped alone
+    # fixed: networks of other inputs
+    time_in_obs: bool = False  # append the share of the time limit that has passed; reaching it is then a termination
     # fixed: statistics of its inputs
     normalize_obs: bool = False  # learn from observations less their running mean, over their standard deviation
     # fixed: statistics of its inputs

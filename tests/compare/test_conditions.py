@@ -93,6 +93,17 @@ def test_native_and_single_environments_are_one_task_where_their_cards_are_equal
     assert [row["runs"] for row in found(runs)["tasks"][0]["groups"]] == [6]
 
 
+def test_time_in_the_observation_and_normalisation_are_other_groups_of_the_same_task(runs):
+    seen = {"env_id": "Pendulum-v1", "obs_shape": [3], "obs_dtype": "float32"}
+    for option in ("time_in_obs", "normalize_obs", "normalize_reward"):
+        spec = seen | ({"obs_shape": [4]} if option == "time_in_obs" else {})
+        make_two(runs / option, {}, {option: True}, spec=seen, other_spec=spec)
+        (task,) = found(runs / option)["tasks"]
+        assert [row["runs"] for row in task["groups"]] == [3, 3]
+        assert task["ranked"] and not task["refusals"]
+        assert {row["group"] for row in task["groups"]} == {f"dqn {option}=False", f"dqn {option}=True"}
+
+
 def test_native_and_single_environments_are_one_task_outside_atari(runs):
     make_two(runs, {"vectorization": "native"}, {"vectorization": "sync"})
     assert [row["group"] for row in found(runs)["tasks"][0]["groups"]] == ["dqn"]
