@@ -5,7 +5,8 @@ Python cannot interrupt itself where C code keeps the interpreter's lock. So the
 
 1. It sends `SOFT`, whose handler raises `Overdue` in the call. That ends what waits in Python or in a system call.
 2. Ten seconds later it says itself what happened, and sends `HARD`. For that signal the handler is not Python's but the
-   C library's `_exit`, which takes the signal's number as the exit code, and needs no lock.
+   C library's `_exit`, which takes the signal's number as the exit code, and needs no lock. A thread that only waits
+   takes it where the main one lets no signal through.
 
 After a signal that asks to stop it waits ten seconds only. It hears of signals by the wakeup file descriptor, where the
 C part of Python's handlers writes them, whatever the main thread does.
@@ -86,11 +87,17 @@ def watching(timeout: float) -> Iterator[None]:
             _watchdog, calls = None, [0, 0]
 
 
-def tell(run: Path, go_on: str) -> None:
-    """Tell the watchdog of a run, for what it has to say at a hard end: its directory, and the line that goes on."""
+def tell(run: Path, steps: int, go_on: str) -> None:
+    """Tell the watchdog of a run, for what it has to say and to write at a hard end.
+
+    Args:
+        run: its directory.
+        steps: its length.
+        go_on: the line that goes on.
+    """
     if _watchdog is not None and _watchdog.stdin is not None:
         with contextlib.suppress(OSError):
-            _watchdog.stdin.write(json.dumps([str(run), go_on]).encode() + b"\n")
+            _watchdog.stdin.write(json.dumps([str(run.resolve()), [steps, go_on]]).encode() + b"\n")
             _watchdog.stdin.flush()
 
 
@@ -118,7 +125,24 @@ def _start(timeout: float, stack: contextlib.ExitStack) -> tuple[subprocess.Pope
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     libc.signal(HARD, ctypes.cast(libc._exit, ctypes.c_void_p))
     stack.callback(signal.signal, HARD, signal.SIG_DFL)
+    stack.enter_context(_waiting_thread(libc))
     return watchdog, shared
+
+
+@contextlib.contextmanager
+def _waiting_thread(libc: Any) -> Iterator[None]:
+    """A thread that takes no lock of Python's and no signal but HARD: an environment may block all of its own."""
+    mutex, thread = ctypes.create_string_buffer(64), ctypes.c_void_p()
+    libc.pthread_mutex_lock(mutex)
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - {HARD})  # which it inherits
+    refused = libc.pthread_create(ctypes.byref(thread), None, libc.pthread_mutex_lock, mutex)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        libc.pthread_mutex_unlock(mutex)
+        if not refused:
+            libc.pthread_join(thread, None)
 
 
 def _raise_overdue(signum: int, frame: Any) -> None:

@@ -1,6 +1,7 @@
 """The watchdog's own process; `watch.py` starts it and says what it is for. Python's standard library alone, no rlgen.
 
-python watchdog.py PID COUNTER SIGNALS SOFT HARD TIMEOUT; on stdin a line of JSON a run: [directory, line that goes on].
+python watchdog.py PID COUNTER SIGNALS SOFT HARD TIMEOUT; on stdin a line of JSON a run:
+[directory, [length in steps, line that goes on]].
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main(pid: int, counter: int, signals: int, soft: int, hard: int, timeout: fl
         timeout: seconds a call may take.
     """
     calls = memoryview(mmap.mmap(counter, 16)).cast("Q")
-    runs: dict[str, str] = {}
+    runs: dict[str, tuple[int, str]] = {}
     limit, last, waited, longest, asked = timeout, 0, 0.0, 0.0, False
     tick, before = min(0.5, timeout / 4), time.monotonic()
     while os.getppid() == pid:
@@ -57,8 +58,13 @@ def main(pid: int, counter: int, signals: int, soft: int, hard: int, timeout: fl
             asked, limit, waited = True, PATIENCE, 0.0
             os.kill(pid, soft)
         else:
+            runs = {run: known for run, known in runs.items() if is_held(Path(run), pid)}
+            said = message(round(waited) + calls[1], runs)
             with contextlib.suppress(OSError):
-                os.write(2, f"\n{message(round(waited) + calls[1], runs)}\n".encode())
+                os.write(2, f"\n{said}\n".encode())
+            for run, (steps, _) in runs.items():
+                with contextlib.suppress(OSError):
+                    note_end(Path(run), steps, said, hard)
             os.kill(pid, hard)
             time.sleep(2)
             os.kill(pid, signal.SIGKILL)
@@ -73,12 +79,36 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def message(seconds: int, runs: dict[str, str]) -> str:
+def is_held(run: Path, pid: int) -> bool:
+    """Whether a process trains a run still: it may have ended, and its directory may be another's by now."""
+    try:
+        return (run / ".lock").read_text().startswith(f"{pid} ")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def saved_step(run: Path) -> int:
+    """The step of a run's newest checkpoint, 0 without one."""
+    names = [path.name for path in Path(run, "checkpoints").glob("step_*")]
+    return max((int(name[5:]) for name in names if name[5:].isdigit()), default=0)
+
+
+def note_end(run: Path, steps: int, said: str, exit_code: int) -> None:
+    """Leave what a run leaves that fails: error.txt, and summary.json as far as it is known from outside."""
+    step = saved_step(run)
+    summary = {"name": run.name, "status": "failed", "exit_code": exit_code, "step": step, "steps": steps}
+    for name, text in (("error.txt", said), ("summary.json", json.dumps(summary | {"checkpoint": step}, indent=2))):
+        temporary = run / f".tmp-{os.getpid()}-{name}"
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+        os.replace(temporary, run / name)
+
+
+def message(seconds: int, runs: dict[str, tuple[int, str]]) -> str:
     """What happened, where the runs stand, and the lines that go on."""
     said = []
-    for run, go_on in runs.items():
-        steps = [int(path.name[5:]) for path in Path(run, "checkpoints").glob("step_*") if path.name[5:].isdigit()]
-        said.append(f"step {max(steps):,} is saved; go on with: {go_on}" if steps else "nothing is saved")
+    for run, (_, go_on) in runs.items():
+        step = saved_step(Path(run))
+        said.append(f"step {step:,} is saved; go on with: {go_on}" if step else "nothing is saved")
     why = f"error: an environment has not come back for {seconds} s and does not let go of Python"
     return "; ".join([f"{why}, so the process ends; --step-timeout allows more", *said])
 

@@ -25,6 +25,7 @@ class Held(Protocol):
 
     path: Path
     info: dict[str, Any]
+    steps: int
     is_new: bool
     place: Place | None
 
@@ -76,7 +77,7 @@ def session(run: Held) -> Iterator[None]:
                 write_json(run.path / "config.json", run.info)
             with writing(run.path):
                 (run.path / "summary.json").unlink(missing_ok=True)
-            watch.tell(run.path, run.command("resume"))
+            watch.tell(run.path, run.steps, run.command("resume"))
             try:
                 yield
             except DiskError:

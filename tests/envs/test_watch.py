@@ -17,7 +17,7 @@ from rlgen import experiment
 from rlgen.envs import watch, watchdog
 from rlgen.envs.make import make_envs
 from rlgen.errors import StuckEnvError
-from rlgen.runs import stopping
+from rlgen.runs import records, stopping
 
 HELPERS = Path(__file__).parents[1] / "helpers"
 ROOT = HELPERS.parents[1]
@@ -182,11 +182,12 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("why", ["time", "SIGTERM"])
-def test_where_c_keeps_the_interpreters_lock_the_process_ends_with_a_line_and_the_code(why, tmp_path):
+@pytest.mark.parametrize(("how", "why"), [("lock", "time"), ("lock", "SIGTERM"), ("blocked", "time"), ("deaf", "time")])
+def test_where_no_signal_helps_the_process_ends_with_a_line_and_the_code_and_the_run_says_how(how, why, tmp_path):
     less_patient(tmp_path, 0.5)
     environ = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}", "HANGING": "1"}
-    command = [sys.executable, "-c", TRAIN, *WORDS, *(("--step-timeout", "1") if why == "time" else ())]
+    words = [word.replace("-lock-", f"-{how}-") for word in WORDS]
+    command = [sys.executable, "-c", TRAIN, *words, *(("--step-timeout", "1") if why == "time" else ())]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -198,3 +199,15 @@ def test_where_c_keeps_the_interpreters_lock_the_process_ends_with_a_line_and_th
     last = err.strip().splitlines()[-1]
     assert last.startswith("error: an environment has not come back for ") and "does not let go of Python" in last
     assert last.endswith("; step 56 is saved; go on with: rlgen resume mine") and "Traceback" not in err
+    summary = records.read(tmp_path / "runs/mine/summary.json", records.Summary)
+    assert summary == {"name": "mine", "status": "failed", "exit_code": 16, "step": 56, "steps": 500, "checkpoint": 56}
+    assert (tmp_path / "runs/mine/error.txt").read_text() == f"{last}\n"
+
+
+def test_a_run_that_ended_before_keeps_how_it_ended(tmp_path):
+    """With several seeds some end before one hangs; and a directory may be another's by now."""
+    for name, owner in (("ours", f"{os.getpid()} on here"), ("ended", ""), ("another", f"{os.getpid()}0 on here")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".lock").write_text(owner)
+    found = [path.name for path in tmp_path.iterdir() if watchdog.is_held(path, os.getpid())]
+    assert found == ["ours"] and not watchdog.is_held(tmp_path / "gone", os.getpid())

@@ -20,6 +20,12 @@ def hang(how):
         mutex = ctypes.create_string_buffer(64)
         for _ in range(2):  # the second time is for ever
             ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+    elif how == "blocked":  # as `lock`, and no signal comes through to this thread
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        hang("lock")
+    elif how == "deaf":  # it waits, and no signal wakes it
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        hang("wait")
     elif how == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -61,7 +67,7 @@ class Hanging(gym.Env):
             hang(self.how)
 
 
-for how in ("wait", "spin", "lock", "stop"):
+for how in ("wait", "spin", "lock", "blocked", "deaf", "stop"):
     gym.register(f"Hanging-{how}-v0", Hanging, kwargs={"how": how, "step": 57}, max_episode_steps=1000)
 gym.register("HangingReset-v0", Hanging, kwargs={"reset": 3}, max_episode_steps=1000)
 gym.register("HangingRender-v0", Hanging, kwargs={"at": "render"}, max_episode_steps=1000)
