@@ -13,10 +13,13 @@ from typing import Any
 import torch
 
 from rlgen.core.batch import Batch, join_parts, split_parts
+from rlgen.core.form import check_form
 from rlgen.core.frames import Observations, StackedFrames
 from rlgen.core.index import NStepReturn, UniformIndex
 from rlgen.core.ring import Arrays, Backend, Ring, Tensors, available_memory
 from rlgen.errors import UsageError
+
+MAX_FRAMES = 64  # in a stack, as `--frame-stack` has it
 
 
 class Buffer:
@@ -200,16 +203,21 @@ class Buffer:
         ours, saved = (self.capacity or -1, self.n_step), (state["capacity"], state["n_step"])
         if ours != saved:
             raise ValueError(f"the saved buffer has capacity and n_step {saved}, this one {ours}")
+        if state["frame_stack"] not in range(1, MAX_FRAMES + 1):
+            raise ValueError(f"frame_stack is {state['frame_stack']!r:.40}")
         self.frame_stack = state["frame_stack"]  # older checkpoints stored whole stacks: 1
         if state.keys() <= {"capacity", "n_step", "frame_stack"}:  # nothing was added yet
             return
         columns = state["ring"]["columns"]
+        if {"valid", *(name for name in state["row"] if not name.startswith("next_obs"))} != columns.keys():
+            raise ValueError(f"a row of {list(state['row'])} does not fill {list(columns)}")
         row = {
             name: torch.zeros(shape, dtype=columns[name if name in columns else name.removeprefix("next_")].dtype)
             for name, shape in state["row"].items()
         }
         self.observations = None
         self._allocate(row)
+        check_form(state, self.state_dict(), "buffer")
         self.ring.load_state_dict(state["ring"])
         self.index.load_state_dict(state["index"])
         if self.observations:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlgen.core.form import check_between
 from rlgen.core.ring import Ring
 
 FINAL_BYTES = 2**20  # on a GPU, what the side table takes at first: when it grows, recorded graphs become stale
@@ -153,7 +154,29 @@ class FinalObservations:
         return counts | {"tables": tables, "number": number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Put back what `state_dict` returned.
+
+        Raises:
+            ValueError: it is not of this ring.
+        """
+        room = {len(table) for table in state["tables"].values()}
+        if (
+            state["tables"].keys() != self.tables.keys()
+            or len(room) != 1
+            or 0 in room
+            or len(state["in_row"]) != len(self.in_row)
+        ):
+            raise ValueError(f"frames of {list(state['tables'])} are not those of {list(self.tables)}")
+        if not 0 <= state["dropped"] <= state["added"] <= state["dropped"] + min(room):
+            raise ValueError(f"frames: {state['dropped']} of {state['added']} were dropped, in tables of {min(room)}")
+        shape = (self.ring.num_saved(self.ring.oldest, self.ring.num_used), self.ring.num_envs)
+        if state["number"].shape != shape:
+            raise ValueError(f"frames.number has shape {list(state['number'].shape)}, here it is {list(shape)}")
+        check_between(torch.tensor(state["in_row"]), 0, self.ring.num_envs + 1, "frames.in_row")
+        check_between(state["number"], -1, max(1, state["added"]), "frames.number")
+        for name, table in state["tables"].items():
+            if table.shape[1:] != self.tables[name].shape[1:]:
+                raise ValueError(f"frames of {name} have shape {list(table.shape[1:])}")
         self.dropped, self.added, self.in_row = state["dropped"], state["added"], list(state["in_row"])
         self.tables = {name: table.to(self.number.device, copy=True) for name, table in state["tables"].items()}
         self.number[: len(state["number"])] = state["number"].to(self.number.device)
@@ -219,4 +242,7 @@ class StackedFrames(Observations):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
+        if state["age"].shape != state["number"].shape:
+            raise ValueError(f"frames.age has shape {list(state['age'].shape)}")
+        check_between(state["age"], 0, 2**62, "frames.age")
         self.age[: len(state["age"])] = state["age"].to(self.age.device)

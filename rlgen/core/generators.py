@@ -23,9 +23,17 @@ def generator_states(cuda: bool) -> dict[str, Any]:
 
 
 def set_generators(states: dict[str, Any]) -> None:
-    """Put back what `generator_states` returned; checkpoints of format 2 and before have torch's alone."""
+    """Put back what `generator_states` returned; checkpoints of format 2 and before have torch's alone.
+
+    Raises:
+        ValueError: it is something else.
+    """
     import torch
 
+    from rlgen.core.form import check_form
+
+    now = generator_states(cuda=False)
+    check_form(states, now | {"python": random.Random(0).getstate()}, "rng")  # ours may hold a number of `gauss`
     torch.set_rng_state(states["cpu"])
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

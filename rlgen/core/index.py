@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlgen.core.form import check_between, check_form
 from rlgen.core.ring import Ring
 
 
@@ -111,10 +112,22 @@ class UniformIndex:
         return counts | {"listed": None if self.listed is None else self.listed.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
-        self.num_added, self.num_valid = state["num_added"], state["num_valid"]
-        self.valid_in_row = list(state["valid_in_row"])
-        self.listed = None if state["listed"] is None else state["listed"].to(self.ring.backend.device, copy=True)
+        """Put back what `state_dict` returned.
+
+        Raises:
+            ValueError: it is not of this ring, which is loaded before.
+        """
+        num_added, num_valid, in_row, listed = (state[name] for name in self.state_dict())
+        ring, room = self.ring, self.ring.max_used * self.ring.num_envs
+        used = (ring.oldest + np.arange(ring.num_used)) % ring.num_rows
+        if len(in_row) != ring.num_rows or not num_added >= num_valid == sum(in_row[row] for row in used):
+            raise ValueError(f"index: {num_valid} of {num_added} transitions are not those of a ring of {room}")
+        check_between(torch.tensor(in_row), 0, ring.num_envs + 1, "index.valid_in_row")
+        if listed is not None:
+            check_form(listed, torch.zeros(room, dtype=torch.int64), "index.listed")
+            check_between(listed, 0, ring.size, "index.listed")
+        self.num_added, self.num_valid, self.valid_in_row = num_added, num_valid, list(in_row)
+        self.listed = None if listed is None else listed.to(ring.backend.device, copy=True)
 
 
 class NStepReturn:

@@ -77,10 +77,14 @@ class Ring:
         rows = (self.oldest + torch.arange(self.num_used, device=self.backend.device)) % self.num_rows
         return rows[:, None] * self.num_envs + torch.arange(self.num_envs, device=rows.device)
 
+    def num_saved(self, oldest: int, num_used: int) -> int:
+        """Rows that were ever written, so that they are saved."""
+        wrapped = oldest + num_used >= self.num_rows or num_used == self.max_used
+        return self.num_rows if wrapped else oldest + num_used + 1
+
     def state_dict(self) -> dict[str, Any]:
         """Rows that were ever written, on the CPU."""
-        wrapped = self.oldest + self.num_used >= self.num_rows or self.num_used == self.max_used
-        used = self.num_rows if wrapped else self.oldest + self.num_used + 1
+        used = self.num_saved(self.oldest, self.num_used)
         columns = {name: column[:used].to("cpu", copy=True) for name, column in self.columns.items()}
         return {"oldest": self.oldest, "num_used": self.num_used, "columns": columns}
 
@@ -95,8 +99,10 @@ class Ring:
             raise ValueError(f"{num_used} rows from row {oldest} on are no part of a ring of {self.num_rows}")
         for name, column in self.columns.items():
             rows = columns[name]
-            if len(rows) > self.num_rows or rows.shape[1:] != column.shape[1:]:
-                raise ValueError(f"{name} has shape {list(rows.shape)}, the ring has room for {list(column.shape)}")
+            if len(rows) != self.num_saved(oldest, num_used) or rows.shape[1:] != column.shape[1:]:
+                raise ValueError(
+                    f"{name} has shape {list(rows.shape)}, with {num_used} rows of {list(column.shape)} in use"
+                )
             column[: len(rows)] = rows.to(self.backend.device)
         self.oldest, self.num_used = oldest, num_used
         self.version += 1

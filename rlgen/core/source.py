@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlgen.core.batch import map_parts
 from rlgen.core.buffer import Buffer
+from rlgen.core.form import check_form
 from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
@@ -237,6 +238,7 @@ class EnvSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where the state was taken; False if the environments cannot, and new episodes begin."""
+        check_form(state, self.state_dict() | {"finished": [[0.0, 0]]}, "source")
         exact = self.envs.load_state(state["envs"])
         self._finished = [(episode_return, length) for episode_return, length in state["finished"]]
         self._return[:] = state["return"] if exact else 0

@@ -7,8 +7,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from rlgen.core.form import check_between, check_form
 from rlgen.errors import CheckpointError
 from rlgen.runs.diverged import not_finite
+from rlgen.runs.records import Best, fit
 
 if TYPE_CHECKING:
     from rlgen.core.learner import Learner
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
 PARTS = {"learner", "source", "buffer", "log", "best", "rng"}  # of a state, beside its step
 GENERATOR_BYTES = (16, 5056)  # that torch's generators save on CUDA and on a CPU
 MAX_UPDATES = 2**53
+FLAGS = {  # of a transition, one number each
+    "reward": np.float32(0),
+    **dict.fromkeys(("terminated", "truncated", "valid"), np.bool_(True)),
+}
 
 
 @contextlib.contextmanager
@@ -29,12 +37,70 @@ def fitting(state: dict[str, Any], algo: str) -> Iterator[None]:
         if missing := sorted(PARTS - set(state)):
             raise ValueError(f"it lacks {', '.join(missing)}")
         yield
-    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (LookupError, ArithmeticError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"the checkpoint of step {state['step']} does not fit this {algo}: {reason}; "
             "use the version and the options that made it"
         ) from error
+
+
+def check_best(state: dict[str, Any]) -> None:
+    """Check what a checkpoint says of evaluations.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if state["best"] is not None:
+        fit(state["best"], Best, "best")
+    check_form(state, {"eval_due": False}, "state")
+
+
+def check_source(learner: Learner, source: Any, state: dict[str, Any]) -> None:
+    """Check what an agent left with the environments and in the buffer against what it leaves there now.
+
+    Args:
+        learner: acts once for that, so its own state is loaded later.
+        source: of the run, as it begins.
+        state: of a checkpoint.
+
+    Raises:
+        ValueError: another name, shape or dtype.
+    """
+    from rlgen.core.learner import Agent
+
+    if not isinstance(learner, Agent):
+        return
+    import torch
+
+    from rlgen.core.batch import split_parts
+    from rlgen.core.play import act, as_seen_by, first_memory
+
+    memory = first_memory(learner, source.spec.num_envs)
+    if saved := state["source"].get("memory"):
+        check_form(saved, memory, "source.memory")
+        shapes, ours = ({name: list(value.shape) for name, value in each.items()} for each in (saved, memory))
+        if shapes != ours:
+            raise ValueError(f"source.memory is {shapes}, here it is {ours}")
+    obs = as_seen_by(learner, source.envs.obs)
+    with torch.no_grad():
+        row = split_parts({"obs": obs, **act(learner, obs, memory), "memory": memory}) | FLAGS
+    if not (ring := state["buffer"].get("ring")):  # nothing was added yet
+        return
+    columns = ring["columns"]
+    if state["buffer"]["index"]["num_added"] > state["step"]:
+        raise ValueError(f"{state['buffer']['index']['num_added']} transitions were added in {state['step']} steps")
+    seen = {name: value for name, value in columns.items() if name == "reward" or name.split("/")[0] == "obs"}
+    if name := not_finite(
+        {"buffer": seen, "frames": state["buffer"]["frames"]}, ()
+    ):  # environments have no such numbers
+        raise ValueError(f"{name} is not finite")
+    num_actions = source.spec.num_actions
+    if isinstance(num_actions, int):
+        check_between(columns["action"], 0, num_actions, "buffer.action")
+    for name in columns.keys() & row.keys():
+        if columns[name].dtype != (now := torch.as_tensor(row[name]).dtype):
+            raise ValueError(f"buffer.{name} is of {columns[name].dtype}, here it is {now}")
 
 
 def load_learner(learner: Learner, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
+from rlgen.core.form import check_form
 from rlgen.errors import DiskError, DivergedError
 from rlgen.files import Lines, made, write_whole
 from rlgen.pictures import save_png
@@ -131,7 +132,13 @@ class RunLog:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Put back what `state_dict` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        last = dict.fromkeys(state["last"], 0.0)
+        check_form(state, {"time": 0.0, "last": last, "last_row": [0, 0.0], "size": 0}, "log")
         self._sums.load_state_dict(state["sums"])
         self._begin = time.monotonic() - state["time"]
         self._last.clear()

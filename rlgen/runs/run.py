@@ -28,7 +28,7 @@ from rlgen.runs import checkpoint, diverged, formats, rows, stopping, wandb_envi
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import remove_stale, write_json
-from rlgen.runs.fitting import fitting, load_learner
+from rlgen.runs.fitting import check_best, check_source, fitting, load_learner
 from rlgen.runs.new import check_name, copy_state, default_name, directory
 from rlgen.runs.records import Best, fit, read_best, read_config, read_status
 from rlgen.runs.session import session
@@ -238,6 +238,8 @@ class Run(stopping.Stoppable):
 
         def put_back(state: dict[str, Any]) -> None:
             with fitting(state, self.config["algo"]):
+                check_source(learner, source, state)
+                check_best(state)
                 load_learner(learner, state["learner"])
                 self.saved, self.restoring = state["step"], True  # which may take long: episodes are played again
                 try:

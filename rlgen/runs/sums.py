@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlgen.core.form import check_form
+
 
 class Sums:
     """Sums of metrics on their device, folded in chunks of one size, so that a save in between changes no bit."""
@@ -68,7 +70,20 @@ class Sums:
         ]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Put back what `state_dict` returned."""
+        """Put back what `state_dict` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        one = {"names": [""], "count": 0, "total": torch.zeros(1, dtype=torch.float64), "rows": torch.zeros(1, 1)}
+        for item in state:
+            known = {name: value for name, value in one.items() if item[name] is not None}
+            check_form(item, known, "sums")
+            if not all(item[name].isfinite().all() for name in ("total", "rows") if name in known):
+                raise ValueError("sums of metrics are not finite")
+            sizes = [item[name].shape[-1] for name in ("total", "rows") if name in known]
+            if not sizes or set(sizes) != {len(item["names"])} or item["count"] < 1:
+                raise ValueError(f"sums of {len(item['names'])} metrics are {sizes} numbers of {item['count']} updates")
         self._groups = {}
         for item in state:
             group = self._groups[tuple(item["names"])] = _Group()

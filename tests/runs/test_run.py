@@ -1,18 +1,24 @@
 import json
 import os
 import random
+import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import recurrent
 import torch
+from tiny import tiny
 from toy_runs import CONFIG, Regression, make_run, parts, rows_of, save_at
 
+from rlgen import experiment
 from rlgen.core.loop import train
 from rlgen.errors import CheckpointError, DivergedError, InterruptedRunError, UsageError
 from rlgen.options.config import NAME
 from rlgen.runs import checkpoint, files
 from rlgen.runs.find import list_runs
+from rlgen.runs.fitting import check_source
 from rlgen.runs.log import RunLog
 from rlgen.runs.run import Run
 
@@ -273,6 +279,14 @@ def settings(state):
     return extra(state)["optimizers"]["optimizer"]["param_groups"][0]
 
 
+def a_sum(**changes):
+    return {"names": ["a", "b"], "count": 1, "total": torch.ones(2).double(), "rows": None} | changes
+
+
+def numpy_state(state):
+    return state["rng"]["numpy"]["state"]
+
+
 WRONG = {
     "a cut weight": (cut_weight, "size mismatch"),
     "a cut moment": (cut_moment, "size mismatch: optimizer's exp_avg"),
@@ -299,6 +313,21 @@ WRONG = {
         lambda state: extra(state).update(generator=extra(state)["generator"][:2000]),
         "the generator's state has shape (2000,)",
     ),
+    "a best that is text": (lambda state: state.update(best={"metric": 1}), "best.step is missing"),
+    "an evaluation that is due as text": (lambda state: state.update(eval_due="x"), "state.eval_due is 'x'"),
+    "a time that is none": (lambda state: state["log"].update(time=float("nan")), "log.time is nan"),
+    "a clock that is text": (lambda state: state["log"].update(last_row=["x", 0.0]), "log.last_row.0 is 'x'"),
+    "a metric that is text": (lambda state: state["log"]["last"].update(loss="x"), "log.last.loss is 'x'"),
+    "sums that are text": (lambda state: state["log"].update(sums=["x"]), "string indices"),
+    "a sum that is text": (lambda state: state["log"].update(sums=[a_sum(total="x")]), "sums.total is of type str"),
+    "sums of other metrics": (lambda state: state["log"].update(sums=[a_sum(names=["a"])]), "sums of 1 metrics"),
+    "sums of nothing": (lambda state: state["log"].update(sums=[a_sum(total=None)]), "sums of 2 metrics are []"),
+    "a sum that is none": (
+        lambda state: state["log"].update(sums=[a_sum(total=torch.full((2,), float("nan")).double())]),
+        "sums of metrics are not finite",
+    ),
+    "a number of NumPy's that is too large": (lambda state: numpy_state(state).update(key=[-5] * 624), "out of bounds"),
+    "numbers of Python's that are text": (lambda state: state["rng"].update(python="x"), "rng.python is of type str"),
     "no optimizer": (lambda state: state["learner"]["_extra_state"]["optimizers"].clear(), "optimizer"),
 }
 
@@ -320,6 +349,118 @@ def test_a_signed_checkpoint_that_does_not_fit_is_followed_by_the_older_one(tmp_
     assert opened.step == 10 and reason in capsys.readouterr().err
     assert all(torch.equal(value, good[name]) for name, value in others[0].named_parameters())
     assert others[0].num_updates == 1
+
+
+WRONG_ROWS = {
+    "a column of doubles": (
+        lambda state: column(state, "reward", lambda rows: rows.double()),
+        "reward is of torch.float64",
+    ),
+    "actions of floats": (
+        lambda state: column(state, "action", lambda rows: rows.float()),
+        "action is of torch.float32",
+    ),
+    "an action that there is not": (
+        lambda state: column(state, "action", lambda rows: rows + 5),
+        "numbers that are not in [0, 2)",
+    ),
+    "an observation that is none": (
+        lambda state: column(state, "obs", lambda rows: rows * float("inf")),
+        "obs is not finite",
+    ),
+    "fewer rows": (lambda state: column(state, "obs", lambda rows: rows[:-1].clone()), "obs has shape"),
+    "a column less": (lambda state: state["buffer"]["row"].pop("reward"), "does not fill"),
+    "no columns": (lambda state: state["buffer"].update(row={}), "does not fill"),
+    "too many frames": (lambda state: state["buffer"].update(frame_stack=2**40), "frame_stack is 1099511627776"),
+    "a head that is text": (lambda state: state["buffer"]["ring"].update(oldest="x"), "buffer.ring.oldest is 'x'"),
+    "transitions that never were": (lambda state: index(state).update(num_added=2**40), "were added in"),
+    "another count of transitions": (lambda state: index(state).update(num_valid=3), "index: 3 of"),
+    "counts of too few rows": (lambda state: index(state)["valid_in_row"].pop(), "index: "),
+    "counts below zero": (lambda state: shift(index(state)["valid_in_row"]), "index.valid_in_row has numbers"),
+    "a list of doubles": (lambda state: index(state).update(listed=torch.zeros(400).double()), "listed is of"),
+    "a list that leads out": (lambda state: index(state).update(listed=torch.full((400,), 10**6)), "index.listed has"),
+    "no final frames": (lambda state: frames(state)["tables"].clear(), "frames of [] are not those of ['obs']"),
+    "final frames of nothing": (lambda state: table(state, lambda rows: rows[:0].clone()), "are not those of"),
+    "flat final frames": (lambda state: table(state, lambda rows: rows[:, :3].clone()), "frames of obs have shape [3]"),
+    "final frames of doubles": (
+        lambda state: table(state, lambda rows: rows.double()),
+        "tables.obs is of torch.float64",
+    ),
+    "final frames that never were": (lambda state: frames(state).update(added=2**40), "were dropped, in tables of"),
+    "numbers of frames that lead out": (lambda state: frames(state)["number"].fill_(99), "frames.number has numbers"),
+    "numbers of too few rows": (
+        lambda state: frames(state).update(number=frames(state)["number"][:1].clone()),
+        "shape",
+    ),
+    "counts of frames below zero": (lambda state: frames(state)["in_row"].__setitem__(0, -1), "frames.in_row has"),
+    "a return that is text": (lambda state: state["source"]["return"].__setitem__(0, "x"), "source.return.0 is 'x'"),
+    "an episode that is text": (
+        lambda state: state["source"].update(finished=[["x", 1]]),
+        "source.finished.0.0 is 'x'",
+    ),
+    "a memory of an agent without": (
+        lambda state: state["source"].update(memory={"h": torch.ones(2)}),
+        "source.memory",
+    ),
+}
+
+
+def index(state):
+    return state["buffer"]["index"]
+
+
+def frames(state):
+    return state["buffer"]["frames"]
+
+
+def shift(counts):
+    """The same sum, with one below zero."""
+    counts[0], counts[1] = counts[0] - 100, counts[1] + 100
+
+
+def column(state, name, change):
+    columns = state["buffer"]["ring"]["columns"]
+    columns[name] = change(columns[name])
+
+
+def table(state, change):
+    frames(state)["tables"]["obs"] = change(frames(state)["tables"]["obs"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    options = {"steps": 300, "num_envs": 2, "checkpoint_every": 100, "eval_every": 300, "buffer_size": 400}
+    return experiment.start(tiny("dqn", folder, name="mine", **options), quiet=True).path
+
+
+@pytest.mark.parametrize("what", WRONG_ROWS)
+def test_a_signed_buffer_that_does_not_fit_is_followed_by_the_older_one(tmp_path, capsys, trained, what):
+    change, reason = WRONG_ROWS[what]
+    run = Run.open(shutil.copytree(trained, tmp_path / "mine"))
+    older, newest = checkpoint.steps(run.checkpoints)[-2:]
+    sign(run, newest, change)
+    with experiment.built(run.config, tmp_path, quiet=True) as (learner, source, buffer):
+        run.restore(learner, source, buffer, RunLog(run, "disabled", quiet=True))
+    err = capsys.readouterr().err
+    assert run.step == older and f"step_{newest:09d}" in err and reason in err
+
+
+def test_a_memory_of_another_shape_or_type_is_not_taken():
+    spec = SimpleNamespace(num_envs=2, num_actions=2, obs_shape=(2,))
+    source = SimpleNamespace(spec=spec, envs=SimpleNamespace(obs=np.zeros((2, 2), np.float32)))
+    learner = recurrent.Recurrent(recurrent.Config(num_hidden=4), source.spec)
+    good = torch.zeros(2, 4)
+    for memory in (
+        {"hidden": good.double()},
+        {"hidden": good[:1]},
+        {"hidden": good[0]},
+        {"other": good},
+        {"hidden": "x"},
+    ):
+        with pytest.raises(ValueError, match=r"source\.memory"):
+            check_source(learner, source, {"source": {"memory": memory}, "buffer": {}})
+    check_source(learner, source, {"source": {"memory": {"hidden": good}}, "buffer": {}})
 
 
 def test_global_generators_of_numpy_and_python_go_on_too(tmp_path):
