@@ -149,6 +149,15 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns
 
 
+def takes(characters: str) -> bool:
+    """Whether the terminal has these characters."""
+    try:
+        characters.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def wrapped(text: str, indent: str = "  ") -> str:
     """Prose in lines that fit the terminal; words, and so commands and paths, stay whole."""
     most = max(40, terminal_width())

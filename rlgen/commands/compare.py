@@ -30,7 +30,7 @@ class Options:
 
 def run(options: Options) -> Any:
     """What can be said about the runs; the files are written."""
-    from rlgen.compare import files, tables
+    from rlgen.compare import files, terminal
     from rlgen.compare.collect import collect
     from rlgen.compare.comparison import compare
 
@@ -53,7 +53,7 @@ def run(options: Options) -> Any:
 
         publish(result, group)
     if not options.json:
-        return tables.text(result)
+        return terminal.text(result)
     for each in result["left_out"]:
         warn(f"run {each['run']} is left out: {each['reason']}")
     return result

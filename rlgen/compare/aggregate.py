@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlgen.compare.describe import pairs, plain
 from rlgen.compare.groups import Task
+from rlgen.compare.rules import ARROWS
 from rlgen.metrics import returns
 
-STATISTICS = {
-    "iqm": returns.pooled_iqm,
-    "median": returns.median,
-    "mean": returns.mean,
-    "optimality_gap": returns.optimality_gap,
+STATISTICS: dict[str, tuple[str, Callable[[returns.Tasks], np.ndarray]]] = {
+    "iqm": ("IQM", returns.pooled_iqm),
+    "median": ("median", returns.median),
+    "mean": ("mean", returns.mean),
+    "optimality_gap": (f"optimality gap{ARROWS[-1]}", returns.optimality_gap),
 }
 
 
@@ -47,7 +48,7 @@ def aggregate(tasks: Sequence[Task], kind: str, resamples: int) -> dict[str, Any
     result["range"] = {task.name: list(ends) for task, ends in zip(tasks, ranges, strict=True)}
     for label, of_tasks in scores.items():
         row: dict[str, Any] = {"group": label, "runs": sum(map(len, of_tasks))}
-        for name, statistic in STATISTICS.items():
+        for name, (_, statistic) in STATISTICS.items():
             row[name] = plain(returns.bootstrap(of_tasks, statistic, resamples))
         row["scores"] = [task.tolist() for task in of_tasks]
         result["groups"].append(row)

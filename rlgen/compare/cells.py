@@ -10,6 +10,9 @@ from rlgen import text
 Cell = str | tuple[str, float]  # text, or text and what it sorts by
 
 
+MISSING: Cell = ("\N{EN DASH}", math.inf)  # sorts last
+
+
 def number(value: float) -> str:
     """Four digits, or all of those before the point."""
     size = abs(value)
@@ -29,7 +32,7 @@ def duration(seconds: float) -> str:
 def number_cell(value: float | None, write: Callable[[float], str] = number) -> Cell:
     """A number. What is missing is a dash and sorts last; what is infinite was never reached."""
     if value is None or math.isnan(value):
-        return "\N{EN DASH}", math.inf
+        return MISSING
     return ("not reached", value) if math.isinf(value) else (write(value), value)
 
 

@@ -62,6 +62,7 @@ def _describe_group(task: Task, group: Group, resamples: int) -> dict[str, Any]:
     described: dict[str, Any] = {
         "group": group.label,
         "algo": group.entries[0].algo,
+        "steps": budget,
         "runs": len(group.entries),
         "seeds": len(group.scored),
         "failed": sum(entry.failed for entry in group.entries),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlgen.compare import figures
+from rlgen.compare.aggregate import STATISTICS
 from rlgen.compare.comparison import Comparison
 from rlgen.compare.figures import Figure, Line, Palette
 from rlgen.compare.groups import Group, Task
@@ -22,12 +23,6 @@ UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "l
 TIMES = {"s": (1.0, 180.0), "min": (60.0, 3 * 3600.0), "h": (3600.0, math.inf)}  # unit: seconds in it, used up to
 CLOCKS = {"agent": "environment steps", "generative": "training images"}
 VALUES = {"eval/q_estimate": "-", "eval/q_realised": "--"}  # dashes
-STATISTICS = {
-    "iqm": "IQM",
-    "median": "Median",
-    "mean": "Mean",
-    "optimality_gap": f"Optimality gap{ARROWS[-1]}",
-}
 
 
 def panels(comparison: Comparison) -> list[list[Figure]]:
@@ -77,9 +72,9 @@ def over_tasks(described: dict[str, Any], palette: Palette) -> list[Figure]:
     if not groups:
         return []
     found = []
-    for name, title in STATISTICS.items():
+    for name, (title, _) in STATISTICS.items():
         points: list[Any] = [(row["group"], row[name], []) for row in groups]
-        found.append(figures.intervals(name, title, "normalised score", points, palette))
+        found.append(figures.intervals(name, title[0].upper() + title[1:], "normalised score", points, palette))
     scores = {row["group"]: [np.array(task) for task in row["scores"]] for row in groups}
     return [*found, figures.profiles("Performance profiles", "normalised score", scores, 1, palette)]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlgen.compare.cells import Cell, count_cell, duration, number_cell, range_cell, whole
+from rlgen.compare.aggregate import STATISTICS
+from rlgen.compare.cells import MISSING, Cell, count_cell, duration, number_cell, range_cell, whole
 from rlgen.compare.comparison import Comparison
 from rlgen.compare.rules import ARROWS, FEW_SEEDS
-from rlgen.text import table
-
-AGGREGATES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": f"optimality gap{ARROWS[-1]}"}
 
 
 @dataclass
@@ -38,19 +35,6 @@ class Section:
     tables: list[Table] = field(default_factory=list)
 
 
-def text(comparison: Comparison) -> str:
-    """The comparison for a terminal: verdicts and tables, without the details."""
-    lines: list[str] = []
-    for section in sections(comparison)[:-1]:
-        lines += [section.title, *(f"  not ranked: {reason}" for reason in section.refusals)]
-        for each in section.tables:
-            if not each.detail:
-                lines += ["", *(["  " + each.title] if each.title else [])]
-                lines.append(textwrap.indent(table(each.columns, each.texts()), "  "))
-        lines += ["", *(f"  warning: {warning}" for warning in section.warnings), ""]
-    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip()
-
-
 def sections(comparison: Comparison) -> list[Section]:
     """Everything that is shown, in order: what is refused, all tasks together, each task, how to read it."""
     found = [Section("Comparison", comparison["refusals"])] if comparison["refusals"] else []
@@ -59,19 +43,27 @@ def sections(comparison: Comparison) -> list[Section]:
         found.append(Section("Left out", tables=[Table("", ["run", "reason"], rows)]))
     found += [_over_tasks(described) for described in comparison["aggregates"]]
     for task in comparison["tasks"]:
-        title = f"{task['task']}: {task['metric']}{ARROWS[task['direction']]} after {task['steps']:,} steps"
-        found.append(Section(title, task["refusals"], task["warnings"], _task_tables(task)))
+        found.append(Section(_title(task), task["refusals"], task["warnings"], _task_tables(task)))
     return [*found, _explanation(comparison)]
 
 
+def _title(task: dict[str, Any]) -> str:
+    """Task, metric, and the steps of each group where they are not the same."""
+    groups: dict[int, list[str]] = {}
+    for row in task["groups"]:
+        groups.setdefault(row["steps"], []).append(row["group"])
+    after = [f"{steps:,} steps" + f" ({', '.join(of)})" * (len(groups) > 1) for steps, of in sorted(groups.items())]
+    return f"{task['task']}: {task['metric']}{ARROWS[task['direction']]} after {', '.join(after)}"
+
+
 def _task_tables(task: dict[str, Any]) -> list[Table]:
-    tables = [_score_table(task)]
+    tables = _score_tables(task)
     if task["pairs"]:
         tables.append(_pair_table(task["pairs"]))
     if task.get("more_seeds"):
         tables += _seed_tables(task["more_seeds"])
     if len({name for row in task["groups"] for name in row["metrics"]}) > 1:
-        tables.append(_metric_table(task))
+        tables += _metric_tables(task)
     if task["differences"]:
         groups = [row["group"] for row in task["groups"]]
         rows: list[Any] = [[key, *(", ".join(by[name]) for name in groups)] for key, by in task["differences"].items()]
@@ -79,15 +71,15 @@ def _task_tables(task: dict[str, Any]) -> list[Table]:
     return [*tables, _run_table(task)]
 
 
-def _score_table(task: dict[str, Any]) -> Table:
-    """A row for each group: statistics of its scores, steps and time to the threshold, speed."""
+def _score_tables(task: dict[str, Any]) -> list[Table]:
+    """A row for each group: statistics of its scores, steps and time to the threshold, speed; those without apart."""
     reaching = task["threshold"] is not None and any("reached" in row for row in task["groups"])
     unfinished = any(row["unfinished"] for row in task["groups"])
     columns = ["", "seeds", "failed", "IQM [95 % CI]", "mean", "median", "worst", "area"]
     if reaching:
         columns += [f"steps to {task['threshold']:g}", f"time to {task['threshold']:g}", "reached"]
     columns += ["steps/s", "wall time", *["unfinished"] * unfinished]
-    rows = []
+    found: dict[bool, list[list[Cell]]] = {True: [], False: []}
     for row in task["groups"]:
         cells: list[Cell] = [row["group"], count_cell(row["seeds"]), count_cell(row["failed"])]
         cells.append(range_cell(row["iqm"], row["low"], row["high"]))
@@ -101,8 +93,17 @@ def _score_table(task: dict[str, Any]) -> Table:
         if unfinished:
             running = f" ({row['running']} running)" if row["running"] else ""
             cells.append((f"{row['unfinished']}{running}", row["unfinished"]))
-        rows.append(cells)
-    return Table("", columns, rows)
+        found[row["iqm"] is not None].append(cells)
+    titles = {True: "", False: f"Without a score in {task['metric']}"}
+    return [_full(Table(titles[scored], columns, rows)) for scored, rows in found.items() if rows]
+
+
+def _full(table: Table) -> Table:
+    """The table without the columns that are empty in every row."""
+    nothing = (MISSING, ("0 of 0", 0))
+    kept = [i for i in range(len(table.columns)) if any(row[i] not in nothing for row in table.rows)]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return Table(table.title, [table.columns[i] for i in kept], rows, table.detail)
 
 
 def _pair_table(pairs: list[dict[str, Any]]) -> Table:
@@ -130,16 +131,24 @@ def _seed_tables(found: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _metric_table(task: dict[str, Any]) -> Table:
-    """A row for each metric of the evaluations; first the one that is ranked, then those of known direction."""
+def _metric_tables(task: dict[str, Any]) -> list[Table]:
+    """A row for each metric of the evaluations; first the one that is ranked, then those of known direction.
+
+    Groups that do not have the same metrics, as VAE and GAN, have tables of their own, so that no cell is empty.
+    """
     directions = {name: of["direction"] for row in task["groups"] for name, of in row["metrics"].items()}
-    rows: list[list[Cell]] = []
+    tables: dict[tuple[int, ...], Table] = {}
     for name in sorted(directions, key=lambda name: (name != task["metric"], not directions[name], name)):
-        statistics = [row["metrics"].get(name, {}) for row in task["groups"]]
-        cells = [range_cell(of.get("iqm"), of.get("low"), of.get("high")) for of in statistics]
-        rows.append([name + ARROWS[directions[name]], *cells])
-    columns = ["metric", *(row["group"] for row in task["groups"])]
-    return Table("Every evaluation figure, IQM [95 % CI]", columns, rows, detail=task["kind"] == "agent")
+        having = tuple(i for i, row in enumerate(task["groups"]) if name in row["metrics"])
+        groups = [task["groups"][i] for i in having]
+        if having not in tables:
+            labels = [row["group"] for row in groups]
+            title = "Every evaluation figure, IQM [95 % CI]" if not tables else f"Those of {', '.join(labels)}"
+            tables[having] = Table(title, ["metric", *labels], [], detail=task["kind"] == "agent")
+        statistics = [row["metrics"][name] for row in groups]
+        cells = [range_cell(of["iqm"], of["low"], of["high"]) for of in statistics]
+        tables[having].rows.append([name + ARROWS[directions[name]], *cells])
+    return [*tables.values()]
 
 
 def _run_table(task: dict[str, Any]) -> Table:
@@ -165,9 +174,9 @@ def _over_tasks(described: dict[str, Any]) -> Section:
     if described["left_out"]:
         section.warnings = [f"left out, as they have no score on every task: {', '.join(described['left_out'])}"]
     if described["groups"]:
-        columns = ["", "runs", *(f"{words} [95 % CI]" for words in AGGREGATES.values())]
+        columns = ["", "runs", *(f"{words} [95 % CI]" for words, _ in STATISTICS.values())]
         rows: list[list[Cell]] = [
-            [row["group"], count_cell(row["runs"]), *(range_cell(*row[name]) for name in AGGREGATES)]
+            [row["group"], count_cell(row["runs"]), *(range_cell(*row[name]) for name in STATISTICS)]
             for row in described["groups"]
         ]
         section.tables = [Table("", columns, rows), _pair_table(described["pairs"])]

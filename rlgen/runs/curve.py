@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-WIDTH = 60  # columns of a curve at most
-BESIDE = 63  # columns that the names and the numbers beside a curve take
+from rlgen.text import NAME_WIDTH, takes, terminal_width
+
+WIDTH, NARROW = 60, 12  # columns of a curve, at most, and at least where its numbers stand beside it
+NUMBERS = 32  # columns that are kept for them; those of all curves begin in the same one
 BLOCKS, ASCII = " ▁▂▃▄▅▆▇█", " ..::--=#"  # from empty to full, and where the terminal has no blocks
 MOST_POINTS = 1000  # of a curve in JSON
 ROUNDING = 1e-9  # a range of less than this share of its top is no range
@@ -33,18 +33,27 @@ class Curve:
         return [list(point) for point in self.points[::-stride][::-1]] if self.points else []
 
     def __str__(self) -> str:
-        means = self.column_means(min(WIDTH, max(20, shutil.get_terminal_size((WIDTH + BESIDE, 24)).columns - BESIDE)))
-        finite = [value for value in means if math.isfinite(value)]
-        end = f"{self.points[-1][1]:.4g}"
+        finite = [value for value in self.column_means(WIDTH) if math.isfinite(value)]
+        last = f"last {self.points[-1][1]:.4g}"
         if not finite:
-            return f"no finite value, last {end}"
+            return f"no finite value, {last}"
         low, high = min(finite), max(finite)
-        lines = self.blocks(means, low, high)
+        room = terminal_width() - NAME_WIDTH - 1
+        width = min(WIDTH, room - NUMBERS)
+        width = width if width >= NARROW else min(WIDTH, room)
+        lines = self.blocks(self.column_means(width), low, high)
+        top, bottom = f" {high:.4g}", f" {low:.4g}, {last}"
+        below = []
         if self.height == 1:
-            return f"{lines[0]} {low:.4g} to {high:.4g}, last {end}"
-        lines[0] += f" {high:.4g}"
-        lines[-1] += f" {low:.4g}, last {end}"
-        return "\n".join([*lines, f"0{f'{self.last:,} steps':>{len(means) - 1}}"])
+            top = bottom = f" {low:.4g} to {high:.4g}, {last}"
+        if width + max(len(top), len(bottom)) > room:
+            text = f"{low:.4g} to {high:.4g}, {last}"
+            below = [text] if len(text) <= room else text.split(", ")
+            top = bottom = ""
+        lines[0] += top
+        lines[-1] += bottom if self.height > 1 else ""
+        axis = [f"0{f'{self.last:,} steps':>{width - 1}}"] if self.height > 1 else []
+        return "\n".join([*lines, *axis, *below])
 
     def column_means(self, width: int) -> list[float]:
         """The mean of the finite values of each column; NaN where there are none."""
@@ -56,15 +65,14 @@ class Curve:
 
     def blocks(self, means: Sequence[float], low: float, high: float) -> list[str]:
         """The curve from the top line to the bottom one; nothing is drawn behind its last value."""
-        encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-        marks = BLOCKS if encoding.startswith("utf") else ASCII
+        marks = BLOCKS if takes(BLOCKS) else ASCII
         steps = len(marks) - 1  # of a line
         lines = [""] * self.height
         level, until = 0, max(index for index, value in enumerate(means) if math.isfinite(value))
         for index, value in enumerate(means):
             if math.isfinite(value):
                 share = (value - low) / (high - low) if high - low > ROUNDING * abs(high) else 0.5
-                level = 1 + round(share * (steps * self.height - 1))
+                level = 1 + round(min(1.0, max(0.0, share)) * (steps * self.height - 1))
             for line in range(self.height):
                 filled = level - steps * (self.height - 1 - line) if index <= until else 0
                 lines[line] += marks[min(steps, max(0, filled))]

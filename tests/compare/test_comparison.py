@@ -6,7 +6,7 @@ import pytest
 from comparing import by_group, found, make_pair
 from synthetic import make_run
 
-from rlgen.compare import files, tables
+from rlgen.compare import files, tables, terminal
 from rlgen.compare.panels import panels
 from rlgen.errors import UsageError
 
@@ -95,5 +95,5 @@ def test_what_is_left_out_stands_in_every_format(runs, tmp_path):
     make_run(runs, "dqn", 3, steps=20_000)
     result = found(runs, steps=30_000)
     files.write(result, [tmp_path / "a.md", tmp_path / "a.html", tmp_path / "a.json", tmp_path / "a.png"])
-    for text in (tables.text(result), *((tmp_path / f"a.{end}").read_text() for end in ("md", "html", "json"))):
+    for text in (terminal.text(result), *((tmp_path / f"a.{end}").read_text() for end in ("md", "html", "json"))):
         assert "CartPole-v1__dqn__3" in text and "its 20,000 steps end before step 30,000" in text

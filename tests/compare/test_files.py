@@ -11,7 +11,7 @@ from full_disk import largest_file
 from PIL import Image
 from synthetic import make_run
 
-from rlgen.compare import figures, files, tables
+from rlgen.compare import figures, files, terminal
 from rlgen.compare.collect import collect
 from rlgen.compare.comparison import compare
 from rlgen.errors import DiskError, MissingExtraError, UsageError
@@ -118,7 +118,7 @@ def test_refusals_are_in_every_readable_format(tmp_path):
     make_run(tmp_path / "runs", "ppo", 1)
     refused = compare(collect([], str(tmp_path / "runs")), resamples=100)
     files.write(refused, [tmp_path / "r.html", tmp_path / "r.md"])
-    for text in (tables.text(refused), (tmp_path / "r.html").read_text(), (tmp_path / "r.md").read_text()):
+    for text in (terminal.text(refused), (tmp_path / "r.html").read_text(), (tmp_path / "r.md").read_text()):
         assert "different step budgets: dqn 10,000, ppo 50,000" in text and "is better" not in text
 
 

@@ -1,10 +1,53 @@
-"""Tables for a terminal: verdicts, warnings, and why something is not ranked."""
+"""The tables of a comparison."""
 
-from rlgen.compare import tables
+from comparing import found, make_pair
+from synthetic import make_run
+
+from rlgen.compare.cells import MISSING
+from rlgen.compare.tables import sections
 
 
-def test_text_has_verdicts_warnings_and_failures(comparison):
-    text = tables.text(comparison)
-    assert "double_dqn is better" in text and "All 2 tasks together" in text
-    assert "warning: dqn: 1 of 6 seeds failed" in text and "1 unfinished, not scored" in text
-    assert "eval/fd \N{DOWNWARDS ARROW}" in text and "eval/episodic_return \N{UPWARDS ARROW}" in text
+def section_of(comparison, task):
+    return next(section for section in sections(comparison) if section.title.startswith(f"{task}:"))
+
+
+def without_likelihood(path):
+    """What a GAN reports: no likelihood."""
+    rows = (path / "metrics.jsonl").read_text()
+    for name in ("eval/nll", "eval/elbo", "losses/elbo"):
+        rows = rows.replace(name, name.replace("l", "x"))
+    (path / "metrics.jsonl").write_text(rows)
+
+
+def test_the_title_says_the_steps_of_each_group_where_they_differ(runs):
+    """It named the largest budget alone, as if every group had been trained so long."""
+    make_pair(runs, seeds=2)
+    make_run(runs, "ppo", 1, steps=10_000)
+    arrow = "\N{UPWARDS ARROW}"
+    title = f"CartPole-v1: eval/episodic_return {arrow} after 10,000 steps (ppo), 50,000 steps (double_dqn, dqn)"
+    assert sections(found(runs))[0].title == title
+    title = f"CartPole-v1: eval/episodic_return {arrow} after 50,000 steps"
+    assert sections(found(runs, algo="*dqn"))[0].title == title
+
+
+def test_no_cell_is_empty_where_a_gan_stands_beside_a_vae(runs):
+    for seed in range(2):
+        make_run(runs, "vae", seed, data="digits", extra={"eval/fd": 30.0})
+        without_likelihood(make_run(runs, "gan", seed, data="digits", extra={"eval/d_real": 0.2, "eval/fd": 20.0}))
+    section = section_of(found(runs, metric="eval/nll"), "digits")
+    for table in section.tables:
+        assert table.detail or not [row for row in table.rows if MISSING in row], table
+    assert "gan" in [
+        row[0] for table in section.tables if table.title.startswith("Without a score") for row in table.rows
+    ]
+    columns = [table.columns for table in section.tables if table.columns[0] == "metric"]
+    assert ["metric", "vae"] in columns and ["metric", "gan"] in columns and ["metric", "gan", "vae"] in columns
+
+
+def test_groups_that_have_no_score_yet_stand_apart_without_empty_columns(runs):
+    make_pair(runs)
+    make_run(runs, "ppo", 1, status=None, reached=20_000)
+    section = section_of(found(runs), "CartPole-v1")
+    scored, unscored = section.tables[0], next(table for table in section.tables if "Without" in table.title)
+    assert {row[0] for row in scored.rows} == {"dqn", "double_dqn"} and not any(MISSING in row for row in scored.rows)
+    assert unscored.texts() == [["ppo", "0", "0", "1"]] and unscored.columns == ["", "seeds", "failed", "unfinished"]

@@ -1,9 +1,13 @@
 """Curves drawn with characters."""
 
 import os
+import re
 import sys
 
+import pytest
+
 from rlgen.runs.curve import Curve
+from rlgen.text import page
 
 
 def test_a_curve_rises_holds_and_survives_what_is_not_finite(monkeypatch):
@@ -18,6 +22,23 @@ def test_a_curve_rises_holds_and_survives_what_is_not_finite(monkeypatch):
     constant = str(Curve([(i, 106.9) for i in range(100_000)], 100_000)).split(" ")[0]
     assert len(set(constant)) == 1, "the rounding of means is no curve"
     monkeypatch.setenv("COLUMNS", "80")
-    assert len(str(Curve([(i, i) for i in range(600)], 600)).split(" ")[0]) == 20
+    assert len(str(Curve([(i, i) for i in range(600)], 600)).split(" ")[0]) == 17
     monkeypatch.setattr(sys, "stdout", open(os.devnull, "w", encoding="ascii"))  # noqa: SIM115
     assert str(Curve([(i, i) for i in range(600)], 600, height=4)).isascii()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("height", [1, 4])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.0078349, -0.00098451), (-1.2345e-5, 3.4567e-5)])
+def test_a_page_with_curves_fits_the_terminal_and_has_the_same_numbers_at_any_width(
+    monkeypatch, width, height, low, high
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    points = [(i, low + (high - low) * i / 1000) for i in range(1001)]
+    lines = page({"curves": {"losses/value_loss": Curve(points, 1000, height)}}).split("\n")
+    assert max(map(len, lines)) <= width and max(line.count("\N{FULL BLOCK}") for line in lines) > 0
+    text = " ".join(lines)
+    assert f"last {points[-1][1]:.4g}" in text
+    monkeypatch.setenv("COLUMNS", "300")
+    wide = str(Curve(points, 1000, height))
+    assert set(re.findall(r"-?[\d.]+(?:e-?\d+)?", wide)) == set(re.findall(r"-?[\d.]+(?:e-?\d+)?", text))
