@@ -192,7 +192,9 @@ def fork(
             check_spec(parent.name, parent.info.get("spec"), source.spec)
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
-            raise UsageError(f"steps {config['steps']}: {parent.name} stands at {parent.step} already; give --steps")
+            asked = f"epochs {config['epochs']:g} are steps" if config.get("epochs") else "steps"
+            more = "more epochs" if config.get("epochs") else "--steps"
+            raise UsageError(f"{asked} {config['steps']}: {parent.name} stands at {parent.step} already; give {more}")
         forked = Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
         run_to_end(forked, learner, source, buffer, quiet, restore=True)
     return forked

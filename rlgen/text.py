@@ -14,6 +14,7 @@ from typing import Any
 
 NAME_WIDTH = 30  # columns that the names on a page take, with the gap behind them
 CUT_WIDTH = 12  # that is left of a column which is cut, at least
+WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False}  # words, in lines that are broken
 MANY = 20  # values; a list of more is counted, not written
 
 
@@ -106,15 +107,21 @@ def page(values: dict[str, Any]) -> str:
     for key, value in zip(map(safe, values), values.values(), strict=True):
         if isinstance(value, dict):
             lines.append(key)
-            for name, item in value.items():
-                written = cell(item).replace("\n", "\n" + " " * (NAME_WIDTH + 1))
-                lines.append(f"  {safe(name):{NAME_WIDTH - 2}} {written}")
+            lines += [f"  {safe(name):{NAME_WIDTH - 2}} {_on_page(item)}" for name, item in value.items()]
         elif key in ("commands", "problems"):  # one a line, so that they can be copied
             first, *others = map(safe, value or ["none"])
             lines += [f"{key:{NAME_WIDTH}} {first}", *(f"{'':{NAME_WIDTH}} {other}" for other in others)]
         else:
-            lines.append(f"{key:{NAME_WIDTH}} {cell(value)}")
+            lines.append(f"{key:{NAME_WIDTH}} {_on_page(value)}")
     return "\n".join(lines)
+
+
+def _on_page(value: Any) -> str:
+    """A value beside its name; a list or a dictionary in lines that fit the terminal, text as it is, to be pasted."""
+    written = cell(value)
+    if isinstance(value, (dict, list, tuple)):
+        written = textwrap.fill(written, max(40, terminal_width() - NAME_WIDTH - 1), **WHOLE)
+    return written.replace("\n", "\n" + " " * (NAME_WIDTH + 1))
 
 
 def fitted(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> list[Sequence[str]]:
@@ -161,7 +168,7 @@ def takes(characters: str) -> bool:
 def wrapped(text: str, indent: str = "  ") -> str:
     """Prose in lines that fit the terminal; words, and so commands and paths, stay whole."""
     most = max(40, terminal_width())
-    return textwrap.fill(text, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, most, subsequent_indent=indent, **WHOLE)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -66,7 +66,8 @@ def test_a_page_has_a_line_for_each_name():
     assert {line.index(word) for line, word in zip(lines[2:5], ("-", "one", "two"), strict=True)} == {31}
 
 
-def test_nothing_that_is_shown_moves_the_cursor_or_breaks_a_line():
+def test_nothing_that_is_shown_moves_the_cursor_or_breaks_a_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     evil = "a\x1b[2J\x07\r\nb\x9b\u202e\ud800\u2028"
     for result in (
         evil,
@@ -118,3 +119,13 @@ def test_prose_is_wrapped_and_words_stay_whole(monkeypatch):
     path = "/a/very-long/path-of/" + "x" * 40
     lines = text.wrapped(f"one two three four five six seven eight nine {path} ten").splitlines()
     assert len(lines[0]) <= 40 and lines[1].startswith("  ") and any(path in line.split() for line in lines)
+
+
+def test_a_long_list_on_a_page_is_broken_between_words_and_text_is_not(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    command = "rlgen train dqn " + "--name of-a-run " * 6
+    parts = [{"name": f"part-{i}", "kind": "vector"} for i in range(6)]
+    lines = page({"parts": parts, "command": command, "inner": {"parts": parts, "path": "/x" * 60}}).splitlines()
+    assert lines[0].startswith(f"{'parts':30} name part-0, kind") and lines[1].startswith(" " * 31 + "name")
+    assert [line for line in lines if len(line) > 80] == [f"{'command':30} {command}", f"  {'path':28} {'/x' * 60}"]
+    assert " ".join("\n".join(lines).split()).count("name part-5, kind vector") == 2, "no word is lost"

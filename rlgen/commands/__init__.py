@@ -84,6 +84,8 @@ SYNONYMS = {  # what other programs call a command of ours
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. `--traceback`, of every command, shows where an error comes from."""
+    if argv is None:
+        use_utf8()
     words = [*(sys.argv[1:] if argv is None else argv)]
     whole = "--traceback" in words
     if hasattr(sys.stdout, "reconfigure"):
@@ -102,6 +104,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if line:
             say(line)
         return code
+
+
+def use_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where paths are read as ASCII, and one that is not may be among them."""
+    if sys.getfilesystemencoding() != "ascii":
+        return
+    paths = [*sys.argv, *os.environ.values()]
+    with contextlib.suppress(FileNotFoundError):  # the working directory was removed
+        paths.append(os.getcwd())
+    if not all(map(str.isascii, paths)):
+        os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONUTF8": "1"})
 
 
 def verdict(error: Exception) -> tuple[int, str]:

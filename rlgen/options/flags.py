@@ -13,7 +13,8 @@ from typing import Any, Literal
 from rlgen.errors import UsageError
 from rlgen.options.checks import POSITIONAL, check_name, shown
 from rlgen.options.fields import REQUIRED, Option
-from rlgen.options.words import as_parsed, instead
+from rlgen.options.words import as_parsed, gathered, instead
+from rlgen.text import wrapped
 
 
 def parse(
@@ -41,7 +42,7 @@ def parse(
     """
     import tyro
 
-    argv = as_parsed(argv, options, defaults or {})
+    argv = gathered(as_parsed(argv, options, defaults or {}), options)
     given = [name for name, option in options.items() if option.default is REQUIRED or name in POSITIONAL]
     for token in argv:
         name = token.partition("=")[0].lstrip("-").replace("-", "_")
@@ -60,7 +61,8 @@ def parse(
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            parsed: Any = tyro.cli(flags, prog=f"rlgen {command}", description=about, args=argv)
+            page = "\n".join(wrapped(line, "") for line in about.split("\n"))
+            parsed: Any = tyro.cli(flags, prog=f"rlgen {command}", description=page, args=argv)
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -42,6 +42,29 @@ def as_parsed(argv: Sequence[str], options: Mapping[str, Option], pairs: Collect
     return found
 
 
+def gathered(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
+    """`--set lr=1 --set gamma=1` as `--set lr=1 gamma=1`: a list of texts may be given in pieces."""
+    pieces: list[list[str]] = [[]]  # each but the first begins with a flag
+    for word in words:
+        if re.match("--[a-zA-Z]", word):
+            pieces.append([])
+        pieces[-1].append(word)
+    lists: dict[str, list[str]] = {}  # the first piece of each
+    found = [pieces[0]]
+    for piece in pieces[1:]:
+        flag, equals, value = piece[0].partition("=")
+        option = options.get(flag[2:].replace("-", "_"))
+        if option is None or option.type != tuple[str, ...]:
+            found.append(piece)
+            continue
+        values = [value] * bool(equals) + piece[1:]
+        if flag not in lists:
+            lists[flag] = [flag]
+            found.append(lists[flag])
+        lists[flag] += values
+    return [word for piece in found for word in piece]
+
+
 def choices(option: Option | None) -> tuple[object, ...]:
     """The choices that an option has; none where it takes more than words of a list."""
     return typing.get_args(option.type) if option and typing.get_origin(option.type) is typing.Literal else ()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from full_disk import largest_file
 from PIL import Image
+from synthetic import make_run
 from tiny_runs import DQN, TINY
 
 from rlgen import __version__, commands
@@ -57,7 +58,7 @@ except AttributeError as error:
     print(error)
 """
     first, second, third = python(code)
-    assert first.startswith("False ") and second == "rlgen.experiment rlgen.experiment" and "'nothing'" in third
+    assert first.startswith("False ") and second == "rlgen.experiment rlgen.inference" and "'nothing'" in third
 
 
 def test_help_names_every_flag_with_its_comment(rlgen):
@@ -343,3 +344,25 @@ def test_a_terminal_without_the_characters_gets_question_marks():
 def test_the_help_page_fits(rlgen, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert max(map(len, rlgen("--help")[1].splitlines())) <= 80
+
+
+def test_a_path_that_is_not_ascii_works_where_paths_are_read_as_ascii(tmp_path):
+    """LC_ALL=C with Python's UTF-8 mode off."""
+    make_run(tmp_path / "läufe", "dqn", 0, final=300.0)
+    setting = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import sys; from rlgen.commands import main; sys.exit(main())"
+    words = [sys.executable, "-c", code, "list", "runs", "--runs-dir", "läufe"]
+    ran = subprocess.run(words, cwd=tmp_path, env=os.environ | setting, capture_output=True, timeout=60)
+    assert ran.returncode == 0 and b"dqn" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(("encoding", "word", "again"), [("ascii", "ü", 1), ("ascii", "u", 0), ("utf-8", "ü", 0)])
+def test_python_begins_again_only_where_it_has_to(monkeypatch, encoding, word, again):
+    started = []
+    monkeypatch.setattr(sys, "argv", ["rlgen", "help", word])
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    monkeypatch.setattr(os, "environ", {"HOME": "/"})
+    monkeypatch.setattr(os, "getcwd", lambda: "/")
+    monkeypatch.setattr(os, "execve", lambda *args: started.append(args))
+    commands.use_utf8()
+    assert started == [(sys.executable, sys.orig_argv, {"HOME": "/", "PYTHONUTF8": "1"})] * again

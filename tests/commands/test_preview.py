@@ -14,7 +14,7 @@ def test_what_a_model_would_see_is_drawn(tmp_path, capsys):
     words = ["preview", str(tmp_path / "photos"), "--image-size", "4", "--num", "16", "--out", str(out)]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "held-out images, 4x4, colour, 2 classes; images of 2 sizes are resized and cropped" in printed
+    assert "1 held-out image, 4x4, colour, 2 classes; images of 2 sizes are resized and cropped" in printed
     assert f"16 training images in {out}" in printed
     with Image.open(out) as picture:
         assert picture.mode == "RGB" and picture.size[0] == picture.size[1] > 100 and np.asarray(picture).std() > 20

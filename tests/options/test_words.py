@@ -5,7 +5,7 @@ import pytest
 from rlgen.errors import UsageError
 from rlgen.options import config, flags
 from rlgen.options.checks import check_layer
-from rlgen.options.words import as_parsed
+from rlgen.options.words import as_parsed, gathered
 
 
 def parsed(*words):
@@ -83,3 +83,19 @@ def test_python_and_files_mean_the_same(lab):
     (lab / "my.yaml").write_text("steps: 50k\nhidden: 64,32\n")
     assert config.resolve("alpha", {"config": str(lab / "my.yaml")}).values["hidden"] == (64, 32)
     assert config.resolve("alpha", {"steps": "50k"}).values["steps"] == 50_000
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--wandb-tags a --wandb-tags b", "--wandb-tags a b"),
+        ("--wandb-tags=a --steps 5 --wandb-tags=b", "--wandb-tags a b --steps 5"),
+        ("x --wandb-tags a b --seed -1 --wandb-tags c", "x --wandb-tags a b c --seed -1"),
+        ("--hidden 64 --hidden 32", "--hidden 64 --hidden 32"),
+        ("--lr 1 --lr 2", "--lr 1 --lr 2"),
+        ("", ""),
+    ],
+)
+def test_a_list_of_texts_may_be_given_in_pieces(lab, words, meant):
+    options = config.options(config.find("alpha"))
+    assert gathered(words.split(), options) == meant.split()
