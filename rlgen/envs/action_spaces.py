@@ -8,6 +8,7 @@ nothing to rescale to.
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import gymnasium as gym
@@ -33,7 +34,8 @@ def read(space: gym.Space, env_id: str, rescale: bool = True) -> dict[str, Any]:
     """
 
     def refuse(what: str, mend: str) -> UsageError:
-        return UsageError(f"environment {env_id!r}: actions of {' '.join(str(space).split())[:80]} {what}: {mend}")
+        text = textwrap.shorten(str(space), 80, placeholder=" ...")
+        return UsageError(f"environment {env_id!r}: actions of {text} {what}: {mend}")
 
     if isinstance(space, Discrete):
         start = (int(space.start),) if space.start else ()

@@ -49,7 +49,8 @@ def in_words(spec: EnvSpec) -> str:
     if rescaled:
         parts.append(f"an agent's [-1, 1] is rescaled to {_ranges(bounds, rescaled)} (--no-rescale-actions clips)")
     if spec.action_rescaled and (free := [i for i, pair in enumerate(bounds) if not any(map(_is_bound, pair))]):
-        parts.append(f"{_which(free, len(bounds))}no bounds and is taken as it is")
+        which = "" if len(free) == len(bounds) else f" in {_dimensions(free)}"
+        parts.append(f"there are no bounds{which}, so an agent's numbers are taken as they are")
     return f"actions of {spec.env_id!r}: {'; '.join(parts)}" if parts else ""
 
 
@@ -66,10 +67,6 @@ def _ranges(bounds: list[tuple[float | None, float | None]], rescaled: list[int]
         return next(iter(named))
     shown = [f"{text} in {_dimensions(where)}" for text, where in named.items()]
     return ", ".join([*shown[:3], *(["..."] if len(shown) > 3 else [])])
-
-
-def _which(indices: list[int], num_dims: int) -> str:
-    return "it has " if num_dims == 1 else f"{_dimensions(indices)} of {num_dims} has "
 
 
 def _dimensions(indices: list[int]) -> str:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rlgen.envs.action_spaces import read
+from rlgen.envs.action_spaces import MAX_CHOICES, read
 from rlgen.envs.parts import Part, kept, num_floats, parts_of, stored_as
 from rlgen.errors import UsageError
 
@@ -46,8 +46,8 @@ class EnvSpec:
         for name in ("action_low", "action_high", "num_choices", "action_rescaled"):
             if len(getattr(self, name)) not in (0, size):
                 raise ValueError(f"{name}: must have {size} values")
-        if 0 in self.num_choices:
-            raise ValueError("num_choices: must be at least 1")
+        if 0 in self.num_choices or sum(self.num_choices) > MAX_CHOICES:
+            raise ValueError(f"num_choices: must be at least 1, and {MAX_CHOICES} together")
         try:
             np.dtype(self.action_dtype)
         except TypeError:

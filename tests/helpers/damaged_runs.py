@@ -65,6 +65,7 @@ KEYS = (
     *("config/precision", "config/name", "config/runs_dir", "config/wandb", "config/vectorization", "config/video"),
     *("config/eval_episodes", "config/batch_size", "config/buffer_size", "config/learning_starts", "config/graph"),
     *("spec/obs_shape", "spec/num_actions", "spec/obs_dtype", "spec/action_low", "spec/env_id", "spec/frame_stack"),
+    *("spec/num_choices", "spec/action_rescaled", "spec/action_dtype", "config/rescale_actions"),
     *("hardware/gpus", "hardware/cpu_cores", "versions/torch", "rlgen_version", "config/new_option"),
 )
 EDITS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
