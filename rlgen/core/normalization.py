@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rlgen.core.batch import Batch, LazyBatch, join_parts
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent
+from rlgen.envs.parts import Part, kept
 from rlgen.envs.spec import EnvSpec
 
 LIMIT = 10.0  # normalised values are clipped to [-LIMIT, LIMIT]
@@ -69,30 +70,37 @@ class Normalizer(nn.Module):
 
     obs_mean: Tensor
     obs_scale: Tensor
-    is_code: Tensor
+    is_number: Tensor
     reward_scale: Tensor
     discounted_return: Tensor
 
     def __init__(self, spec: EnvSpec, obs: bool, reward: bool) -> None:
         super().__init__()
-        self.obs = Moments(spec.obs_shape) if obs else None
+        normalised = torch.tensor(
+            [is_normalised(part) for part in floats(spec) for _ in range(part.size)], dtype=torch.bool
+        )
+        # of an array of bytes its first numbers, which are float32; else of all of it
+        self.num_in_bytes = None if spec.obs_dtype == "float32" else len(normalised)
+        shape = spec.obs_shape if self.num_in_bytes is None else (self.num_in_bytes,)
+        shape = shape if obs and normalised.any() else ()
+        self.obs = Moments(shape) if shape else None
         self.returns = Moments(()) if reward else None
-        self.register_buffer("obs_mean", torch.zeros(spec.obs_shape if obs else ()))
-        self.register_buffer("obs_scale", torch.ones(spec.obs_shape if obs else ()))
+        self.register_buffer("obs_mean", torch.zeros(shape))
+        self.register_buffer("obs_scale", torch.ones(shape))
+        self.register_buffer("is_number", normalised.view(shape or -1), persistent=False)
+        self.all_numbers = bool(normalised.all())
         self.register_buffer("reward_scale", torch.ones(()))
-        codes = torch.tensor(spec.obs_is_code if obs else [False])
-        self.has_codes = bool(codes.any())  # numbers that stay as they are: which one of n, which actions are valid
-        self.register_buffer("is_code", codes.view(spec.obs_shape if obs else 1), persistent=False)
         # of the episodes under way, up to their last step
         self.register_buffer("discounted_return", torch.zeros(spec.num_envs, dtype=torch.float64))  # [N]
 
     @torch.no_grad()
-    def count_in(self, rows: Sequence[Mapping[str, Any]], gamma: float) -> None:
+    def count_in(self, rows: Sequence[Mapping[str, Any]], gamma: float, clip: float | None = None) -> None:
         """Count in T rows of N transitions, as they go to the buffer, but not an autoreset's junk; `refresh` uses them.
 
         Args:
             rows: of each `obs`, and on the host `reward`, `terminated`, `truncated` and perhaps `valid`.
             gamma: discount per step.
+            clip: c: rewards are learned from within [-c, c]; None as they are.
         """
         device = self.reward_scale.device
         valid = np.array([np.asarray(row.get("valid", np.ones(len(row["reward"]), bool))) for row in rows])  # [T, N]
@@ -103,11 +111,12 @@ class Normalizer(nn.Module):
             moments.add(values if kept is None else values[kept])
 
         if self.obs:
-            add(self.obs, torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows]))
+            add(self.obs, self.numbers(torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows])))
         if self.returns:
             over = np.array([np.asarray(row["terminated"]) | np.asarray(row["truncated"]) for row in rows]) | ~valid
             goes_on = torch.from_numpy(~over).to(device)  # [T, N]
             returns = torch.stack([torch.as_tensor(row["reward"]) for row in rows]).to(device, torch.float64)  # [T, N]
+            returns = returns if clip is None else returns.clamp(-clip, clip)
             for t in range(len(rows)):
                 returns[t] += gamma * self.discounted_return
                 self.discounted_return.copy_(returns[t] * goes_on[t])
@@ -122,15 +131,32 @@ class Normalizer(nn.Module):
         if self.returns:
             self.reward_scale.copy_(self.returns.scale())
 
+    def numbers(self, obs: Any) -> Any:
+        """The float32 numbers of observations [..., *obs_shape], an array or a tensor; the memory is shared."""
+        if self.num_in_bytes is None:
+            return obs
+        return obs[..., : 4 * self.num_in_bytes].view(np.float32 if type(obs) is np.ndarray else torch.float32)
+
     def of_obs(self, obs: Any) -> Any:
         """Observations [..., *obs_shape], an array or a tensor, as a network takes them."""
         if self.obs is None:
             return obs
-        if type(obs) is np.ndarray:
-            seen = ((obs - self.obs_mean.numpy()) * self.obs_scale.numpy()).clip(-LIMIT, LIMIT)
-            return np.where(self.is_code.numpy(), obs, seen) if self.has_codes else seen
-        seen = ((obs - self.obs_mean) * self.obs_scale).clamp(-LIMIT, LIMIT)
-        return torch.where(self.is_code, obs, seen) if self.has_codes else seen
+        raw, is_array = self.numbers(obs), type(obs) is np.ndarray
+        mean, scale, is_number = self.obs_mean, self.obs_scale, self.is_number
+        if is_array:
+            seen = ((raw - mean.numpy()) * scale.numpy()).clip(-LIMIT, LIMIT)
+            seen = seen if self.all_numbers else np.where(is_number.numpy(), seen, raw)
+        else:
+            seen = ((raw - mean) * scale).clamp(-LIMIT, LIMIT)
+            seen = seen if self.all_numbers else torch.where(is_number, seen, raw)
+        if self.num_in_bytes is None:
+            return seen
+        others = obs[..., 4 * self.num_in_bytes :]
+        return (
+            np.concatenate([seen.view(np.uint8), others], -1)
+            if is_array
+            else torch.cat([seen.view(torch.uint8), others], -1)
+        )
 
     def of_batch(self, batch: Batch) -> Batch:
         """A batch or a rollout out of the buffer, normalised; a sum of n rewards is clipped as one."""
@@ -159,7 +185,7 @@ class NormalizedBuffer:
 
     def add(self, *rows: Mapping[str, Any]) -> None:
         """As of the buffer."""
-        self.normalizer.count_in(rows, self.buffer.gamma)
+        self.normalizer.count_in(rows, self.buffer.gamma, self.buffer.reward_clip)
         self.buffer.add(*rows)
 
     def sample(self, batch_size: int) -> Any:
@@ -174,9 +200,14 @@ class NormalizedBuffer:
         return self.normalizer.of_batch(self.buffer.drain())
 
 
-def is_image(spec: EnvSpec) -> bool:
-    """Whether observations are images, or bytes, which a network scales itself."""
-    return spec.obs_dtype != "float32" or any(part.kind == "image" for part in spec.parts)
+def is_normalised(part: Part) -> bool:
+    """Whether a part holds numbers that no network scales itself: no picture or bytes, one of n, or action mask."""
+    return part.kind == "vector" and part.scale == 1
+
+
+def floats(spec: EnvSpec) -> list[Part]:
+    """The parts of an observation that are stored as float32, in the order in which they lie."""
+    return [part for part in kept(spec.parts) if part.dtype == "float32"]
 
 
 def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
@@ -184,14 +215,14 @@ def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
 
     Args:
         algorithm: any agent.
-        obs: normalise observations, unless they are images.
+        obs: normalise the parts of observations that `is_normalised` names.
         reward: normalise rewards.
     """
 
     class Normalized(algorithm):  # type: ignore[valid-type, misc]
         def __init__(self, cfg: Any, spec: EnvSpec) -> None:
             super().__init__(cfg, spec)
-            self.normalizer = Normalizer(spec, obs and not is_image(spec), reward)
+            self.normalizer = Normalizer(spec, obs, reward)
 
         def act(self, obs: Any, *more: Any, **options: Any) -> Batch:
             acted: Batch = super().act(self.normalizer.of_obs(obs), *more, **options)

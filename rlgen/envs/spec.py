@@ -66,12 +66,6 @@ class EnvSpec:
         return any(part.kind == "mask" for part in self.obs_parts)
 
     @property
-    def obs_is_code(self) -> list[bool]:
-        """Of every number of a float32 observation [D]: whether it says which one of n, or which action is valid."""
-        of_parts = [[part.kind in ("discrete", "mask")] * part.size for part in kept(self.parts)]
-        return [is_code for of_part in of_parts for is_code in of_part]
-
-    @property
     def obs_floats(self) -> int | None:
         """How many numbers at the beginning of an array of bytes are float32; None where all of an array is."""
         if self.obs_dtype == "float32":

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlgen.core.normalization import is_image
+from rlgen.core.normalization import is_normalised
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.envs import atari
 from rlgen.envs.border import in_words
-from rlgen.envs.parts import about
+from rlgen.envs.parts import about, kept
 from rlgen.text import warn
 
 
@@ -27,9 +27,13 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
     if isinstance(source, EnvSource) and not source.has_time_limit:
         limit = f"evaluation cuts its episodes after {source.max_episode_steps:,} steps (--max-episode-steps)"
         warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
-    if config.get("normalize_obs") and is_image(source.spec):
-        left = "images, which a network scales itself: --normalize-obs leaves them as they are"
-        warn(f"observations of {source.env_id!r} are {left}", note=True)
+    if isinstance(source, EnvSource) and config.get("normalize_obs"):
+        parts = kept(source.spec.parts)
+        left = [part.name for part in parts if not is_normalised(part)]
+        if left:
+            names = "observations" if len(left) == len(parts) else ", ".join(left)
+            why = "pictures, bytes and choices are no measurements, a network scales them itself"
+            warn(f"--normalize-obs leaves {names} of {source.env_id!r} as they are: {why}", note=True)
     if isinstance(source, EnvSource) and source.spec.protocol:
         warn(atari.about(source.spec.protocol), note=True)
     if isinstance(source, ImageSource):

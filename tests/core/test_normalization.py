@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from acting import Constant
+from env_streams import shapes_id
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from safetensors.torch import load_file
 from specs import spec_of, stored
@@ -25,6 +26,7 @@ from rlgen.core.source import EnvSource
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import CheckpointError, UsageError
 from rlgen.options import algorithms
+from rlgen.runs import notes
 from rlgen.runs.fitting import fitting, load_learner
 from rlgen.speed import recorded
 
@@ -51,15 +53,6 @@ class Stream(gym.Env):
 
     def _obs(self) -> np.ndarray:
         return self.np_random.normal([0, 100, -3], [1, 2, 50]).astype(np.float32)
-
-
-class Picture(Stream):
-    """The same, in pictures."""
-
-    observation_space = gym.spaces.Box(0, 255, (36, 36, 1), np.uint8)
-
-    def _obs(self) -> np.ndarray:
-        return self.np_random.integers(0, 256, (36, 36, 1), np.uint8)
 
 
 def rows_of(env: gym.Env, num: int) -> list[dict[str, Any]]:
@@ -310,16 +303,71 @@ def test_choices_and_masks_stay_as_they_are_beside_numbers() -> None:
         assert seen[:, 1] == pytest.approx((np.arange(4) - 1.5) / 1.25**0.5, rel=1e-4) and (seen[:, 2] == 0).all()
 
 
-def test_images_stay_as_they_are_and_a_line_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for spec in (make_spec(obs_shape=(3, 40, 40), obs_dtype="uint8"), make_spec(obs_shape=(40, 40, 3))):
-        learner: Any = normalized(dqn.DQN, True, False)(dqn.Config(hidden=(4,)), spec)
-        assert learner.normalizer.obs is None
-    gym.register("Picture-v0", Picture, max_episode_steps=9)
-    options = {"env": "Picture-v0", "normalize_obs": True, "normalize_reward": True, "steps": 32, "num_epochs": 1}
-    experiment.start(tiny("ppo", tmp_path, eval_episodes=1, **options))
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "--normalize-obs" in line]
-    assert "Picture-v0" in line and "images" in line
-    gym.registry.pop("Picture-v0")
+def test_the_numbers_beside_a_picture_are_normalised_and_its_bytes_are_not() -> None:
+    space = gym.spaces.Dict(
+        camera=gym.spaces.Box(0, 255, (36, 36, 3), np.uint8),
+        gear=gym.spaces.Discrete(50),
+        speed=gym.spaces.Box(-np.inf, np.inf, (2,), np.float32),
+    )
+    space.seed(0)
+    spec = spec_of(space)
+    observations = [dict(space.sample()) | {"speed": np.float32([1000 + 5 * (i % 2), i])} for i in range(64)]
+    raw = stored(spec, space, observations)  # [64, bytes]
+    nothing = {name: np.zeros(1, bool) for name in ("terminated", "truncated")} | {"reward": np.zeros(1, np.float32)}
+    rows = [{"obs": obs[None], **nothing} for obs in raw]
+    normalizer = in_blocks(Normalizer(spec, True, False), rows, 10)
+    seen = normalizer.of_obs(raw)
+    assert torch.equal(torch.from_numpy(seen), normalizer.of_obs(torch.from_numpy(raw))) and seen.dtype == np.uint8
+    assert np.array_equal(seen[:, 12:], raw[:, 12:]), "the picture, behind three float32 numbers"
+    gear, speed = seen[:, :4].view(np.float32)[:, 0], seen[:, 4:12].view(np.float32)
+    assert gear.tolist() == [obs["gear"] for obs in observations]
+    np.testing.assert_allclose(speed[:, 0], np.tile([-1, 1], 32), rtol=1e-5)
+    np.testing.assert_allclose(speed[:, 1], (np.arange(64) - 31.5) / np.std(np.arange(64)), rtol=1e-5)
+    agent: Any = normalized(dqn.DQN, True, False)(dqn.Config(hidden=(8,)), spec)
+    assert agent.act(raw)["action"].shape == (64,)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (gym.spaces.Box(0, 255, (36, 36, 1), np.uint8), "observations"),
+        (gym.spaces.Box(0, 1, (36, 36), np.float32), "observations"),
+        (gym.spaces.Box(0, 255, (8,), np.uint8), "observations"),
+        (gym.spaces.Discrete(5), "observations"),
+        (gym.spaces.Dict(gear=gym.spaces.Discrete(5), speed=gym.spaces.Box(-9, 9, (2,), np.float32)), "gear"),
+        (gym.spaces.Box(-9, 9, (2,), np.float32), ""),
+        (gym.spaces.Box(-9, 9, (4, 3), np.float32), ""),
+    ],
+)
+def test_a_line_says_what_stays_as_it_is(
+    space: gym.spaces.Space, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = EnvSource(shapes_id(monkeypatch, space, gym.spaces.Discrete(2)), 1, "sync", 0, 1)
+    source.close()
+    normalizer = Normalizer(source.spec, True, False)
+    assert (normalizer.obs is None) == (words == "observations")
+    if normalizer.obs is None:
+        assert normalizer.of_obs(source.envs.obs) is source.envs.obs
+    notes.say(source, {"normalize_obs": False})
+    assert "--normalize-obs" not in capsys.readouterr().err
+    notes.say(source, {"normalize_obs": True})
+    lines = [line for line in capsys.readouterr().err.splitlines() if "--normalize-obs" in line]
+    assert len(lines) == bool(words) and all(f"leaves {words} of 'Shapes-v0' as they are" in line for line in lines)
+
+
+def test_the_scale_is_that_of_the_rewards_that_are_learned_from() -> None:
+    """Atari's are clipped before; the statistics are of the clipped ones, and the ring keeps those of the game."""
+    rows = [row | {"action": np.zeros(1, np.int64)} for row in rows_of(Stream(), 200)]
+    clipped = [row | {"reward": row["reward"].clip(-1, 1)} for row in rows]
+    expected = in_blocks(Normalizer(make_spec(), False, True), clipped, 200)
+    raw, normalizer = make_buffer(200), Normalizer(make_spec(), False, True)
+    raw.gamma, raw.reward_clip = GAMMA, 1.0
+    buffer: Any = NormalizedBuffer(raw, normalizer)
+    buffer.add(*rows)
+    normalizer.refresh()
+    assert torch.equal(normalizer.reward_scale, expected.reward_scale) and normalizer.reward_scale != 1
+    assert raw.ring.columns["reward"].abs().max() > 1
+    assert buffer.drain()["reward"].abs().max() == pytest.approx(normalizer.reward_scale.item())
 
 
 def test_a_fork_cannot_begin_to_normalise(tmp_path: Path) -> None:
