@@ -151,14 +151,27 @@ def start_seeds(
         return dict(zip(seed_range, together.run([partial(body, seed) for seed in seed_range]), strict=True))
 
 
-def resume(run: str, runs_dir: str = "runs", steps: int | None = None, quiet: bool = False, data: Any = None) -> Run:
-    """Continue a run from its last good checkpoint, to its end or to `steps`; it goes on as if it had never stopped.
+def resume(
+    run: str,
+    runs_dir: str = "runs",
+    steps: int | None = None,
+    quiet: bool = False,
+    data: Any = None,
+    max_memory: str | None = None,
+) -> Run:
+    """Continue a run from its last good checkpoint, as if it had never stopped.
 
-    A run on images that were passed from Python needs them again, as `data`.
+    Args:
+        run: a name, a directory, a unique prefix, or `last`.
+        runs_dir: where names are looked for.
+        steps: a new length; None is its own.
+        quiet: no progress bar and no summary.
+        data: of a run on images that were passed from Python: the images again.
+        max_memory: that reading images may take; None is what is at hand on this machine.
     """
     if data is not None:
         hold(data)
-    opened = Run.open(find(run, runs_dir), steps=steps)
+    opened = Run.open(find(run, runs_dir), steps, max_memory)
     with built(opened.config, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
         run_to_end(opened, learner, source, buffer, quiet, restore=True)

@@ -14,6 +14,7 @@ from rlgen.core.acting import checked
 from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED
 from rlgen.data.images import ImageSpec
+from rlgen.envs import watch
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.files import write_whole
@@ -60,6 +61,7 @@ def evaluate(
     checkpoint: str = "last",
     video: bool = False,
     split: str | None = None,
+    max_memory: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
 
@@ -71,6 +73,7 @@ def evaluate(
         checkpoint: `last`, `best`, or a step.
         video: record the first episode under the run's `videos/`.
         split: the images that a model is judged on, val or test; by default those of the run's evaluations.
+        max_memory: that reading images may take; None is what is at hand on this machine.
 
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
@@ -78,7 +81,8 @@ def evaluate(
     learner, opened = _restored(run, runs_dir, checkpoint)
     if split and isinstance(learner, Agent):
         raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
-    with closing(build_source(opened.config | {"video": False}, split)) as source:
+    config = opened.config | {"video": False, "max_memory": max_memory}
+    with watch.watching(config.get("step_timeout", 0)), closing(build_source(config, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from rlgen.commands import main
@@ -77,3 +78,22 @@ def test_the_flag_is_kept_and_checked(tmp_path, capsys):
     )
     assert "'much' is no size of memory" in second and "is an agent" in third
     assert os.listdir(tmp_path) == [data.name], "no run directory is made"
+
+
+def test_a_limit_of_another_machine_does_not_go_on_with_a_run(tmp_path, capsys):
+    """What began on a small machine is resumed, evaluated and queued again on another, with the limit of that."""
+    words = ["train", "vae", "--data", str(tmp_path / "images.npy"), "--name", "mine", "--runs-dir", str(tmp_path)]
+    words += ["--steps", "64", "--batch-size", "16", "--hidden", "8", "--wandb", "disabled", "--threads", "1"]
+    words += ["--log-every", "16", "--eval-every", "32", "--checkpoint-every", "32"]
+    np.save(tmp_path / "images.npy", np.zeros((64, 12, 12), np.uint8))
+    assert main([*words, "--max-memory", "100kB"]) == 0
+    path = tmp_path / "mine/config.json"
+    path.write_text(path.read_text().replace('"100kB"', '"1kB"'))
+    assert main(["eval", "mine", "--runs-dir", str(tmp_path)]) == 0
+    assert main(["resume", "mine", "--steps", "80", "--runs-dir", str(tmp_path)]) == 0
+    (tmp_path / "mine/summary.json").unlink()
+    assert main([*words, "--steps", "80", "--resume-if-exists", "--max-memory", "90kB"]) == 0
+    capsys.readouterr()
+    for command in (["eval", "mine"], ["resume", "mine", "--steps", "96"]):
+        assert main([*command, "--runs-dir", str(tmp_path), "--max-memory", "1kB"]) == 2
+        assert "more than is left of --max-memory 1kB" in capsys.readouterr().err

@@ -19,6 +19,7 @@ class Options:
     checkpoint: str = "last"  # last, best, or a step
     video: bool = False  # record the first episode as a gif in the run's directory
     split: Literal["auto", "val", "test"] = "auto"  # images a model is judged on; auto is those of its evaluations
+    max_memory: str | None = None  # that reading images may take, as 8GB or 500MiB (None: what is at hand)
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
@@ -34,7 +35,7 @@ def run(options: Options) -> dict[str, Any] | Rows:
     for path in paths:
         try:
             how = (options.episodes, options.seed, options.checkpoint, options.video)
-            rows.append(inference.evaluate(path, options.runs_dir, *how, split))
+            rows.append(inference.evaluate(path, options.runs_dir, *how, split, options.max_memory))
         except RlgenError as error:
             if len(paths) == 1 or isinstance(error, InterruptedRunError):
                 raise

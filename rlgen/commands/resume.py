@@ -15,6 +15,7 @@ class Options:
 
     run: str  # a name, a directory, a unique prefix, or last
     steps: int | None = None  # a new length (None: the run's own); in [1, 10**12]
+    max_memory: str | None = None  # that reading its images may take, as 8GB or 500MiB (None: what is at hand)
     runs_dir: str = "runs"  # where runs are looked for
 
 
@@ -37,5 +38,5 @@ def run(options: Options) -> str | None:
             return f"run {opened.name} is finished, at step {opened.step:,} of {opened.steps:,}; to go on: {longer}"
     from rlgen import experiment
 
-    experiment.resume(options.run, options.runs_dir, options.steps)
+    experiment.resume(options.run, options.runs_dir, options.steps, max_memory=options.max_memory)
     return None

@@ -99,7 +99,8 @@ def run(training: Training) -> str | None:
         if found == "finished":
             return f"run {resolved.config['name']} is finished"
         if found == "unfinished":
-            experiment.resume(str(Path(resolved.config["runs_dir"]) / resolved.config["name"]))
+            path = Path(resolved.config["runs_dir"]) / resolved.config["name"]
+            experiment.resume(str(path), max_memory=resolved.config.get("max_memory"))
         else:
             experiment.start(resolved.config, training.command)
     else:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import UsageError
+from rlgen.files import open_file
 from rlgen.options.algorithms import Algorithm
 
 EXAMPLES = {".toml": "lr = 0.001", ".yaml": "lr: 0.001", ".yml": "lr: 0.001", ".json": '{"lr": 0.001}'}  # by suffix
+MAX_SIZE = 2**18  # bytes; a parser takes a thousand times that, and every option of a run makes some thousands
 
 
 def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -30,7 +32,11 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_file(path) as file:
+            content = file.read(MAX_SIZE + 1)
+        if len(content) > MAX_SIZE:
+            raise UsageError(f"{path} has more than {MAX_SIZE:,} bytes: it holds more than options")
+        text = content.decode()
         if path.suffix == ".toml":
             return tomllib.loads(text)
         if path.suffix not in EXAMPLES:

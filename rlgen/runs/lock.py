@@ -52,13 +52,19 @@ def _acquire(lock: FileIO, path: Path) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if attempt == 2:  # `list runs` holds it for a moment when it looks
-                lock.seek(0)
-                owner = lock.read().decode(errors="replace").strip() or "unknown"
-                raise UsageError(f"run {path.name} is in use by process {owner}; wait for it or stop it") from error
+                raise UsageError(in_use(path)) from error
             time.sleep(0.1)
         except OSError as error:
             warn(f"{path} cannot be locked: {error.strerror}; start it only once")
             return
+
+
+def in_use(path: Path) -> str:
+    """What to say of a run that another process holds."""
+    owner = ""
+    with contextlib.suppress(OSError), open_file(path / NAME) as lock:
+        owner = lock.read(200).decode(errors="replace").strip()
+    return f"run {path.name} is in use by process {owner or 'unknown'}; wait for it or stop it"
 
 
 def is_held(path: Path) -> bool:

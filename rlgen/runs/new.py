@@ -15,7 +15,7 @@ from typing import Any
 from rlgen.errors import DiskError, UsageError
 from rlgen.files import TEMPORARY, copy_file, writing
 from rlgen.options.config import NAME
-from rlgen.runs import checkpoint
+from rlgen.runs import checkpoint, lock
 
 HOUR = 3600.0  # seconds
 
@@ -53,12 +53,11 @@ def directory(path: Path) -> Iterator[Path]:
         path: of the run; the directory it lies in is made if it is missing.
 
     Raises:
-        UsageError: the name is taken, or no directory can be there.
+        UsageError: the name is taken, perhaps by a run that trains now, or no directory can be there.
         DiskError: the disk is full, or cannot be written.
     """
-    taken = UsageError(f"run {path.name} exists in {path.parent}; give another --name, or rlgen resume {path.name}")
     if os.path.lexists(path) and not _is_empty(path):
-        raise taken
+        raise _taken(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with writing(path, "free space, or give another --runs-dir"):
         try:
@@ -74,12 +73,20 @@ def directory(path: Path) -> Iterator[Path]:
             try:
                 os.rename(temporary, path)  # which may take the place of an empty directory
             except OSError as error:
-                raise taken if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) else error from error
+                raise (
+                    _taken(path) if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) else error
+                ) from error
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, DiskError):
                 raise DiskError(str(error).replace(str(temporary), str(path))) from error
             raise
+
+
+def _taken(path: Path) -> UsageError:
+    if lock.is_held(path):
+        return UsageError(f"{lock.in_use(path)}, or give another --name")
+    return UsageError(f"run {path.name} exists in {path.parent}; give another --name, or rlgen resume {path.name}")
 
 
 def _is_empty(path: Path) -> bool:

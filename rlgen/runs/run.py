@@ -125,12 +125,13 @@ class Run(stopping.Stoppable):
         return run
 
     @classmethod
-    def open(cls, path: str | Path, steps: int | None = None) -> Run:
+    def open(cls, path: str | Path, steps: int | None = None, max_memory: str | None = None) -> Run:
         """An existing run; `step` is its newest checkpoint's, until `restore` has found one that verifies.
 
         Args:
             path: its directory.
             steps: train up to this many instead, also when it is resumed again; schedules stretch to the new length.
+            max_memory: of this machine; the one that the run began with may have been another's.
 
         Raises:
             UsageError: config.json is missing, damaged or of a newer rlgen, or nothing is left to do up to `steps`.
@@ -141,6 +142,7 @@ class Run(stopping.Stoppable):
             algo = info["config"]["algo"]
             warn(f"run {path.name} has options that this {algo} has not, without effect: {', '.join(unknown)}")
         run = cls(path, info)
+        run.config |= {"max_memory": max_memory} if "max_memory" in run.config else {}
         if steps is not None:
             if steps <= run.step:
                 raise UsageError(

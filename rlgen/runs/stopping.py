@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.envs.watch import STOPPING
-from rlgen.errors import InterruptedRunError, MovedRunError, RlgenError
+from rlgen.errors import DiskError, InterruptedRunError, MovedRunError, RlgenError, UsageError
+from rlgen.runs.files import check_own
 from rlgen.runs.place import Place
 
 ONE_PRESS = 0.5  # seconds: some launchers pass on a Ctrl-C that the whole group has had already
@@ -52,9 +53,14 @@ class Stoppable:
         """Look whether the directory was moved since the last look: the run then goes on there, and stops once saved.
 
         Raises:
+            DiskError: a link has come where something of the run is written, which would lead out of its directory.
             MovedRunError: it was removed.
         """
         found = self.place.find(self.path) if self.place else self.path
+        try:
+            check_own(found)
+        except UsageError as error:
+            raise DiskError(str(error)) from error
         if self.place is None or found == self.path:
             return False
         self.path, self.checkpoints = found, found / "checkpoints"

@@ -1,5 +1,7 @@
 """Presets beside the algorithms, and files given with --config."""
 
+import os
+
 import pytest
 
 from rlgen.errors import UsageError
@@ -27,11 +29,14 @@ def test_presets_are_inherited_and_replaced_table_by_table(lab):
         ("my.toml", "[dqn]\nlr = 1\n", r"my\.toml: dqn: there is no such option"),
         ("my.txt", "lr = 1\n", r"must end in \.toml, \.yaml or \.yml"),
         ("my.toml", None, "No such file"),
+        ("my.yaml", "x: 1\n" * 2**17, r"my\.yaml has more than 262,144 bytes"),
+        ("my.toml", "# \n" * 2**17, r"my\.toml has more than 262,144 bytes"),
+        ("my.yaml", "\xff\n".encode("latin-1"), r"my\.yaml cannot be read: .*0xff"),
     ],
 )
 def test_bad_files_get_one_line(lab, name, text, message):
     if text is not None:
-        (lab / name).write_text(text)
+        (lab / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=message) as caught:
         config.resolve("alpha", {"config": str(lab / name)})
     assert "\n" not in str(caught.value)
@@ -41,3 +46,26 @@ def test_yaml_reads_exponents_as_numbers(lab):
     (lab / "my.yaml").write_text("lr: 1e-4\nsteps: 1e6\nhidden: [8, 8]\nalgo: alpha\n")
     values = config.resolve("alpha", {"config": str(lab / "my.yaml")}).values
     assert (values["lr"], values["steps"], values["hidden"]) == (1e-4, 1_000_000, (8, 8))
+
+
+def test_a_preset_that_holds_more_than_options_is_one_line(lab):
+    (lab / "agents/alpha.toml").write_text("# much\n" * 2**16)
+    with pytest.raises(UsageError, match=r"alpha\.toml has more than 262,144 bytes"):
+        config.resolve("alpha", {})
+
+
+def test_a_pipe_as_a_file_of_options_holds_nobody_up(lab):
+    os.mkfifo(lab / "my.yaml")
+    with pytest.raises(UsageError, match=r"my\.yaml: it is not a file"):
+        config.resolve("alpha", {"config": str(lab / "my.yaml")})
+
+
+def test_yaml_that_refers_to_itself_is_one_short_line(lab):
+    levels = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
+    (lab / "my.yaml").write_text(f"a0: &a0 [x, x]\n{levels}lr: *a29\n")
+    with pytest.raises(UsageError, match=r"my\.yaml") as caught:
+        config.resolve("alpha", {"config": str(lab / "my.yaml")})
+    assert len(str(caught.value)) < 400
+    (lab / "my.yaml").write_text("lr: &a [*a]\n")
+    with pytest.raises(UsageError, match=r"my\.yaml"):
+        config.resolve("alpha", {"config": str(lab / "my.yaml")})

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import shutil
@@ -10,7 +11,7 @@ from full_disk import FullDisk
 from toy_runs import CONFIG, make_run, parts, quiet, save_at
 
 from rlgen.errors import DiskError, UsageError
-from rlgen.runs import checkpoint, new
+from rlgen.runs import checkpoint, lock, new
 from rlgen.runs.find import directories
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
@@ -31,6 +32,23 @@ def test_taken_names_and_impossible_places_are_refused(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "runs", "/proc/runs"):
         with pytest.raises(UsageError, match="--runs-dir"):
             Run.create(place, "x", CONFIG)
+
+
+def test_of_two_that_begin_at_once_the_later_is_told_who_trains(tmp_path, monkeypatch):
+    """As when a job that is queued again is started twice: both saw that there was no such run."""
+    begun = "run mine is in use by process"
+    with make_run(tmp_path, "mine").running(), pytest.raises(UsageError, match=f"{begun} {os.getpid()} on ") as caught:
+        make_run(tmp_path, "mine")
+    assert "resume" not in str(caught.value)
+
+    def first(_):  # the other one is there between the look and the rename
+        held.enter_context(lock.hold(Path(shutil.copytree(tmp_path / "runs/mine", tmp_path / "runs/other"))))
+        return False
+
+    with contextlib.ExitStack() as held:
+        monkeypatch.setattr(new.os.path, "lexists", first)
+        with pytest.raises(UsageError, match="run other is in use by process"):
+            make_run(tmp_path, "other")
 
 
 def test_a_fork_goes_on_from_its_parent_with_other_options(tmp_path: Path) -> None:

@@ -93,6 +93,31 @@ def test_a_move_in_the_middle_of_a_checkpoint(when, tmp_path, monkeypatch):
     checkpoint.load(tmp_path / "runs/new/checkpoints", 20)
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "metrics.jsonl", "summary.json"])
+def test_a_link_that_comes_while_it_trains_is_not_followed(name, tmp_path, monkeypatch):
+    """Nothing of a run is written outside its directory, at any time."""
+    own, other = tmp_path / "mine" / name, tmp_path / "else"
+
+    def replace():
+        other.mkdir()
+        if own.exists():
+            os.rename(own, other / name)
+        elif "." not in name:
+            (other / name).mkdir()
+        own.symlink_to(other / name)
+        found.extend(sorted(other.rglob("*")))
+
+    found = []
+    meddle(monkeypatch, 500, replace)
+    with pytest.raises(DiskError, match=f"{name} is a link: a run writes only into its own directory; .* rlgen resume"):
+        experiment.start(tiny("vae", tmp_path, name="mine"), quiet=True)
+    assert sorted(other.rglob("*")) == found and own.is_symlink()
+    own.unlink()
+    if (other / name).exists():
+        os.rename(other / name, own)
+    experiment.resume(str(tmp_path / "mine"), quiet=True)
+
+
 def test_another_working_directory_is_no_move(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = Run.create("runs", "mine", make_run(tmp_path, "other").config)
