@@ -179,7 +179,8 @@ def _about(part: Part) -> str:
         few = ", ".join(f"one of {size}" for size in part.sizes)
         return what + (few if part.size < 5 else f"{part.size} choices")
     if part.kind == "vector":
-        return f"{what}{'x'.join(map(str, part.shape))} numbers" + (", no picture" if len(part.shape) > 1 else "")
+        numbers = "1 number" if part.size == 1 else f"{'x'.join(map(str, part.shape))} numbers"
+        return what + numbers + (", no picture" if len(part.shape) > 1 else "")
     channels, height, width = planes(part)
     axis = {"chw": " (the first axis)", "hwc": " (the last axis)"}.get(part.layout, "")
     scale = f", divided by {part.scale:g}" if part.scale != 1 else ""

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from rlgen.envs.masks import gives_mask, mask_of
 from rlgen.envs.vector import CLOSING, end, prepare_worker
 
 RESETS = 20  # compared, if there is time for them
@@ -136,6 +137,7 @@ class _Instance:
 
     def __init__(self, env: gym.Env, rng: np.random.Generator) -> None:
         self.env, self.over, self._rng = env, True, rng
+        self._info: dict[str, Any] = {}
         env.action_space.seed(0)
 
     def wander(self, steps: int, until: float = math.inf) -> None:
@@ -144,30 +146,41 @@ class _Instance:
             if time.monotonic() > until:
                 break
             if self.over:
-                self.env.reset(seed=int(self._rng.integers(2**31)), options={})
-            self._step(self.env.action_space.sample())
+                _, self._info = self.env.reset(seed=int(self._rng.integers(2**31)), options={})
+            self._step(self._valid(self.env.action_space.sample()))
 
     def episode(
         self, seed: int, actions: list[Any], until: float = math.inf, beside: _Instance | None = None
     ) -> list[Any]:
-        """What is seen from a reset on, in bytes, while another instance takes a step now and then."""
+        """What is seen from a reset on, in bytes, while another instance takes a step now and then.
+
+        Actions that are not valid are replaced in the list.
+        """
         self._disturb()
-        obs, _ = self.env.reset(seed=seed, options={})
+        obs, self._info = self.env.reset(seed=seed, options={})
         seen: list[Any] = [_copied(obs)]
         for number, action in enumerate(actions):
             if beside and number % BESIDE == 0:
                 self._disturb()
                 beside.wander(1)
-            obs, reward, *ended = self._step(action)
+            actions[number] = self._valid(action)
+            obs, reward, *ended = self._step(actions[number])
             seen.append((_copied(obs), np.float64(reward).tobytes(), *map(bool, ended)))
             if self.over or time.monotonic() > until:
                 break
         return seen
 
     def _step(self, action: Any) -> tuple[Any, Any, bool, bool]:
-        obs, reward, terminated, truncated, _ = self.env.step(action)
+        obs, reward, terminated, truncated, self._info = self.env.step(action)
         self.over = bool(terminated or truncated)
         return obs, reward, terminated, truncated
+
+    def _valid(self, action: Any) -> Any:
+        if not gives_mask(self.env, self._info):
+            return action
+        space: Any = self.env.action_space
+        mask = mask_of(self.env, self._info)
+        return action if mask[action - space.start] else space.sample(mask.astype(np.int8))
 
     def _disturb(self) -> None:
         """Bring the global generators elsewhere, as learners and other environments do."""

@@ -1,0 +1,132 @@
+"""Environments whose observations have parts, masks, or faults that begin in mid-run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Text
+
+FAULT_STEP = 25  # from here on a Liar breaks its word; the check before a run takes fewer steps
+
+
+class Guess(gym.Env):
+    """Say which of three is shown: 1 for each right answer, 10 answers an episode."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    action_space: Any = Discrete(3)
+    observation_space: Any = Discrete(3)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.show(), self.info()
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward, terminated = self.judge(int(action))
+        self.steps += 1
+        return self.show(), reward, terminated, self.steps >= 10, self.info()
+
+    def show(self) -> Any:
+        self.shown = int(self.np_random.integers(3))
+        return self.obs()
+
+    def obs(self) -> Any:
+        return self.shown
+
+    def judge(self, action: int) -> tuple[float, bool]:
+        return float(action == self.shown), False
+
+    def info(self) -> dict[str, Any]:
+        return {}
+
+
+class Room(Guess):
+    """The answer is the lamp that is lit in a picture, moved on by the gear."""
+
+    observation_space = Dict(camera=Box(0, 255, (8, 9, 1), np.uint8), gear=Discrete(3), mission=Text(9))
+
+    def obs(self) -> Any:
+        gear, camera = int(self.np_random.integers(3)), np.zeros((8, 9, 1), np.uint8)
+        lit = (self.shown - gear) % 3
+        camera[:, 3 * lit : 3 * lit + 3] = 255
+        return {"camera": camera, "gear": gear, "mission": "go"}
+
+
+class Traps(Guess):
+    """Two of five doors are open, the number of the better one is shown; the others end the episode badly."""
+
+    action_space = Discrete(5)
+    observation_space = Discrete(5)
+
+    def show(self) -> Any:
+        self.valid = np.zeros(5, np.int8)
+        self.shown, other = (int(i) for i in self.np_random.choice(5, 2, replace=False))
+        self.valid[[self.shown, other]] = 1
+        return self.obs()
+
+    def judge(self, action: int) -> tuple[float, bool]:
+        return (float(action == self.shown), False) if self.valid[action] else (-10.0, True)
+
+    def info(self) -> dict[str, Any]:
+        return {"action_mask": self.valid}
+
+
+class Illegal(Traps):
+    """The same in a picture; the mask is a method's, and a closed door raises."""
+
+    observation_space = Box(0, 1, (5, 5), bool)
+
+    def obs(self) -> Any:
+        picture = np.zeros((5, 5), bool)
+        picture[self.shown] = 1
+        return picture
+
+    def judge(self, action: int) -> tuple[float, bool]:
+        if not self.valid[action]:
+            raise ValueError(f"door {action} is closed")
+        return super().judge(action)
+
+    def info(self) -> dict[str, Any]:
+        return {}
+
+    def action_masks(self) -> Any:
+        return self.valid.astype(bool)
+
+
+class Liar(Guess):
+    """Observations are as declared at first, and then they are not.
+
+    Args:
+        space: declared.
+        obs: returned from step FAULT_STEP on.
+        mask: the same of `info`.
+    """
+
+    def __init__(self, space: Any, obs: Any = None, mask: Any = None, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.observation_space, self.fault, self.mask, self.count = space, obs, mask, 0
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.count += 1
+        return self.obs(), 0.0, False, False, self.info()
+
+    def obs(self) -> Any:
+        if self.fault is not None and self.count >= FAULT_STEP:
+            return self.fault
+        space = self.observation_space
+        if isinstance(space, Dict):
+            return {key: np.zeros(part.shape, part.dtype) for key, part in space.items()}
+        return np.zeros(space.shape, space.dtype)
+
+    def info(self) -> dict[str, Any]:
+        mask = self.mask if self.count >= FAULT_STEP else np.ones(3, bool)
+        return {} if self.mask is None else {"action_mask": mask}
+
+
+for name in ("Guess", "Room", "Traps", "Illegal", "Liar"):
+    gym.register(f"{name}-v0", globals()[name], disable_env_checker=True)
