@@ -14,14 +14,16 @@ MISSING: Cell = ("\N{EN DASH}", math.inf)  # sorts last
 
 
 def number(value: float) -> str:
-    """Four digits, or all of those before the point."""
+    """Four digits, or all of those before the point; a power of ten where they are too many to be read."""
     size = abs(value)
+    if size >= 1e12:
+        return f"{value:.3e}"
     return f"{value:,.0f}" if size >= 10_000 else f"{value:.1f}" if size >= 100 else f"{value:#.4g}"
 
 
 def whole(value: float) -> str:
     """Without digits after the point."""
-    return f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3e}"
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from rlgen.compare.aggregate import aggregate
 from rlgen.compare.collect import nothing_left
 from rlgen.compare.describe import describe
@@ -24,6 +26,7 @@ class Comparison(dict[str, Any]):
     tasks: list[Task]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of scores near the largest number that there is
 def compare(
     entries: Sequence[Entry],
     metric: str | None = None,

@@ -144,4 +144,6 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _median(values: list[float]) -> float | None:
+    """Of the runs that have a value: rows without a time have none."""
+    values = [value for value in values if not math.isnan(value)]
     return float(np.median(values)) if values else None

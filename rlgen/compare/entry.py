@@ -47,13 +47,16 @@ class Entry:
         """Read the evaluations.
 
         Raises:
-            DamagedError: a line of metrics.jsonl is no row, so that an evaluation may be missing.
+            DamagedError: a line of metrics.jsonl is no row, so that an evaluation may be missing, or steps go back.
             UsageError: it is finished, and has no metrics.
         """
         file = self.path / "metrics.jsonl"
         if file.is_file():
             find_damage(file)
             self.points("eval/")
+            for name, (steps, *_) in self._series.items():
+                if len(back := np.flatnonzero(np.diff(steps) < 0)):
+                    raise DamagedError(file, f"its {name} go back from step {steps[back[0]]:,.0f}")
         if self.status == "finished" and not self.evaluations and not self.metrics:
             raise UsageError("it is finished, but there are no metrics in metrics.jsonl")
 

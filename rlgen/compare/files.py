@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlgen.compare.comparison import Comparison
 from rlgen.compare.latex import latex
 from rlgen.compare.page import html_page
@@ -42,6 +44,7 @@ def check(paths: Sequence[str | Path], figure: str | None = None) -> None:
                 raise MissingExtraError(f"{path.suffix} needs matplotlib", "matplotlib") from None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # in figures of scores near the largest number that there is
 def write(comparison: Comparison, paths: Sequence[str | Path], figure: str | None = None) -> None:
     """Write the comparison to each file, in the format that its name ends in.
 

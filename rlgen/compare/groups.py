@@ -135,7 +135,8 @@ def _make_task(
     better = stated_direction or direction(metric)
     kind, targets = entries[0].kind, list(dict.fromkeys(entry.target for entry in entries))
     if threshold is None and kind == "agent" and metric.endswith("episodic_return"):
-        threshold = _reward_threshold(targets[0])
+        known = {_reward_threshold(target) for target in targets}
+        threshold = known.pop() if len(known) == 1 else None  # of two versions, none is the task's
     task = Task(targets[0] if len(targets) == 1 else entries[0].task, kind, metric, better, at, groups, threshold)
     for name in {metric, *(each for entry in entries for each in entry.evaluations)}:
         sign = better if name == metric else direction(name)

@@ -63,16 +63,22 @@ def _missing_scores(task: Task) -> Iterator[str]:
             has = ", ".join([*known_metrics(lacking)] or lacking[0].evaluations[:4]) or "no metric that is known"
             yield f"{group.label} does not report {task.metric}; it has {has}"
         elif not len(group.scores) and not _others_ranked(task):
-            yield f"{group.label} has no scored run yet"
+            yield _no_score(group)
+
+
+def _no_score(group: Group) -> str:
+    failed = all(entry.failed for entry in group.entries)
+    return f"{group.label} has no score: " + ("every run failed" if failed else "no run has reached its budget")
 
 
 def _group_warnings(task: Task, group: Group) -> Iterator[str]:
     several = len(task.groups) > 1
     if several and not len(group.scores) and not _without_metric(task, group) and _others_ranked(task):
-        yield f"{group.label} has no scored run yet"
+        yield _no_score(group)
     failed = sum(entry.failed for entry in group.entries)
     if failed:
-        yield f"{group.label}: {failed} of {len(group.entries)} seeds failed, counted with the worst score"
+        counted = ", counted with the worst score" if len(group.scores) else ""
+        yield f"{group.label}: {failed} of {len(group.entries)} seeds failed{counted}"
     if rest := [entry for entry in group.entries if entry not in group.scored]:
         states = ", ".join(f"{entry.name} ({entry.status}, {entry.step / entry.steps:.0%})" for entry in rest)
         yield f"{group.label}: {len(rest)} unfinished, not scored: {states}"

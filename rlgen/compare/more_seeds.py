@@ -57,9 +57,12 @@ def more_seeds(task: Task) -> dict[str, Any]:
 
 def _command(group: Group, count: int) -> str | None:
     """The line that trains `count` more seeds of a group, made from the command of one of its runs."""
-    words = shlex.split(next(filter(None, (entry.info.get("command") for entry in group.entries)), None) or "")
-    if not words:
-        return None  # its runs were trained from Python
+    try:
+        words = shlex.split(next(filter(None, (entry.info.get("command") for entry in group.entries)), None) or "")
+    except ValueError:  # no shell reads it
+        return None
+    if "train" not in words:
+        return None  # its runs were trained from Python, or forked
     kept = []
     while words:
         word = words.pop(0)

@@ -52,7 +52,10 @@ def _title(task: dict[str, Any]) -> str:
     groups: dict[int, list[str]] = {}
     for row in task["groups"]:
         groups.setdefault(row["steps"], []).append(row["group"])
-    after = [f"{steps:,} steps" + f" ({', '.join(of)})" * (len(groups) > 1) for steps, of in sorted(groups.items())]
+    after = [
+        f"{steps:,} step{'s' * (steps != 1)}" + f" ({', '.join(of)})" * (len(groups) > 1)
+        for steps, of in sorted(groups.items())
+    ]
     return f"{task['task']}: {task['metric']}{ARROWS[task['direction']]} after {', '.join(after)}"
 
 

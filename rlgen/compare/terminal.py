@@ -11,7 +11,7 @@ from rlgen.text import table as lines_of
 from rlgen.text import takes, terminal_width, width, wrapped
 
 INDENT, GAP = 2, 2  # columns before a table, and between two of its columns
-NARROW = 11  # columns of a text that is wrapped, at least
+NARROW, HEADING = 11, 20  # columns of a text that is wrapped, at least, and of a heading
 WORDS = {  # for a terminal that has no such character
     "\N{UPWARDS ARROW}": "(higher is better)",
     "\N{DOWNWARDS ARROW}": "(lower is better)",
@@ -54,7 +54,7 @@ def parts(table: Table, most: int) -> Iterator[str]:
     even = next(at for at in range(most + 1) if len(_split(widths, at)) == least)  # no part is much narrower
     for columns in _split(widths, even):
         first, *rest = ([line[i] for i in (0, *columns)] for line in lines)
-        yield lines_of(first, rest)
+        yield lines_of(first, [row for row in rest if any(row)])  # without what a heading of another part wraps into
 
 
 def _split(widths: Sequence[int], most: int) -> list[list[int]]:
@@ -78,7 +78,7 @@ def _narrowed(lines: list[list[str]], words: Sequence[bool], most: int) -> list[
         return lines
     numbers = [i for i, is_text in enumerate(words) if not is_text]
     for i in numbers:
-        widths[i] = min(widths[i], max(NARROW, width(columns[i][1:])))
+        widths[i] = min(widths[i], max(HEADING, width(columns[i][1:])))
     excess = sum(widths) + GAP * (len(widths) - 1) - most
     texts = [i for i, is_text in enumerate(words) if is_text]
     least = max(NARROW, most // (len(texts) + 2))

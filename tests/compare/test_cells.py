@@ -37,3 +37,9 @@ def test_a_cell_sorts_by_its_number_and_what_is_missing_comes_last():
     assert cells.number_cell(math.inf) == ("not reached", math.inf)
     assert cells.range_cell(1.0, 0.5, 2.0) == ("1.000 [0.5000, 2.000]", 1.0)
     assert cells.range_cell(1.0, None, None) == ("1.000", 1.0)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e308, "1.000e+308"), (-2e12, "-2.000e+12"), (9.9e11, "990,000,000,000")])
+def test_a_number_that_is_too_long_to_be_read_is_a_power_of_ten(value, text):
+    """1e308 was three hundred digits."""
+    assert cells.number(value) == cells.whole(value) == text

@@ -4,13 +4,16 @@ Reading speed, on 200 runs of 100,000 rows (4 GB in a temporary directory): pyth
 """
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from comparing import by_group, found, make_pair
 from synthetic import make_run
 
+from rlgen.compare import terminal
 from rlgen.compare.collect import collect
+from rlgen.compare.comparison import compare
 from rlgen.compare.entry import SAMPLED_ROWS, scan
 from rlgen.errors import UsageError
 
@@ -155,3 +158,33 @@ def test_a_run_that_ends_before_the_step_is_left_out_and_said(runs):
     assert by_group(result["tasks"][0])["dqn"]["unfinished"] == 1
     with pytest.raises(UsageError, match=r"no run to compare; .* end before step 60,000"):
         found(runs, steps=60_000)
+
+
+def test_a_run_whose_evaluations_go_back_in_steps_is_damaged(tmp_path):
+    """A file that was written twice counted as a seed."""
+    path = make_run(tmp_path, "dqn", 1)
+    text = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(text * 2)
+    make_run(tmp_path, "dqn", 2)
+    (left,) = collect([], str(tmp_path)).left_out
+    assert left["run"] == path.name and "go back from step 50,000" in left["reason"]
+
+
+def test_rows_without_a_time_do_not_hide_the_times_of_the_other_runs(tmp_path):
+    for seed in range(3):
+        path = make_run(tmp_path, "dqn", seed)
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({name: value for name, value in row.items() if name != "time"}) + "\n" for row in rows)
+    (path / "metrics.jsonl").write_text(text)
+    (group,) = compare(collect([], str(tmp_path)), resamples=50)["tasks"][0]["groups"]
+    assert group["seconds"] == 12.5 and group["steps_per_second"] == 4_000 and group["seeds"] == 3
+
+
+def test_scores_near_the_largest_number_that_there_is_are_compared_without_a_word_from_numpy(tmp_path):
+    for seed in range(4):
+        make_run(tmp_path, "dqn", seed, curve=lambda share: 1e308)
+        make_run(tmp_path, "ppo", seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = compare(collect([], str(tmp_path)), resamples=50)
+    assert max(map(len, terminal.text(result).splitlines())) <= 80

@@ -85,7 +85,9 @@ def test_a_group_without_a_scored_run_is_not_ranked(runs):
     make_run(runs, "dqn", 1)
     make_run(runs, "ppo", 1, status="interrupted", reached=30_000)
     (task,) = found(runs)["tasks"]
-    assert "ppo has no scored run yet" in task["refusals"] and by_group(task)["ppo"]["iqm"] is None
+    assert (
+        "ppo has no score: no run has reached its budget" in task["refusals"] and by_group(task)["ppo"]["iqm"] is None
+    )
 
 
 def test_a_group_without_a_scored_run_does_not_keep_the_others_from_being_ranked(runs):
@@ -95,7 +97,7 @@ def test_a_group_without_a_scored_run_does_not_keep_the_others_from_being_ranked
     result = found(runs)
     for task in result["tasks"]:
         assert [row["group"] for row in task["groups"]] == ["double_dqn", "dqn", "ppo"] and len(task["pairs"]) == 1
-        assert "ppo has no scored run yet" in task["warnings"] and not task["refusals"]
+        assert "ppo has no score: no run has reached its budget" in task["warnings"] and not task["refusals"]
     assert result["aggregates"][0]["left_out"] == ["ppo"] and result["aggregates"][0]["pairs"]
 
 
@@ -117,3 +119,23 @@ def test_other_simulators_and_seeds_trained_side_by_side_are_warned_of(runs):
         "seeds of dqn trained side by side; alone, each would take less time",
         "runs of different versions of gymnasium: 1.2.0, 1.4.0",
     ]
+
+
+def test_groups_of_which_every_run_failed_before_its_first_evaluation_have_no_score(runs):
+    """It said that none was scored yet, and that they counted with the worst score, which there was not."""
+    for seed in range(2):
+        make_run(runs, "dqn", seed, status="diverged", reached=100)
+        make_run(runs, "ppo", seed, status="failed", reached=0)
+    (task,) = found(runs)["tasks"]
+    assert task["refusals"] == ["dqn has no score: every run failed", "ppo has no score: every run failed"]
+    assert "dqn: 2 of 2 seeds failed" in task["warnings"]
+
+
+def test_two_versions_of_an_environment_have_no_threshold_in_common(runs):
+    """That of the version which came first was drawn and counted for all."""
+    make_run(runs, "dqn", 1, env_id="CartPole-v0")
+    make_run(runs, "ppo", 1, env_id="CartPole-v1")
+    (task,) = found(runs)["tasks"]
+    assert task["threshold"] is None and "different versions of the environment" in task["refusals"][0]
+    assert found(runs, env="CartPole-v1")["tasks"][0]["threshold"] == 475
+    assert found(runs, threshold=300.0)["tasks"][0]["threshold"] == 300

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from comparing import found
 from synthetic import make_run
 
@@ -61,3 +62,12 @@ def test_one_group_groups_that_are_not_ranked_and_too_many_groups_are_told_why_t
                 make_run(tmp_path, "double_dqn", 1, lr=lr)
         else:
             make_run(tmp_path, "ppo", 1, steps=10_000)
+
+
+@pytest.mark.parametrize("command", [None, "", "rlgen train 'unclosed", "rlgen fork first --set lr=1e-4"])
+def test_a_command_that_trains_no_other_seed_is_not_given(tmp_path, command):
+    """A quotation that does not close was a traceback; `rlgen fork` takes no seeds."""
+    train(tmp_path, "dqn", range(2), 300.0, command)
+    train(tmp_path, "double_dqn", range(2), 301.0, command)
+    (task,) = found(tmp_path, until_decided=True)["tasks"]
+    assert task["more_seeds"]["missing"] == {"double_dqn": 3, "dqn": 3} and task["more_seeds"]["commands"] == []
