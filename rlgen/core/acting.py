@@ -36,7 +36,7 @@ def checked(agent: Agent, spec: EnvSpec) -> Callable[..., dict[str, Any]]:
         tensors = map_parts(lambda part: to_tensor(part, spec, agent.device), stored)
         one = isinstance(tensors, Tensor) and is_one(tensors, spec)
         acted = act(tensors[None] if one else tensors, *more, **options)
-        acted["action"] = torch.from_numpy(taken(acted["action"].numpy(force=True)))
+        acted["action"] = torch.from_numpy(taken(acted["action"].numpy(force=True))).to(agent.device)
         as_arrays = not any(isinstance(part, Tensor) for part in (obs.values() if isinstance(obs, dict) else [obs]))
 
         def in_kind(value: Any) -> Any:

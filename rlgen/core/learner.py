@@ -175,9 +175,9 @@ class Agent(Learner):
             greedy: the most likely or most valuable action, without exploration.
 
         Returns:
-            `action` [N] int64, of several choices [N, A] int64, of real numbers [N, A] float32; stored with the
-            transition. A value-based agent adds `q_estimate` [N], its own estimate of the discounted return, when
-            greedy, to be compared with what came.
+            `action` [N] int64, of several choices [N, A] int64, of real numbers [N, A] float32, of which -1 and 1 mean
+            the bounds where `spec.action_rescaled` says so. It is stored with the transition. A value-based agent adds
+            `q_estimate` [N], its own estimate of the discounted return, when greedy, to be compared with what came.
 
         An agent with a `memory_spec` also takes `memory`, a dictionary of [N, *shape] float32 that is zero where an
         episode starts, and returns the next one as `memory`, in other tensors. The source stores with every transition

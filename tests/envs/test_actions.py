@@ -5,16 +5,25 @@ from rlgen.envs.actions import ActionLog
 from rlgen.envs.spec import EnvSpec
 
 
-def spec(num_actions=None, action_shape=()):
-    return EnvSpec("Toy-v0", (2,), "float32", num_actions, action_shape, (), (), num_envs=3)
+def spec(num_actions=None, action_shape=(), num_choices=()):
+    return EnvSpec("Toy-v0", (2,), "float32", num_actions, action_shape, (), (), num_envs=3, num_choices=num_choices)
 
 
 @pytest.mark.parametrize(
-    ("spec", "row_bytes"), [(spec(6), 3), (spec(300), 6), (spec(None, (2,)), 24), (spec(None, (1, 2)), 24)]
+    ("spec", "row_bytes"),
+    [
+        (spec(6), 3),
+        (spec(300), 6),
+        (spec(None, (2,)), 24),
+        (spec(None, (1, 2)), 24),
+        (spec(None, (2,), (3, 2)), 6),
+        (spec(None, (1, 2), (3, 300)), 12),
+    ],
 )
 def test_actions_come_back_as_they_were(spec, row_bytes):
     rng, shape = np.random.default_rng(0), (5, 3, *spec.action_shape)
-    actions = rng.integers(0, spec.num_actions, shape) if spec.num_actions else rng.normal(size=shape).astype("f4")
+    most = np.reshape(spec.num_choices, spec.action_shape) if spec.num_choices else spec.num_actions
+    actions = rng.normal(size=shape).astype("f4") if most is None else rng.integers(0, most, shape)
     log = ActionLog(spec)
     for action in actions:
         log.packed += action.astype(log.packed_dtype).tobytes()

@@ -100,6 +100,7 @@ def test_an_environment_that_writes_into_its_action_changes_no_row(make, monkeyp
             Box(np.arange(6, dtype="f4"), np.arange(6, dtype="f4") + 2),
             "rescaled to [0, 2] in dimension 0, [1, 3] in dimension 1, [2, 4] in dimension 2, ... (--no",
         ),
+        (Box(-3e38, 3e38, (1,)), "there are no bounds"),
         (Box(-np.inf, np.inf, (1,)), ": there are no bounds, so an agent's numbers are taken as they are"),
         (Box(np.array([-np.inf, 0], "f4"), np.array([np.inf, np.inf], "f4")), "there are no bounds in dimension 0, so"),
     ],
