@@ -20,6 +20,7 @@ from transitions import make_buffer
 from agents import dqn
 from rlgen import experiment, inference
 from rlgen.core import loop
+from rlgen.core.batch import LazyBatch
 from rlgen.core.learner import Agent
 from rlgen.core.normalization import Moments, NormalizedBuffer, Normalizer, normalized
 from rlgen.core.source import EnvSource
@@ -147,6 +148,18 @@ def test_the_discounted_return_begins_anew_with_every_episode(how: str) -> None:
     np.testing.assert_allclose(ours.discounted_return, running)
 
 
+def test_the_junk_of_a_reset_leaves_no_reward_behind() -> None:
+    flags = [(True, True, 1.0), (False, False, 99.0), (False, True, 1.0)]  # ended, valid, reward
+    rows = [
+        {"obs": np.zeros((1, 3)), "reward": np.float32([reward]), "terminated": np.array([ended])}
+        | {"truncated": np.zeros(1, bool), "valid": np.array([valid])}
+        for ended, valid, reward in flags
+    ]
+    ours = in_blocks(Normalizer(make_spec(), False, True), rows, 3)
+    assert ours.returns is not None
+    assert (ours.returns.count, ours.returns.mean, ours.discounted_return) == (2, 1, 1)
+
+
 def test_what_is_far_off_is_clipped_and_a_constant_is_zero() -> None:
     rows = rows_of(Stream(), 100)
     for row in rows:
@@ -194,6 +207,7 @@ def test_the_ring_keeps_raw_values_and_what_is_drawn_has_the_statistics_of_today
     for _ in range(2):
         state = raw.backend.generator.get_state()
         batch = buffer.sample(32)
+        assert not as_on_gpu or (isinstance(batch, LazyBatch) and batch.tensors is None), "a CUDA graph may draw it"
         drawn.append(batch["obs"])
         raw.backend.generator.set_state(state)
         assert_equal(dict(batch), normalizer.of_batch(dict(raw.sample(32))))
