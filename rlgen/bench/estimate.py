@@ -186,7 +186,8 @@ def time_playing(agent: Any, source: Any, times: int) -> Seconds:
 
 def longest_episode(source: Any) -> int:
     """Steps of an evaluation's longest episode."""
-    return check_env_id(source.env_id).max_episode_steps or source.max_episode_steps
+    own = source.options.get("max_episode_steps") or check_env_id(source.env_id).max_episode_steps
+    return own or source.eval_max_episode_steps
 
 
 def time_scoring(model: Any, source: Any, times: int) -> Seconds:

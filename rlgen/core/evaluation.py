@@ -1,17 +1,45 @@
 """An evaluation of the loop: its row, and, where a signal interrupts it, what is due when the run goes on.
 
-Here too is what the loop needs of a run and of its log.
+Here too is what the loop needs of a source, of a run and of its log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from rlgen.core.batch import Batch
 from rlgen.core.buffer import Buffer
-from rlgen.core.interruption import EvaluationInterrupted, undo_if_interrupted
+from rlgen.core.interruption import EvaluationInterrupted, never, undo_if_interrupted
 from rlgen.core.learner import Learner
-from rlgen.core.source import Source
+
+
+class Source(Protocol):
+    """What the loop and the run directory need of a source."""
+
+    restores: str  # what is equal after a resume: exact, tried exact, approximate
+    restores_why: str  # what was tried, or why it is no better
+    streams: bool  # new data keep coming, so the buffer is part of a checkpoint
+    spec: Any
+
+    def fill(self, buffer: Buffer, learner: Any) -> int:
+        """Bring the buffer up to date for one turn; returns clock ticks: environment steps taken, or images drawn."""
+
+    def metrics(self) -> dict[str, float]:
+        """What was seen since the last call."""
+
+    def evaluate(self, learner: Any, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
+        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C].
+
+        Raises:
+            EvaluationInterrupted: `interrupted`, which is asked now and then, said so.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed source needs to go on as if never stopped."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Put it back; True if the source goes on exactly where it was."""
 
 
 class Log(Protocol):

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from rlgen.core.batch import Batch
 from rlgen.core.buffer import Buffer
-from rlgen.core.evaluation import Log, Run, evaluate
+from rlgen.core.evaluation import Log, Run, Source, evaluate
 from rlgen.core.learner import Learner
-from rlgen.core.source import Source
 
 
 def turn(learner: Learner, source: Source, buffer: Buffer, log: Callable[[Batch], object]) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,34 +31,6 @@ EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never tra
 MAX_ROWS = 128  # vector steps that go to the buffer at once
 
 
-class Source(Protocol):
-    """What the loop and the run directory need of a source."""
-
-    restores: str  # what is equal after a resume: exact, tried exact, approximate
-    restores_why: str  # what was tried, or why it is no better
-    streams: bool  # new data keep coming, so the buffer is part of a checkpoint
-    spec: Any
-
-    def fill(self, buffer: Buffer, learner: Any) -> int:
-        """Bring the buffer up to date for one turn; returns clock ticks: environment steps taken, or images drawn."""
-
-    def metrics(self) -> dict[str, float]:
-        """What was seen since the last call."""
-
-    def evaluate(self, learner: Any, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
-        """Metrics of the learner as it is now, `eval/...`; pictures are uint8 [H, W] or [H, W, C].
-
-        Raises:
-            EvaluationInterrupted: `interrupted`, which is asked now and then, said so.
-        """
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed source needs to go on as if never stopped."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Put it back; True if the source goes on exactly where it was."""
-
-
 class EnvSource:
     """Steps Gymnasium environments with the learner's actions.
 
@@ -69,9 +41,10 @@ class EnvSource:
         seed: of the run; evaluation uses its own episodes.
         eval_episodes: greedy episodes of an evaluation.
         video: evaluations record their first episode; whether the environment draws is tried first.
-        max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
+        eval_max_episode_steps: of an evaluation's episodes, where the environment has no limit of its own.
         env_check: try an environment first.
         network: of its observations, in `spec`.
+        eval_env_kwargs: arguments of the environments of evaluations, above `env_kwargs`.
         options: more of `make_envs`.
     """
 
@@ -85,14 +58,16 @@ class EnvSource:
         seed: int,
         eval_episodes: int,
         video: bool = False,
-        max_episode_steps: int = 27_000,
+        eval_max_episode_steps: int = 27_000,
         env_check: bool = False,
         network: str = "auto",
+        eval_env_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         self.env_id, self.vectorization, self.seed, self.options = env_id, vectorization, seed, options
-        self.eval_episodes, self.video, self.max_episode_steps = eval_episodes, video, max_episode_steps
-        self.has_time_limit = has_time_limit(env_id)
+        self.eval_episodes, self.video, self.eval_max_episode_steps = eval_episodes, video, eval_max_episode_steps
+        self.eval_env_kwargs = eval_env_kwargs or {}
+        self.has_time_limit = options.get("max_episode_steps") is not None or has_time_limit(env_id)
         if video:
             self.check_video()
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, try_first=env_check, **options)
@@ -201,8 +176,8 @@ class EnvSource:
         """Environments for whole episodes, in this process where they draw."""
         in_process = self.vectorization == "async" or (render and self.vectorization == "auto")
         vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
-        limit = None if self.has_time_limit else self.max_episode_steps
-        options = {"render_mode": mode, "max_episode_steps": limit, **self.options}
+        env_kwargs = {**(self.options.get("env_kwargs") or {}), **self.eval_env_kwargs}
+        options = {**self.options, "render_mode": mode, "bound": self.eval_max_episode_steps, "env_kwargs": env_kwargs}
         if options.get("atari") == "life-loss":
             options["atari"] = "standard"  # whole games
         return make_envs(self.env_id, num_envs, vectorization, seed, **options)
@@ -220,7 +195,7 @@ class EnvSource:
         """
         if self.envs.restores != "tried exact":
             return self.envs.restores
-        found = try_one(self.env_id, self.spec.frame_stack, self.options.get("atari", "raw"))
+        found = try_one(self.env_id, **self.options)
         self.restores_why = found.why
         if found.repeats is False:
             self.envs.begin_anew()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,9 @@ from rlgen.envs import watch
 from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
+from rlgen.envs.keywords import check_keywords, refused
 from rlgen.envs.namespaces import is_atari
+from rlgen.envs.native import make_native
 from rlgen.envs.one_array import OneArray
 from rlgen.envs.parts import parts_of
 from rlgen.envs.raised import said
@@ -28,6 +30,7 @@ from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.time_limit import TimeInObs, check_time_limit
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv, prepare_worker
+from rlgen.envs.wrap import Wrapper, changes_observations, find_wrappers, wrap
 from rlgen.errors import MissingExtraError, RlgenError, StuckEnvError, UsageError, install, is_out_of_memory
 
 if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -55,6 +58,9 @@ def make_envs(
     masks: bool | None = None,
     atari: str = "raw",
     time_in_obs: bool = False,
+    bound: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[str] = (),
 ) -> EnvStream:
     """Make N environments of one kind, reset and ready to step.
 
@@ -68,7 +74,7 @@ def make_envs(
         render_mode: Gymnasium's, for `vector_env.render()`.
         frame_stack: k > 1 makes observations [k, H, W] of the last k grey frames [H, W]; the newest is last. 1 leaves
             observations as they are: ALE's native class stacks 4 frames itself.
-        max_episode_steps: cuts episodes, except of a native class; None is the environment's own limit.
+        max_episode_steps: cuts episodes; None is the environment's own limit.
         try_first: check one before; a native class has none.
         rescale_actions: see `rlgen.envs.action_spaces`; False clips alone.
         obs: what an array is: `auto`, `image`, `flat`, or `old`, which makes one vector of all that is no array.
@@ -76,40 +82,51 @@ def make_envs(
         masks: environments say which actions are valid, and observations hold it; None finds it out where one is tried.
         atari: "standard" makes a game of ALE the standard task, "life-loss" that with an episode a life, "raw" neither.
         time_in_obs: observations hold the share of the time limit that has passed, and reaching it is a termination.
+        bound: cuts episodes that nothing else does, except of a native class that has no limit.
+        env_kwargs: arguments of the environment's constructor.
+        wrappers: round every single environment, as `find_wrappers` takes them.
 
     Raises:
-        UsageError: no such environment, or one whose spaces, vectorization or frames are not supported; or one that
-            raises when it is made, or does other than it declares.
+        UsageError: no such environment, argument or wrapper, or one whose spaces, vectorization or frames are not
+            supported; or one that raises when it is made, or does other than it declares.
         MissingExtraError: a package it needs is not installed.
     """
-    spec = check_env_id(env_id)
+    own, round_it, env_kwargs = check_env_id(env_id, env_kwargs), find_wrappers(wrappers), env_kwargs or {}
     if num_envs < 1:
         raise UsageError(f"num_envs is {num_envs}: it must be at least 1")
     if frame_stack < 1:
         raise UsageError(f"frame_stack is {frame_stack}: it must be at least 1")
-    spec, frame_stack, task = _as_task(spec, frame_stack, atari)
+    bound = None if _is_limited(own) else bound
+    spec, frame_stack, task = _as_task(own, frame_stack, atari)
+    if task and any(changes_observations(wrapper) for wrapper in round_it):
+        task["frame_stack"] = 1  # what is stacked is not one new frame a step any more
     if task and render_mode is not None and vectorization != "async":
         vectorization = "sync"  # ALE's vector class draws nothing
     if vectorization == "auto":
         # What ALE's native class gives by itself is another task (84x84 stacks, clipped rewards): only when asked for.
         is_other = spec.namespace == "ALE" and (not task or atari == "life-loss")
         native = spec.vector_entry_point and num_envs >= NATIVE_MIN_ENVS and not is_other
-        native = native and frame_stack == 1 and not time_in_obs
+        native = native and frame_stack == 1 and not (time_in_obs or env_kwargs or wrappers or max_episode_steps)
         vectorization = "native" if native or not spec.entry_point else "sync"
     if time_in_obs:
         check_time_limit(env_id, max_episode_steps or spec.max_episode_steps, vectorization)
-    kwargs = {} if render_mode is None else {"render_mode": render_mode}
     how: dict[str, Any] = {"rescale_actions": rescale_actions, "obs": obs, "obs_layout": obs_layout}
+    creator: Any = None
     vector_env: VectorEnv
     found = False
     try:
         with watch.call(f"making {env_id!r}"):
             if vectorization == "native":
-                vector_env = _make_native(env_id, spec, num_envs, autoreset_mode, kwargs, frame_stack)
+                vector_env = make_native(
+                    *(env_id, spec, num_envs, autoreset_mode, render_mode, frame_stack),
+                    *(max_episode_steps, bound, env_kwargs, wrappers),
+                )
             elif vectorization in ("sync", "async"):
-                limited = kwargs | {"max_episode_steps": max_episode_steps}
+                creator = load_env_creator(own.entry_point) if isinstance(own.entry_point, str) else own.entry_point
+                check_keywords(creator, env_kwargs, f"environment {env_id!r}")
                 read_as = {"obs": obs, "obs_layout": obs_layout, "masks": bool(masks), "time_in_obs": time_in_obs}
-                thunks = [partial(_make_single, spec, limited, frame_stack, os.getpid(), read_as)] * num_envs
+                single = (spec, render_mode, max_episode_steps or bound, round_it, frame_stack, os.getpid(), read_as)
+                thunks = [partial(_make_single, *single)] * num_envs
                 mode = autoreset_mode or AutoresetMode.DISABLED
                 in_process = LoopVectorEnv if mode is AutoresetMode.DISABLED else SyncVectorEnv
                 vector_class = in_process if vectorization == "sync" else WorkerVectorEnv
@@ -137,14 +154,16 @@ def make_envs(
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise UsageError(
+        what = refused(error, creator, env_kwargs, f"environment {env_id!r}") or (
             f"environment {env_id!r} cannot be made: {said(error)}{how_to_mend(error)}; --traceback shows more"
-        ) from error
+        )
+        raise UsageError(what) from error
     if found and masks is None and obs != "old":
         vector_env.close()
         return make_envs(
             env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
-            masks=True, atari=atari, time_in_obs=time_in_obs, **how,
+            masks=True, atari=atari, time_in_obs=time_in_obs, bound=bound, env_kwargs=env_kwargs, wrappers=wrappers,
+            **how,
         )  # fmt: skip
     try:
         stream = EnvStream(vector_env, seed, env_id, frame_stack, **how)
@@ -158,7 +177,10 @@ def make_envs(
 
 def has_time_limit(env_id: str) -> bool:
     """Whether every episode ends, by a limit that is registered or Atari's own."""
-    spec = check_env_id(env_id)
+    return _is_limited(check_env_id(env_id))
+
+
+def _is_limited(spec: GymSpec) -> bool:
     return spec.max_episode_steps is not None or "max_num_frames_per_episode" in spec.kwargs
 
 
@@ -172,52 +194,56 @@ def _as_task(spec: GymSpec, frame_stack: int, atari: str) -> tuple[GymSpec, int,
     return spec, 1, of_task(spec)
 
 
-def try_one(env_id: str, frame_stack: int = 1, atari: str = "raw") -> Found:
-    """Whether environments as `make_envs` makes them repeat themselves, found by trial once a process."""
-    spec, frame_stack, _ = _as_task(check_env_id(env_id), frame_stack, atari)
-    return tried(repr((spec, frame_stack)), partial(_make_single, spec, {}, frame_stack, os.getpid(), None))
+def try_one(
+    env_id: str,
+    frame_stack: int = 1,
+    atari: str = "raw",
+    max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[str] = (),
+    **of_streams: Any,
+) -> Found:
+    """Whether environments as `make_envs` makes them repeat themselves, found by trial once a process.
 
-
-def _make_native(
-    env_id: str, spec: GymSpec, num_envs: int, mode: AutoresetMode | None, kwargs: dict[str, Any], frame_stack: int
-) -> VectorEnv:
-    if spec.vector_entry_point is None:
-        raise UsageError(f"environment {env_id!r} has no native vector class: use --vectorization sync or async")
-    creator: Any = spec.vector_entry_point
-    creator = load_env_creator(creator) if isinstance(creator, str) else creator
-    parameters = inspect.signature(creator).parameters
-    if frame_stack > 1:
-        if "stack_num" not in parameters:
-            raise UsageError(f"the native {env_id!r} stacks no frames: use --vectorization sync or async")
-        kwargs = {**kwargs, "stack_num": frame_stack}
-    if "autoreset_mode" in parameters:
-        kwargs = {**kwargs, "autoreset_mode": mode or AutoresetMode.SAME_STEP}  # ALE's has no DISABLED
-    elif mode not in (None, AutoresetMode.NEXT_STEP):
-        raise UsageError(f"the native {env_id!r} has no autoreset mode {mode}: it knows NEXT_STEP alone")
-    return gym.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **kwargs)
+    The arguments are its own; those that are of streams alone make no difference.
+    """
+    spec, frame_stack, _ = _as_task(check_env_id(env_id, env_kwargs), frame_stack, atari)
+    how = (spec, None, max_episode_steps, find_wrappers(wrappers), frame_stack)
+    return tried(repr(how), partial(_make_single, *how, os.getpid(), None))
 
 
 def _make_single(
-    spec: GymSpec, kwargs: dict[str, Any], frame_stack: int, main_pid: int, read_as: dict[str, Any] | None
+    spec: GymSpec,
+    render_mode: str | None,
+    max_episode_steps: int | None,
+    wrappers: Sequence[Wrapper],
+    frame_stack: int,
+    main_pid: int,
+    read_as: dict[str, Any] | None,
 ) -> gym.Env:
     """One environment; called in the main process or in a worker.
 
     Args:
         spec: of the environment.
-        kwargs: of its constructor.
+        render_mode: as of `make_envs`.
+        max_episode_steps: the same; None is its own.
+        wrappers: directly round it.
         frame_stack: as of `make_envs`.
         main_pid: of the main process.
         read_as: `obs`, `obs_layout`, `masks` and `time_in_obs` of `make_envs`; observations are as they are without.
     """
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
-    env = gym.make(spec, **kwargs)
+    kwargs: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    env = wrap(gym.make(spec, max_episode_steps=max_episode_steps, **kwargs), wrappers)
     read(env.action_space, spec.id)  # what it refuses, Gymnasium's vector classes do too, in other words
-    env = _read_observations(env, spec.id, **read_as) if read_as else env
+    env = _read_observations(env, spec.id, bool(wrappers), **read_as) if read_as else env
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 
 
-def _read_observations(env: gym.Env, env_id: str, obs: str, obs_layout: str, masks: bool, time_in_obs: bool) -> gym.Env:
+def _read_observations(
+    env: gym.Env, env_id: str, is_wrapped: bool, obs: str, obs_layout: str, masks: bool, time_in_obs: bool
+) -> gym.Env:
     """The environment with one array as its observation, whatever its space."""
     env = TimeInObs(env) if time_in_obs else env
     space = env.observation_space
@@ -229,7 +255,7 @@ def _read_observations(env: gym.Env, env_id: str, obs: str, obs_layout: str, mas
     is_plain = (
         isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f" and len(parts) == 1
     )
-    if is_plain and type(env.unwrapped).__module__.startswith("gymnasium."):
+    if is_plain and not is_wrapped and type(env.unwrapped).__module__.startswith("gymnasium."):
         return env  # Gymnasium's own give what they declare: to look at it would cost as much as a step
     return OneArray(env, parts)
 

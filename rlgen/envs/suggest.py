@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import gymnasium as gym
 
@@ -21,8 +22,13 @@ GAMES = {
 }
 
 
-def suggest(name: str) -> str:
-    """What to type instead of an id that is not registered."""
+def suggest(name: str, there: Sequence[str] = ()) -> str:
+    """What to type instead of an id that is not registered.
+
+    Args:
+        name: that was typed.
+        there: what else it may be, of its module.
+    """
     base, _, version = name.rpartition("-v")
     versions = [int(key[len(base) + 2 :]) for key in gym.registry if re.fullmatch(re.escape(base) + r"-v\d+", key)]
     if versions and version.isdigit():
@@ -30,8 +36,10 @@ def suggest(name: str) -> str:
         return f"it is retired, use {newest}" if int(version) < max(versions) else f"its newest version is {newest}"
     if games := games_called(name):
         return f"did you mean {' or '.join(games)}?"
-    ids = {key.lower(): key for key in gym.registry}
+    ids = {key.lower(): key for key in (there or gym.registry)}
     close = difflib.get_close_matches(name.lower(), ids, n=1)
+    if there and not close:
+        return "there is no class and no registered id of that name"
     return f"did you mean {ids[close[0]]}?" if close else "`rlgen list envs` shows those that do"
 
 

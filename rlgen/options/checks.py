@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlgen.errors import UsageError
+from rlgen.options.arguments import arguments
 from rlgen.options.fields import Option
 from rlgen.text import nearest
 
@@ -175,6 +176,8 @@ def convert(kind: Any, value: Any) -> Any:
         if value not in allowed:
             raise ValueError
         return allowed[value]
+    if kind is dict:
+        return arguments(value)
     if typing.get_origin(kind) is tuple:
         if inner[0] is not str:
             value = separated(value)
@@ -220,7 +223,13 @@ def describe(kind: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if typing.get_origin(kind) is tuple:
         return f"a list{'' if inner[-1] is Ellipsis else f' of {len(inner)}'}, each {describe(inner[0])}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        dict: "name=value, each name once, the value a number, true, false, None, text, or a list of these",
+    }[kind]
 
 
 def parse_number(text: str) -> float:

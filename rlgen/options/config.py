@@ -21,7 +21,7 @@ from rlgen.options.algorithms import Algorithm, find, names
 from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, check_value, shown
 from rlgen.options.derived import frames, periods
 from rlgen.options.environment import from_environment
-from rlgen.options.fields import REQUIRED, Option, read_options
+from rlgen.options.fields import Option, read_options
 from rlgen.options.files import presets, read_file
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
@@ -30,7 +30,8 @@ AGENT_ONLY = (
     *("env", "num_envs", "vectorization", "step_timeout", "env_check", "frame_stack", "atari", "rescale_actions"),
     *("normalize_obs", "normalize_reward", "time_in_obs"),
     *("obs", "obs_layout", "network"),
-    *("eval_episodes", "max_episode_steps", "video"),
+    *("eval_episodes", "eval_max_episode_steps", "video"),
+    *("env_kwargs", "eval_env_kwargs", "wrapper", "max_episode_steps"),
 )
 GENERATIVE_ONLY = (
     *("data", "data_dir", "max_memory", "epochs"),
@@ -48,7 +49,16 @@ class RunConfig(Preparation):
     """What every run has, whatever the algorithm."""
 
     # fixed: its episodes
-    env: str | None = None  # Gymnasium id, also module:Env-v0
+    env: str | None = None  # Gymnasium id, module:Env-v0, or module:Class of a file here or a package
+    # fixed: its episodes
+    # other scores: arguments of the environment
+    env_kwargs: dict | None = None  # arguments of the environment's constructor, as size=5 goal=[1,2]
+    # fixed: its episodes
+    # other scores: wrappers
+    wrapper: tuple[str, ...] = ()  # round the environment, the first one innermost: module:Class or module:Class(n=4)
+    # fixed: its episodes
+    # other scores: episode length limit
+    max_episode_steps: int | None = None  # cut every episode there (None: the environment's own limit); in [1, 10**12]
     # fixed: what its networks know
     data: str | None = None  # data set: digits, mnist, fashion-mnist, cifar10, a folder of images, an .npz, IDX files
     # learns the same
@@ -120,8 +130,11 @@ class RunConfig(Preparation):
     eval_every: int | None = None  # steps between evaluations (None: steps / 10); in [1, 10**12]
     # other scores in eval/: evaluation episodes
     eval_episodes: int = 10  # greedy episodes of an evaluation; in [1, 100000]
-    # other scores in eval/: episode length limit
-    max_episode_steps: int = 27_000  # of an evaluation's episodes, where the environment has no limit; in [1, 10**12]
+    # learns the same
+    # other scores in eval/: arguments of the evaluations' environments
+    eval_env_kwargs: dict | None = None  # of evaluations alone, above env_kwargs
+    # other scores in eval/: episode length limit of evaluations
+    eval_max_episode_steps: int = 27_000  # of evaluations alone, where there is no other limit; in [1, 10**12]
     # learns the same
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     # learns the same
@@ -228,40 +241,6 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
     check_run_name(values["name"])
     check_limits(known, values, labels)
     return Resolved(algorithm, values, origin, source)
-
-
-def stored(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A run's flat configuration out of its file, every value as a flag would give it and as JSON holds it.
-
-    Of an algorithm that is not installed here, only the options of every run are checked. Two options that do not fit
-    together are no damage: one of them may be today's default, which the run did not have.
-
-    Args:
-        config: `algo`, `seed`, `steps`, and the options.
-
-    Returns:
-        The configuration, and the names of options that there are not.
-
-    Raises:
-        UsageError: one is missing, of another type or out of range.
-    """
-    try:
-        algorithm = find(config["algo"])
-        known, target = options(algorithm), TARGET[algorithm.kind]
-    except UsageError:
-        known, target = dict(run_options()), None
-    keys = {name: "env_id" if name == "env" else name for name in known}  # the option's name in a file
-    missing = [key for name, key in keys.items() if key not in config and known[name].default is REQUIRED]
-    if target and config.get(keys[target]) is None:
-        missing.append(keys[target])
-    if missing:
-        raise UsageError(f"{missing[0]} is missing")
-    values = {name: check_value(known[name], config[key], "") for name, key in keys.items() if key in config}
-    values |= periods(values)
-    check_run_name(values.get("name"))
-    as_json = {keys[name]: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    unknown = [key for key in config if key not in (*as_json, "algo", "exp_name", "parent")] if target else []
-    return config | as_json, unknown
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from rlgen.errors import UsageError
 from rlgen.options.parsed_module import ParsedModule, find_module
 
 REQUIRED = object()  # the default of an option that has none
-TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "Literal": typing.Literal}
+TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "dict": dict, "Literal": typing.Literal}
 FIXED = re.compile(r"fixed: (.+)")
 LIMIT = re.compile(r"(?:(\w+(?: [+*] \w+)+) )?(at most|below) (\w+): (.+)")
 SAME = re.compile(r"learns the same")

@@ -85,19 +85,19 @@ def as_field(option: Option, defaults: Mapping[str, Any]) -> tuple[str, Any, Any
     if option.type is bool:
         markers += [] if option.name in defaults else [conf.FlagCreatePairsOff]
         return option.name, typing.Annotated[(bool, conf.arg(help=option.help), *markers)], field(default=default)
-    many = typing.get_origin(option.type) is tuple
+    kind = (*typing.get_args(option.type), option.type)[0]
+    many = typing.get_origin(option.type) is tuple or kind is dict
     if typing.get_origin(option.type) is Literal:
         metavar = "{" + ",".join(typing.get_args(option.type)) + "}"
     elif option.name in POSITIONAL:
         metavar = option.name.upper()
     else:
-        kind = (*typing.get_args(option.type), option.type)[0]
-        metavar = {int: "INT", float: "FLOAT", str: "TEXT"}[kind] + " ..." * many
+        metavar = {int: "INT", float: "FLOAT", str: "TEXT", dict: "NAME=VALUE"}[kind] + " ..." * many
     kind = tuple[str, ...] if many else str
     annotation = typing.Annotated[(kind, conf.arg(help=option.help, metavar=metavar), *markers)]  # type: ignore[valid-type]
     if default is REQUIRED:
         return option.name, annotation, field()
-    return option.name, annotation, field(default=tuple(map(str, default)) if many else str(default))
+    return option.name, annotation, field(default=tuple(map(str, default or ())) if many else str(default))
 
 
 def message_in_box(text: str) -> str:

@@ -54,7 +54,7 @@ def gathered(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
     for piece in pieces[1:]:
         flag, equals, value = piece[0].partition("=")
         option = options.get(flag[2:].replace("-", "_"))
-        if option is None or option.type != tuple[str, ...]:
+        if option is None or option.type not in (tuple[str, ...], dict | None):
             found.append(piece)
             continue
         values = [value] * bool(equals) + piece[1:]

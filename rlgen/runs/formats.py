@@ -21,6 +21,7 @@ BEFORE: dict[int, dict[str, Any]] = {  # by the first format that differs: what 
     3: {"rescale_actions": False, "obs": "old", "frame_stack": 1},
 }
 BEFORE_OF_ATARI = {"atari": "raw"}  # the same of format 3, where a game of ALE is what is learned
+RENAMED = {3: {"max_episode_steps": "eval_max_episode_steps"}}  # by format: options of before, and today's that mean it
 ALWAYS_GIVEN = {"env", "data", "steps", "seed", *(f"{what}_every" for what in PERIODS)}  # in every format
 
 
@@ -59,8 +60,12 @@ def upgraded(info: dict[str, Any], name: str) -> dict[str, Any]:
             values |= {name: value for name, value in did.items() if name in values}
     if info.get("format", 1) < 3 and is_atari(info["config"].get("env_id") or ""):
         values |= BEFORE_OF_ATARI
-    missing = {name: value for name, value in values.items() if name not in info["config"]}
-    return {"format": FORMAT} | info | {"format": FORMAT, "config": info["config"] | missing}
+    config = dict(info["config"])
+    for newer, names in RENAMED.items():
+        if info.get("format", 1) < newer:
+            config |= {new: config.pop(old) for old, new in names.items() if old in config}
+    missing = {name: value for name, value in values.items() if name not in config}
+    return {"format": FORMAT} | info | {"format": FORMAT, "config": config | missing}
 
 
 def _defaults(algo: str) -> dict[str, Any]:

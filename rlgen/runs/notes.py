@@ -25,7 +25,7 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
     if isinstance(source, EnvSource) and (actions := in_words(source.spec)):
         warn(actions, note=True)
     if isinstance(source, EnvSource) and not source.has_time_limit:
-        limit = f"evaluation cuts its episodes after {source.max_episode_steps:,} steps (--max-episode-steps)"
+        limit = f"evaluation cuts its episodes after {source.eval_max_episode_steps:,} steps (--eval-max-episode-steps)"
         warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)
     if isinstance(source, EnvSource) and config.get("normalize_obs"):
         parts = kept(source.spec.parts)

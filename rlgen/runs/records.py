@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 from rlgen.errors import CheckpointError, DamagedError, UsageError
-from rlgen.options.config import stored
+from rlgen.options.stored import stored
 from rlgen.runs import formats
 from rlgen.runs.files import read_json
 from rlgen.text import warn

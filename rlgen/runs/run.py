@@ -38,8 +38,8 @@ from rlgen.text import warn
 
 if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
+    from rlgen.core.evaluation import Source
     from rlgen.core.learner import Learner
-    from rlgen.core.source import Source
 
 
 class Log(Protocol):

@@ -112,7 +112,12 @@ def test_evaluations_are_between_episodes_of_no_length_and_the_longest(clock, mo
 
     monkeypatch.setattr(estimate, "play", play)
     source = SimpleNamespace(
-        eval_episodes=100, seed=1, env_id="CartPole-v1", max_episode_steps=27_000, make_for_play=make_for_play
+        eval_episodes=100,
+        seed=1,
+        env_id="CartPole-v1",
+        options={},
+        eval_max_episode_steps=27_000,
+        make_for_play=make_for_play,
     )
     found = time_playing(None, source, 3)
     assert found.low == pytest.approx(3 * 0.5) and found.high == pytest.approx(3 * (0.5 + 2 * 500 * 0.01))

@@ -61,6 +61,11 @@ def make_two(runs, one, other, seeds=3, spec=None, other_spec=None):
         ({"env_id": "Own-v0"}, {"env_id": "Own-v0"}, {"protocol": {"skip": 4}}, {"protocol": {"skip": 2}}, "protocol"),
         ({"data": "a.npz"}, {"data": "a.npz"}, {"sha256": "aa"}, {"sha256": "bb"}, "different data under the name"),
         ({"eval_episodes": 5}, {"eval_episodes": 50}, None, None, "evaluation episodes"),
+        ({"env_kwargs": {"size": 3}}, {"env_kwargs": {"size": 4}}, None, None, "env_kwargs={'size':4}"),
+        ({}, {"env_kwargs": {"size": 4}}, None, None, "arguments of the environment"),
+        ({"eval_env_kwargs": None}, {"eval_env_kwargs": {"size": 4}}, None, None, "of the evaluations' environments"),
+        ({}, {"wrapper": ["a:B"]}, None, None, "wrappers"),
+        ({"max_episode_steps": 50}, {"max_episode_steps": 100}, None, None, "episode length limit"),
         ({"steps": 20_000}, {"steps": 40_000}, None, None, "step budgets"),
     ],
 )

@@ -126,17 +126,17 @@ def test_a_row_of_an_evaluation_that_is_due_is_not_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [5, 7])
 def test_episodes_of_an_evaluation_end_where_the_environment_has_no_limit(limit: int, capsys: Any) -> None:
-    source = EnvSource("CliffWalking-v1", 2, "sync", 0, 3, max_episode_steps=limit)
+    source = EnvSource("CliffWalking-v1", 2, "sync", 0, 3, eval_max_episode_steps=limit)
     assert not source.has_time_limit
     assert source.evaluate(Constant())["eval/episodic_length"] == limit
     source.close()
-    limited = EnvSource("CartPole-v1", 1, "sync", 0, 1, max_episode_steps=2)
+    limited = EnvSource("CartPole-v1", 1, "sync", 0, 1, eval_max_episode_steps=2)
     assert limited.has_time_limit and limited.evaluate(Constant())["eval/episodic_length"] > 2
     limited.close()
 
 
 def test_the_limit_is_said_once(tmp_path: Path, capsys: Any) -> None:
-    options = {"env": "CliffWalking-v1", "max_episode_steps": 10, "steps": 300, "eval_every": 100}
+    options = {"env": "CliffWalking-v1", "eval_max_episode_steps": 10, "steps": 300, "eval_every": 100}
     experiment.start_seeds(tiny("reinforce", tmp_path, **options), range(2))
     err = capsys.readouterr().err
     assert err.count("'CliffWalking-v1' has no time limit: evaluation cuts its episodes after 10 steps") == 1

@@ -84,6 +84,14 @@ def test_games_of_atari_were_raw_before_format_3(env_id, frame_stack, atari):
     assert (found["frame_stack"], found["atari"]) == (4, "standard")
 
 
+def test_the_limit_of_before_was_of_evaluations_alone():
+    config = {"algo": "ppo", "seed": 1, "steps": 10, "env_id": "CartPole-v1", "max_episode_steps": 50}
+    found = upgraded({"format": 2, "config": config}, "mine")["config"]
+    assert (found["max_episode_steps"], found["eval_max_episode_steps"]) == (None, 50)
+    found = upgraded({"format": 3, "config": config}, "mine")["config"]
+    assert (found["max_episode_steps"], found["eval_max_episode_steps"]) == (50, 27_000)
+
+
 def test_a_run_of_an_algorithm_that_is_not_installed_opens_as_it_is(tmp_path):
     run = make_run(tmp_path, "mine", algo="somebody-elses")
     assert Run.open(run.path).config == run.config
