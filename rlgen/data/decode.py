@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from rlgen.data.pixels import CHANNELS, MODES, fitted, is_transparent, opaque, planes
+from rlgen.data.pixels import CHANNELS, MODES, fitted, is_transparent, opaque, planes, scaling
 from rlgen.data.preparation import Preparation
 from rlgen.errors import UsageError
 from rlgen.memory import Room
@@ -72,7 +72,11 @@ def read_images(
     channels, largest = CHANNELS[mode], max(sizes, key=lambda one: one[0] * one[1])
     shape = (channels, *largest[::-1]) if size is None else (channels, size, size)
     where, nbytes = f"{folder}: {len(files)} images of {shape[2]}x{shape[1]}", math.prod(shape)
-    room.check(where, len(files) * nbytes + (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest))
+    decoding = (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest)
+    room.check(where, len(files) * nbytes + decoding)
+    if size is not None:
+        longest = max(sizes, key=lambda one: scaling(*one, size))
+        room.check(f"{folder}: an image of {longest[0]}x{longest[1]}", len(files) * nbytes + scaling(*longest, size))
     room.take(where, len(files) * nbytes)
 
     images, final = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()

@@ -120,6 +120,9 @@ def refitted(data: ImageData, preparation: Preparation, room: Room) -> ImageData
         shape = pixels.shape_of(image, preparation)
         if shape != image.shape[1:]:
             room.take(f"{data.source}: {len(image)} images {list(shape)}", len(image) * math.prod(shape))
+            if preparation.image_size is not None:
+                height, width = image.shape[2:]
+                room.check(f"{data.source}: an image of {width}x{height}", pixels.scaling(width, height, shape[-1]))
             image = pixels.refitted(image, preparation)
         images.append(image)
     if images[0] is data.train:

@@ -29,6 +29,18 @@ def opaque(image: Any, ground: str) -> Any:
     return canvas
 
 
+def scaled(width: int, height: int, size: int) -> tuple[int, int]:
+    """What the width and the height of an image become where the shorter one is to be `size`."""
+    short = min(width, height)
+    return (width, height) if short == size else (int(size * width / short), int(size * height / short))
+
+
+def scaling(width: int, height: int, size: int) -> int:
+    """Bytes that this takes, four a pixel, in two passes: of a long and thin image a thousand times its own."""
+    new_width, new_height = scaled(width, height, size)
+    return 4 * new_width * (height + new_height)
+
+
 def fitted(image: Any, size: int) -> Any:
     """An image resized and cropped to a square, as torchvision's `Resize` and `CenterCrop` do it.
 
@@ -36,10 +48,8 @@ def fitted(image: Any, size: int) -> Any:
         image: of pillow.
         size: its shorter side gets by a bilinear filter that averages what it shrinks; its middle is kept.
     """
-    width, height = image.size
-    if min(width, height) != size:
-        short = min(width, height)
-        width, height = int(size * width / short), int(size * height / short)
+    width, height = scaled(*image.size, size)
+    if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image if width == height else image.crop((left, top, left + size, top + size))

@@ -66,6 +66,19 @@ def test_memory_for_images_that_are_resized_is_that_of_the_small_ones_and_one_la
     assert "needs" in error(tmp_path, max_memory="50MB", preparation=Preparation(image_size=4096))
 
 
+@pytest.mark.parametrize("shape", [(30_000, 1), (1, 30_000)])
+def test_memory_for_an_image_that_is_long_and_thin_is_that_of_the_resized_one(tmp_path, shape):
+    """It is resized before its middle is taken: 60 kB become half a gigabyte."""
+    Image.new("L", shape).save(tmp_path / "a.png")
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    found = error(tmp_path, max_memory="300MB", preparation=Preparation(image_size=64))
+    assert f"an image of {shape[0]}x{shape[1]} needs " in found
+    assert load(str(tmp_path), max_memory="50MB", preparation=Preparation(image_size=8)).train.shape[1:] == (1, 8, 8)
+    np.save(tmp_path / "images.npy", np.zeros((20, *shape, 1), np.uint8))
+    found = error(tmp_path / "images.npy", max_memory="300MB", preparation=Preparation(image_size=64))
+    assert f"an image of {shape[1]}x{shape[0]} needs " in found
+
+
 @pytest.mark.parametrize(("mode", "channels"), [("auto", 1), ("grey", 1), ("rgb", 3)])
 def test_the_mode_may_be_chosen(tmp_path, mode, channels):
     save_images(tmp_path, 5, mode="L")
