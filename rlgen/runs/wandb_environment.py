@@ -10,12 +10,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rlgen.secret import scrubbed
+
 RECORDED = {"name": "WANDB_NAME", "job_type": "WANDB_JOB_TYPE", "notes": "WANDB_NOTES"}  # wandb.init's name for each
 
 
-def recorded() -> dict[str, str]:
-    """What a new run records, as arguments of `wandb.init`."""
-    return {name: os.environ[variable] for name, variable in RECORDED.items() if os.environ.get(variable)}
+def recorded() -> dict[str, Any]:
+    """What a new run records, as arguments of `wandb.init`, without secrets."""
+    found = {name: os.environ[variable] for name, variable in RECORDED.items() if os.environ.get(variable)}
+    return scrubbed(found)  # wandb's own files too are files of the run
 
 
 def described(info: dict[str, Any], name: str) -> dict[str, Any]:

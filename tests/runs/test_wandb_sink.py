@@ -85,6 +85,14 @@ def test_what_wandbs_variables_say_is_recorded_and_holds_in_a_resume_without_the
     assert init_of(created, fake)["name"] == "their-name-3", "seeds of one command are told apart"
 
 
+def test_a_secret_in_a_note_is_not_told(tmp_path, fake, monkeypatch):
+    """Wandb's own files lie in the run too."""
+    monkeypatch.setenv("GIT_TOKEN", "opensesame")
+    monkeypatch.setenv("WANDB_NOTES", "fetched with opensesame")
+    run = Run.create(tmp_path / "runs", "mine", CONFIG)
+    assert init_of(run, fake)["notes"] == "fetched with ***"
+
+
 def test_without_them_the_names_are_ours(run, fake):
     init = init_of(run, fake)
     assert (init["project"], init["entity"], init["group"]) == ("rlgen", None, "CartPole-v1__dqn")
