@@ -16,6 +16,7 @@ from rlgen.errors import DamagedError, UsageError
 from rlgen.metrics import SUBSET
 from rlgen.runs.rows import MAX_LINE, last_row, parse
 
+PLAIN = ((1, "float32"), (3, "uint8"))  # axes and type of observations that were never seen otherwise
 FAILED = ("diverged", "failed")
 NO_ROW = re.compile(rb"\n(?:(?<!\}\n)|(?!\{|\Z))")  # a line's end without a brace, or with none behind it
 SAMPLED_ROWS = 1_000  # read of a metric that is in every row of a run
@@ -32,7 +33,7 @@ class Entry:
     def __init__(self, row: dict[str, Any], info: dict[str, Any]) -> None:
         self.name, self.path, self.status, self.step = row["name"], Path(row["path"]), row["status"], row["step"]
         self.info: dict[str, Any] = info
-        self.config: dict[str, Any] = info["config"]
+        self.config: dict[str, Any] = info["config"] | _seen_as_today(info)
         self.steps: int = self.config["steps"]
         self.algo, self.seed = self.config["algo"], self.config["seed"]
         self.kind = "agent" if self.config.get("env_id") else "generative"
@@ -143,6 +144,13 @@ class Entries(list[Entry]):
 def left_out(run: str, reason: object) -> dict[str, str]:
     """A run that is not compared."""
     return {"run": run, "reason": str(reason)}
+
+
+def _seen_as_today(info: dict[str, Any]) -> dict[str, Any]:
+    """What a run from before observations had parts has in common with one of today: where there are none, `obs`."""
+    spec = info.get("spec") or {}
+    is_plain = (len(spec.get("obs_shape") or ()), spec.get("obs_dtype")) in PLAIN
+    return {"obs": "auto"} if info["config"].get("obs") == "old" and is_plain else {}
 
 
 def without_version(env_id: str) -> str:

@@ -188,3 +188,18 @@ def test_scores_near_the_largest_number_that_there_is_are_compared_without_a_wor
         warnings.simplefilter("error")
         result = compare(collect([], str(tmp_path)), resamples=50)
     assert max(map(len, terminal.text(result).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "groups"),
+    [([4], "float32", 1), ([4, 84, 84], "uint8", 1), ([64, 64, 3], "float32", 2)],
+)
+def test_a_run_from_before_observations_had_parts_is_a_seed_beside_those_of_today_where_they_are_equal(
+    runs, shape, dtype, groups
+):
+    """Pictures of float numbers were divided by 255 then."""
+    spec = {"obs_shape": shape, "obs_dtype": dtype}
+    for seed, obs in enumerate(["old", "auto"]):
+        path = make_run(runs, "dqn", seed, obs=obs) / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3, "spec": spec}))
+    assert len(found(runs).tasks[0].groups) == groups
