@@ -89,6 +89,15 @@ def at_hand(root: Path = Path("/")) -> int:
     return max(0, min(found))
 
 
+def peak() -> int:
+    """The most bytes that this process ever had in memory; 0 where the platform does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def _left_in(folder: Path) -> list[int]:
     """What a control group still lets its processes have; nothing where it has no limit."""
     for limit, used, cache in CGROUPS:

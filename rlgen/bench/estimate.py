@@ -19,8 +19,9 @@ from rlgen.core import loop
 from rlgen.core.interruption import EvaluationInterrupted
 from rlgen.core.play import MAX_ENVS, play
 from rlgen.envs.find import check_env_id
+from rlgen.memory import peak
 from rlgen.metrics import EVAL_IMAGES
-from rlgen.runs import checkpoint, preflight
+from rlgen.runs import checkpoint, notes, preflight
 from rlgen.runs.sums import Sums
 from rlgen.runs.weights import digest
 from rlgen.speed.device import few_collections
@@ -52,6 +53,8 @@ class Estimate:
 
     parameters: int
     needs: preflight.Needs  # bytes
+    memory: int  # bytes of the whole process while it learns, with a full buffer; without workers of environments
+    memory_saving: int  # the same while it saves a checkpoint
     device: str
     threads: int
     steps: int  # that it will take
@@ -78,6 +81,7 @@ def estimate(config: dict[str, Any]) -> Estimate:
     """
     show_progress("training for some seconds")
     with experiment.built(config, config["runs_dir"]) as (learner, source, buffer), few_collections():
+        notes.say(source, config)
         need = preflight.needs(config, learner, source, buffer)
         steps = preflight.end(learner, source, config["steps"])
         training, rate = Training(learner, source, buffer, steps).time()
@@ -85,9 +89,13 @@ def estimate(config: dict[str, Any]) -> Estimate:
             math.ceil(config["steps"] / config[every]) for every in ("eval_every", "checkpoint_every")
         )
         time_evaluation = time_playing if source.streams else time_scoring
+        evaluation = time_evaluation(learner, source, evaluations)
+        learning, saving = memory(need, len(buffer) if source.streams else 0, learner.device.type == "cpu")
         found = Estimate(
             parameters=sum(param.numel() for param in learner.parameters()),
             needs=need,
+            memory=learning,
+            memory_saving=saving,
             device=str(learner.device),
             threads=torch.get_num_threads(),
             steps=steps,
@@ -95,12 +103,25 @@ def estimate(config: dict[str, Any]) -> Estimate:
             training=training,
             evaluations=evaluations,
             episode=longest_episode(source) if source.streams else 0,
-            evaluation=time_evaluation(learner, source, evaluations),
+            evaluation=evaluation,
             checkpoints=checkpoints,
             saving=time_saving(learner, source, buffer, need, checkpoints),
         )
     show_progress("")
     return found
+
+
+def memory(need: preflight.Needs, filled: int, buffer_is_here: bool) -> tuple[int, int]:
+    """Bytes of the process while it learns and while it saves, from the most that it has had until now.
+
+    Args:
+        need: of the run.
+        filled: transitions that the buffer holds; memory that was never written to is not in use yet.
+        buffer_is_here: and not on a GPU; a checkpoint copies it to here all the same.
+    """
+    grows = need.transition * (need.transitions - filled) if buffer_is_here else 0
+    learning = peak() + grows
+    return learning, learning + need.transition * need.transitions
 
 
 CALLS = ("eval", "checkpoint")

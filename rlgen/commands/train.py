@@ -117,9 +117,10 @@ def cost(resolved: dict[str, Any]) -> str:
     free = Bytes(preflight.free(Path(resolved["runs_dir"])))
     spans = {name: f"{duration(part.low)} to {duration(part.high)}" for name, part in found.parts.items()}
     longest = f", of episodes of up to {found.episode:,} steps" if found.episode else ""
+    memory = f"{Bytes(found.memory)}, {Bytes(found.memory_saving)} while it saves; {Bytes(found.needs.memory)} of it"
     lines = {
         "parameters": f"{found.parameters:,}",
-        "memory": f"{Bytes(found.needs.memory)} for the buffer",
+        "memory": f"{memory} for the buffer",
         "disk": f"{Bytes(found.needs.disk)} of disk, {free} are free",
         "speed": f"{found.rate:,.0f} steps/s on {found.device} (threads: {found.threads})",
         "training": f"about {duration(found.training.about)}, {spans['training']}",

@@ -9,6 +9,7 @@ from rlgen.core.normalization import is_normalised
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.envs import atari
 from rlgen.envs.border import in_words
+from rlgen.envs.namespaces import is_atari
 from rlgen.envs.parts import about, kept
 from rlgen.text import warn
 
@@ -36,5 +37,7 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
             warn(f"--normalize-obs leaves {names} of {source.env_id!r} as they are: {why}", note=True)
     if isinstance(source, EnvSource) and source.spec.protocol:
         warn(atari.about(source.spec.protocol), note=True)
+    elif isinstance(source, EnvSource) and source.vectorization == "native" and is_atari(source.env_id):
+        warn("native without the standard task: rewards, and so scores, are clipped to -1, 0 and 1", note=True)
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)

@@ -187,12 +187,22 @@ def check_spec(run: str, saved: dict[str, Any] | None, found: Any) -> None:
     Raises:
         UsageError: they differ, so that they are not what the learner knows.
     """
-    for name, now in json.loads(json.dumps(dataclasses.asdict(found))).items():
-        then, now = (saved or {}).get(name) or None, now or None
+    saved, made = _entries(saved or {}), _entries(json.loads(json.dumps(dataclasses.asdict(found))))
+    for name, now in made.items():
+        then, now = saved.get(name) or None, now or None
         if then is not None and then != now:
             if name == "sha256":
                 raise UsageError(f"not the images that run {run} began with; fork it")
             raise UsageError(f"not what run {run} began with: {name} was {str(then)[:40]} and is {str(now)[:40]}")
+
+
+def _entries(spec: dict[str, Any]) -> dict[str, Any]:
+    """Those of a spec, and each of its protocol's; another version of ALE is for `compare` to tell apart."""
+    protocol = spec.get("protocol")
+    if not isinstance(protocol, dict):
+        return spec
+    own = {f"protocol's {name}": value for name, value in protocol.items() if name != "ale_py"}
+    return {name: value for name, value in spec.items() if name != "protocol"} | own
 
 
 def fit(value: Any, kind: Any, name: str = "") -> Any:

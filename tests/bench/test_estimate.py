@@ -152,3 +152,11 @@ def test_a_run_that_would_be_refused_has_no_estimate(tmp_path, monkeypatch):
     monkeypatch.setattr("rlgen.runs.preflight.available_memory", lambda device: 1000)
     with pytest.raises(UsageError, match="of memory for the buffer"):
         estimate.estimate(tiny("dqn", tmp_path, steps=300))
+
+
+def test_memory_is_what_the_process_has_and_what_the_buffer_will_take(monkeypatch):
+    monkeypatch.setattr(estimate, "peak", lambda: 1_000_000)
+    need = SimpleNamespace(transition=100, transitions=50_000)
+    assert estimate.memory(need, 1_000, buffer_is_here=True) == (5_900_000, 10_900_000)
+    assert estimate.memory(need, 1_000, buffer_is_here=False) == (1_000_000, 6_000_000)
+    assert estimate.memory(SimpleNamespace(transition=0, transitions=0), 0, buffer_is_here=True) == (1_000_000,) * 2

@@ -176,6 +176,10 @@ def test_a_spec_that_is_not_that_of_the_environment_is_refused():
     spec = EnvSpec("CartPole-v1", (4,), "float32", 2, (), (), (), num_envs=2)
     check_spec("mine", saved, spec)
     check_spec("mine", None, spec)
+    game = dataclasses.replace(spec, protocol={"frame_skip": 4, "ale_py": "0.13"})
+    check_spec("mine", saved | {"protocol": {"frame_skip": 4, "ale_py": "0.12"}}, game)
+    with pytest.raises(UsageError, match="not what run mine began with: protocol's frame_skip was 2 and is 4"):
+        check_spec("mine", saved | {"protocol": {"frame_skip": 2}}, game)
     with pytest.raises(UsageError, match=r"not what run mine began with: obs_shape was \[6\] and is \[4\]"):
         check_spec("mine", saved | {"obs_shape": [6]}, spec)
     with pytest.raises(ValueError, match="num_envs: must be at least 1"):
