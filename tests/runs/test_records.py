@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from toy_runs import make_run
@@ -176,7 +176,7 @@ def test_a_spec_that_is_not_that_of_the_environment_is_refused():
     spec = EnvSpec("CartPole-v1", (4,), "float32", 2, (), (), (), num_envs=2)
     check_spec("mine", saved, spec)
     check_spec("mine", None, spec)
-    game = dataclasses.replace(spec, protocol={"frame_skip": 4, "ale_py": "0.13"})
+    game = replace(spec, protocol={"frame_skip": 4, "ale_py": "0.13"})
     check_spec("mine", saved | {"protocol": {"frame_skip": 4, "ale_py": "0.12"}}, game)
     with pytest.raises(UsageError, match="not what run mine began with: protocol's frame_skip was 2 and is 4"):
         check_spec("mine", saved | {"protocol": {"frame_skip": 2}}, game)
