@@ -165,7 +165,7 @@ def dispatch(argv: Sequence[str]) -> None:
         print(overview())
     elif name == "help":
         dispatch([*words, "--help"])
-    elif name in ("--version", "-V", "version"):
+    elif name in ("--version", "-V", "-v", "version"):
         print(__version__)
     elif name not in files():
         raise UsageError(f"unknown command {name!r}.{meant(name, words)} See `rlgen --help`")
@@ -201,6 +201,8 @@ def meant(name: str, words: Sequence[str]) -> str:
 
     if name in algorithms.names():
         return f" It is an algorithm: {shlex.join(['rlgen', 'train', name, *words])}."
+    if name.startswith("-"):
+        return nearest(name, ("--version", "--help"))
     return f" Did you mean {SYNONYMS[name]}?" if name in SYNONYMS else nearest(name, listed())
 
 

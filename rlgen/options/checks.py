@@ -7,6 +7,7 @@ converted alike and fail with the same line.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import math
 import numbers
 import re
@@ -62,6 +63,7 @@ SYNONYMS = {  # what other libraries call an option of ours, or its value, for t
     "cpu": "device cpu",
     "no_cuda": "device cpu",
 }
+VALUES = {"gpu": "cuda", "cuda:0": "cuda", "on": "online", "true": "online", "off": "disabled", "false": "disabled"}
 THOUSANDS = {"k": 1_000, "m": 1_000_000}
 
 
@@ -91,6 +93,11 @@ def check_name(
         raise UsageError(f"{shown(name, label)}: {absent[name]}")
     meant = SYNONYMS.get(name, name)
     hint = f" Did you mean {meant}?" if meant.partition(" ")[0] in options else nearest(meant, options)
+    if len(name) == 1 and label == FLAG:
+        hint = ", ".join(shown(option) for option in options if option.startswith(name.lower()))
+        raise UsageError(
+            f"-{name}: a flag has two dashes and a whole name{hint and f': {hint}'}. See `rlgen {command} --help`"
+        )
     if label == FLAG:
         hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-")
     raise UsageError(f"{shown(name, label)}: there is no such option.{hint} See `rlgen {command} --help`")
@@ -127,7 +134,7 @@ def check_value(option: Option, value: Any, label: str = FLAG) -> Any:
             converted = convert(kind, value)
             break
     else:
-        raise UsageError(f"{name} {BRIEF.repr(value)}: must be {describe(kinds[0])}")
+        raise UsageError(f"{name} {BRIEF.repr(value)}: must be {describe(kinds[0])}{better(kinds[0], value)}")
     if bound := BOUND.search(option.help):
         opens, low, high, closes = bound[1], parse_number(bound[2]), parse_number(bound[3]), bound[4]
         for number in converted if isinstance(converted, tuple) else (converted,):
@@ -230,6 +237,20 @@ def describe(kind: Any) -> str:
         str: "text",
         dict: "name=value, each name once, the value a number, true, false, None, text, or a list of these",
     }[kind]
+
+
+def better(kind: Any, value: Any) -> str:
+    """What to type instead of a value, as the end of a line; nothing where that cannot be told."""
+    if not isinstance(value, (str, bool)) or len(str(value)) > 30:
+        return ""
+    choices, text = [*map(str, typing.get_args(kind))], str(value)
+    if typing.get_origin(kind) is Literal:
+        found = [VALUES[text.lower()]] if VALUES.get(text.lower()) in choices else None
+        found = found or difflib.get_close_matches(text.lower(), choices, n=1, cutoff=0.75)
+        return f". Did you mean {found[0]}?" if found else ""
+    if kind is float and re.fullmatch(r"[+-]?\d*,\d+", text):
+        return f", with a point: {text.replace(',', '.')}"
+    return ""
 
 
 def parse_number(text: str) -> float:

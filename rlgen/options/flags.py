@@ -69,11 +69,31 @@ def parse(
         message = message_in_box(errors.getvalue())
         if stray := re.match(r"Unrecognized options?: (.+?)(?:, .*)?\.$", message):
             raise UsageError(f"{stray[1]!r} belongs to no flag. {instead(stray[1], argv, options, command)}") from None
+        if message.startswith("Missing from"):
+            words = " ".join(metavar(option) for option in options.values() if option.default is REQUIRED)
+            raise UsageError(f"type: rlgen {command} {words}. See `rlgen {command} --help`") from None
         raise UsageError(f"{message} See `rlgen {command} --help`") from None
     found = {name: getattr(parsed, name) for name in given}
     if missing := [name for name in found if options[name].default is REQUIRED and found[name] == ()]:
         raise UsageError(f"which {missing[0]}? rlgen {command} {missing[0].upper()}... See `rlgen {command} --help`")
+    if empty := [name for name in given if found[name] == () and name not in POSITIONAL]:
+        raise UsageError(f"{shown(empty[0])}: give it a value, or leave it out. See `rlgen {command} --help`")
     return found
+
+
+def metavar(option: Option) -> str:
+    """What stands for an option's value."""
+    if typing.get_origin(option.type) is Literal:
+        return "{" + ",".join(typing.get_args(option.type)) + "}"
+    if option.name in POSITIONAL:
+        return option.name.upper()
+    kind = (*typing.get_args(option.type), option.type)[0]
+    return {int: "INT", float: "FLOAT", str: "TEXT", dict: "NAME=VALUE"}[kind] + " ..." * takes_many(option)
+
+
+def takes_many(option: Option) -> bool:
+    """Whether an option is a list or a dictionary."""
+    return typing.get_origin(option.type) is tuple or dict in (option.type, *typing.get_args(option.type))
 
 
 def as_field(option: Option, defaults: Mapping[str, Any]) -> tuple[str, Any, Any]:
@@ -85,16 +105,9 @@ def as_field(option: Option, defaults: Mapping[str, Any]) -> tuple[str, Any, Any
     if option.type is bool:
         markers += [] if option.name in defaults else [conf.FlagCreatePairsOff]
         return option.name, typing.Annotated[(bool, conf.arg(help=option.help), *markers)], field(default=default)
-    kind = (*typing.get_args(option.type), option.type)[0]
-    many = typing.get_origin(option.type) is tuple or kind is dict
-    if typing.get_origin(option.type) is Literal:
-        metavar = "{" + ",".join(typing.get_args(option.type)) + "}"
-    elif option.name in POSITIONAL:
-        metavar = option.name.upper()
-    else:
-        metavar = {int: "INT", float: "FLOAT", str: "TEXT", dict: "NAME=VALUE"}[kind] + " ..." * many
+    many = takes_many(option)
     kind = tuple[str, ...] if many else str
-    annotation = typing.Annotated[(kind, conf.arg(help=option.help, metavar=metavar), *markers)]  # type: ignore[valid-type]
+    annotation = typing.Annotated[(kind, conf.arg(help=option.help, metavar=metavar(option)), *markers)]  # type: ignore[valid-type]
     if default is REQUIRED:
         return option.name, annotation, field()
     return option.name, annotation, field(default=tuple(map(str, default or ())) if many else str(default))

@@ -92,5 +92,14 @@ def instead(word: str, argv: Sequence[str], options: Mapping[str, Option], comma
     elif target and not flag:
         better = f"--{target} {shlex.quote(word)}"
     else:
-        return f"{flag} takes one value." if flag and "=" not in flag else f"See `rlgen {command} --help`"
+        return takes(flag, options) if flag and "=" not in flag else f"See `rlgen {command} --help`"
     return f"Type: rlgen {command} {better}"
+
+
+def takes(flag: str, options: Mapping[str, Option]) -> str:
+    """How many values a flag takes, for one that was given more."""
+    option = options.get(flag[2:].replace("-", "_"))
+    if option and option.type is bool:
+        return f"{flag} takes no value."
+    several = f"{option.name}s" if option else ""
+    return f"{flag} takes one value{f'; --{several} takes several' if several in options else ''}."

@@ -96,7 +96,7 @@ def say_end(learner: Learner, source: Any, steps: int, begin: int = 0) -> None:
     last = end(learner, source, steps, begin)
     if last > (1 + NOTABLE) * steps:
         ticks = end(learner, source, 1)
-        warn(f"this run will take {last:,} steps, not {steps:,}: it learns from {ticks:,} at a time", note=True)
+        warn(f"this run will take about {last:,} steps, not {steps:,}: it learns from {ticks:,} at a time", note=True)
 
 
 def free(folder: Path) -> int:

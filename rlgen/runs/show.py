@@ -104,7 +104,7 @@ def diff(run: Sequence[str], runs_dir: str) -> Rows:
         UsageError: not two runs.
     """
     if len(run) != 2:
-        raise UsageError(f"{len(run)} runs given, two are compared: rlgen diff RUN RUN")
+        raise UsageError(f"{len(run)} run{'s' * (len(run) != 1)} given, two are compared: rlgen diff RUN RUN")
     a, b = (Run.open(find(word, runs_dir)) for word in run)
     if a.path == b.path:
         raise UsageError(f"{run[0]!r} and {run[1]!r} are the same run {a.name}; give two: rlgen diff RUN RUN")

@@ -137,6 +137,15 @@ def test_a_new_command_is_one_new_file(rlgen, tmp_path, monkeypatch):
         (["train", "dqn", "stray"], "stray"),
         (["train", "dqn", "--steps", "100"], "nothing would be learned"),
         (
+            ["train", "dqn", "--seed", "1", "2"],
+            "'2' belongs to no flag. --seed takes one value; --seeds takes several.",
+        ),
+        (["show"], "type: rlgen show RUN. See"),
+        (["list"], "type: rlgen list {algos,envs,data,presets,runs}. See"),
+        (["list", "run"], "must be one of algos, envs, data, presets, runs. Did you mean runs?"),
+        (["--verson"], "unknown command '--verson'. Did you mean --version?"),
+        (["diff", "x"], "1 run given, two are compared"),
+        (
             ["train", "dqn", "--steps", "300", "--learning-starts", "50", "--train-every", "1000"],
             "--learning-starts 50 + --train-every 1000 with --steps 300: nothing would be learned",
         ),

@@ -151,7 +151,7 @@ def test_how_far_a_run_goes_beyond_its_end_is_known_and_said_before_it_starts(tm
     assert run.step == last
     much = last > 1.01 * options["steps"]
     assert [line.partition(":")[0] for line in lines] == [
-        f"this run will take {last} steps, not {options['steps']}"
+        f"this run will take about {last} steps, not {options['steps']}"
     ] * much
 
 
