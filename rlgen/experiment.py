@@ -17,6 +17,7 @@ from rlgen.core.learner import Agent, Learner
 from rlgen.core.source import ImageSource
 from rlgen.data.given import hold
 from rlgen.envs import watch
+from rlgen.envs.given import hold as hold_env
 from rlgen.errors import UsageError
 from rlgen.options.config import changed, resolve
 from rlgen.options.derived import in_steps
@@ -77,13 +78,16 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
         algo: a name of `rlgen list algos`.
         quiet: no progress bar and no summary.
         **options: the flags of `rlgen train ALGO`, with underscores: `env="CartPole-v1"`, `steps=10_000`, `lr=1e-3`.
-            `data` may also be images: an array [N, H, W, C], (images, labels), or a dictionary as in an `.npz`.
+            `data` may also be images: an array [N, H, W, C], (images, labels), or a dictionary as in an `.npz`. `env`
+            may also be a class of an environment, or a function that returns one.
 
     Returns:
         The finished run: `run.path`, `run.name`, `run.config`.
     """
     if "data" in options and not isinstance(options["data"], (str, Path)):
         options["data"] = hold(options["data"])
+    if "env" in options:
+        options["env"] = hold_env(options["env"])
     return start(resolve(algo, options).config, quiet=quiet)
 
 
@@ -158,6 +162,7 @@ def resume(
     quiet: bool = False,
     data: Any = None,
     max_memory: str | None = None,
+    env: Any = None,
 ) -> Run:
     """Continue a run from its last good checkpoint, as if it had never stopped.
 
@@ -168,10 +173,13 @@ def resume(
         quiet: no progress bar and no summary.
         data: of a run on images that were passed from Python: the images again.
         max_memory: that reading images may take; None is what is at hand on this machine.
+        env: of a run in an environment that was passed from Python, and that no other process can import: it again.
     """
     if data is not None:
         hold(data)
     opened = Run.open(find(run, runs_dir), steps, max_memory)
+    if env is not None:
+        hold_env(env, opened.config["env_id"])
     with built(opened.config, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
         run_to_end(opened, learner, source, buffer, quiet, restore=True)

@@ -15,6 +15,7 @@ from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED
 from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
+from rlgen.envs.given import hold
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.files import write_whole
@@ -62,6 +63,7 @@ def evaluate(
     video: bool = False,
     split: str | None = None,
     max_memory: str | None = None,
+    env: Any = None,
 ) -> dict[str, Any]:
     """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
 
@@ -74,11 +76,14 @@ def evaluate(
         video: record the first episode under the run's `videos/`.
         split: the images that a model is judged on, val or test; by default those of the run's evaluations.
         max_memory: that reading images may take; None is what is at hand on this machine.
+        env: the environment, where it was passed from Python and no other process can import it.
 
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
     """
     learner, opened = _restored(run, runs_dir, checkpoint)
+    if env is not None:
+        hold(env, opened.config["env_id"])
     if split and isinstance(learner, Agent):
         raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
     config = opened.config | {"video": False, "max_memory": max_memory}

@@ -55,4 +55,5 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     if score is None:
         return {name: value for name, value in row.items() if name not in ("algo", "data", "images")}
     about = {name: row[name] for name in ("run", "step")}
-    return about | {"mean": score["mean"], "std": score["std"], "worst": min(score["values"])}
+    rate = {name: row[name] for name in ("success_rate",) if name in row}
+    return about | {"mean": score["mean"], "std": score["std"], "worst": min(score["values"])} | rate

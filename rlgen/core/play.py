@@ -37,7 +37,8 @@ def play(
         interrupted: asked at every step whether to give up.
 
     Returns:
-        `returns`, one a whole episode, undiscounted; `eval/episodic_length`; and, from agents that estimate values,
+        `returns`, one a whole episode, undiscounted; `eval/episodic_length`; `eval/success_rate`, where environments
+        tell of success (`rlgen.envs.success`); and, from agents that estimate values,
         `eval/q_estimate`, the mean of max_a Q over the states visited, beside `eval/q_realised`, the discounted return
         really obtained from the same states (van Hasselt et al. 2016, section 3 and figure 3), of rewards as they are
         learned from. States whose return a time limit cut while it still weighed more than 1 % (gamma^k > 0.01) are
@@ -50,6 +51,7 @@ def play(
     quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
     returns: list[float] = []
     lengths: list[int] = []
+    succeeded: list[float] = []
     pairs: list[np.ndarray] = []  # [2, k] estimated and realised
     rewards: list[list[float]] = [[] for _ in range(num_envs)]
     estimates: list[list[float]] = [[] for _ in range(num_envs)]
@@ -74,11 +76,14 @@ def play(
                 quota[n] -= 1
                 returns.append(sum(rewards[n]))
                 lengths.append(len(rewards[n]))
+                succeeded.append(envs.success[n])
                 if estimate:
                     learned = clipped(rewards[n], envs.spec.reward_clip)
                     pairs.append(realised(estimates[n], learned, bool(step.terminated[n]), agent.discount))
             rewards[n], estimates[n] = [], []
     result: dict[str, Any] = {"returns": returns, "eval/episodic_length": float(np.mean(lengths))}
+    if np.isfinite(succeeded).any():
+        result["eval/success_rate"] = float(np.nanmean(succeeded))
     states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
     if states.size:
         result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()

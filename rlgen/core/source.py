@@ -132,12 +132,14 @@ class EnvSource:
         return reward[counted:]
 
     def metrics(self) -> dict[str, float]:
-        """Mean return and length of the training episodes that ended since the last call, if any did."""
+        """Means of return, length and success of the training episodes that ended since the last call, if any did."""
         if not self._finished:
             return {}
         returns, lengths = np.array(self._finished).T
         self._finished = []
-        return {"charts/episodic_return": float(returns.mean()), "charts/episodic_length": float(lengths.mean())}
+        rate = {"charts/success_rate": float(np.mean(self.envs.successes))} if self.envs.successes else {}
+        self.envs.successes = []
+        return rate | {"charts/episodic_return": float(returns.mean()), "charts/episodic_length": float(lengths.mean())}
 
     def evaluate(self, learner: Agent, final: bool = False, interrupted: Callable[[], bool] = never) -> dict[str, Any]:
         """Greedy return over `eval_episodes` fixed episodes, and how far the agent overestimates it."""
@@ -208,14 +210,16 @@ class EnvSource:
             "return": self._return.tolist(),
             "length": (self.envs.num_steps - self._begun).tolist(),
             "finished": [list(pair) for pair in self._finished],
+            "successes": list(self.envs.successes),
             "memory": {name: value.cpu() for name, value in self.memory.items()} if self.memory else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where the state was taken; False if the environments cannot, and new episodes begin."""
-        check_form(state, self.state_dict() | {"finished": [[0.0, 0]]}, "source")
+        check_form(state, self.state_dict() | {"finished": [[0.0, 0]], "successes": [0.0]}, "source")
         exact = self.envs.load_state(state["envs"])
         self._finished = [(episode_return, length) for episode_return, length in state["finished"]]
+        self.envs.successes = [float(success) for success in state.get("successes", ())]
         self._return[:] = state["return"] if exact else 0
         self._begun[:] = self.envs.num_steps - np.array(state["length"] if exact else 0)
         self.memory = state.get("memory") if exact and state.get("memory") else None

@@ -21,8 +21,10 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from rlgen.envs import watch
 from rlgen.envs.actions import ActionLog
 from rlgen.envs.border import to_env
+from rlgen.envs.packed import pack, unpack
 from rlgen.envs.raised import said
 from rlgen.envs.spec import describe
+from rlgen.envs.success import successes
 from rlgen.envs.vector import LoopVectorEnv, dead_workers, raising, stuck
 from rlgen.errors import (
     BrokenEnvError,
@@ -61,6 +63,8 @@ class EnvStream:
         spec: shapes, dtypes and bounds.
         obs: [N, *obs_shape], what to act on now.
         num_steps: vector steps taken.
+        success: [N], of the last episode that ended; NaN where the environment does not say.
+        successes: of the episodes that ended, as far as environments say; who counts them empties it.
         restores: "exact" or "tried exact" if `load_state` goes back to where `state` was taken, the latter by repeating
             actions; "approximate" if it begins new episodes.
 
@@ -97,6 +101,7 @@ class EnvStream:
         self.restores = "exact" if self._saves_arrays else "tried exact" if repeatable else "approximate"
 
         self.num_steps = 0
+        self.success, self.successes = np.full(self.num_envs, math.nan), list[float]()
         self._episode = np.zeros(self.num_envs, np.int64)  # [N] the index of the running episode
         self._begun = np.zeros(self.num_envs, np.int64)  # [N] the vector step at which it began
         self._resets_next = np.zeros(self.num_envs, np.bool_)  # [N] NEXT_STEP: the next step is a reset
@@ -129,7 +134,7 @@ class EnvStream:
         ended, valid = terminated | truncated, self._all_true
         if self._is_next_step_mode:
             valid, self._resets_next = ~self._resets_next, ended
-        elif np.count_nonzero(ended):  # an eighth of the time of `ended.any()`
+        if np.count_nonzero(ended):  # an eighth of the time of `ended.any()`
             next_obs = self._end_episodes(ended, next_obs, infos)
         return Transition(next_obs, reward, terminated, truncated, valid)
 
@@ -145,6 +150,10 @@ class EnvStream:
 
     def _end_episodes(self, ended: np.ndarray, obs: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """Begin the next episodes of those in `ended` [N]; returns the observations that this step led to."""
+        self.success = np.where(ended, successes(self.vector_env, infos), self.success)
+        self.successes += self.success[ended & np.isfinite(self.success)].tolist()
+        if self._is_next_step_mode:
+            return obs
         if self._autoreset_mode is AutoresetMode.DISABLED:
             self._episode[ended] += 1
             self._begun[ended] = self.num_steps
@@ -219,11 +228,11 @@ class EnvStream:
             state["actions"] = bytearray(self._action_log.packed)  # not bytes: torch's safe loader refuses empty ones
         elif self._saves_arrays:
             members = vars(self.vector_env.unwrapped).items()
-            state["arrays"] = {name: _pack(value) for name, value in members if isinstance(value, np.ndarray)}
+            state["arrays"] = {name: pack(value) for name, value in members if isinstance(value, np.ndarray)}
             state["generator"] = self.vector_env.np_random.bit_generator.state
             state["ended"] = self._resets_next.tolist()
         if self.restores != "approximate":
-            state["obs"] = _pack(self.obs)
+            state["obs"] = pack(self.obs)
         return state
 
     def begin_anew(self) -> None:
@@ -262,13 +271,13 @@ class EnvStream:
             # What ends here is no running episode yet; where it is, the observations tell that repeating fails.
             resets = terminated | truncated | (self._begun == log.start + row + 1)
             self.obs = self._reset(resets) if np.count_nonzero(resets) else np.array(obs, self._obs_dtype)
-        return np.array_equal(self.obs, _unpack(state["obs"]))
+        return np.array_equal(self.obs, unpack(state["obs"]))
 
     def _restore_arrays(self, state: dict[str, Any]) -> None:
-        vars(self.vector_env.unwrapped).update({name: _unpack(value) for name, value in state["arrays"].items()})
+        vars(self.vector_env.unwrapped).update({name: unpack(value) for name, value in state["arrays"].items()})
         self.vector_env.np_random.bit_generator.state = state["generator"]
         self._resets_next = np.array(state["ended"], np.bool_)
-        self.obs = np.asfortranarray(_unpack(state["obs"]))  # as it lies in memory: another order rounds differently
+        self.obs = np.asfortranarray(unpack(state["obs"]))  # as it lies in memory: another order rounds differently
 
     @property
     def fps(self) -> float:
@@ -308,11 +317,3 @@ class EnvStream:
 def episode_seed(seed: int, index: int, episode: int) -> int:
     """The seed of one episode of one environment; 31 bits, which every environment takes."""
     return int(np.random.SeedSequence((seed, index, episode)).generate_state(1)[0] >> 1)
-
-
-def _pack(array: np.ndarray) -> dict[str, Any]:
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "data": bytearray(array.tobytes())}
-
-
-def _unpack(packed: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(packed["data"], packed["dtype"]).reshape(packed["shape"]).copy()

@@ -30,7 +30,15 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 class LoopVectorEnv(SyncVectorEnv):
-    """Environments stepped one by one without autoreset; new arrays every time and no infos, at a fifth of the cost."""
+    """Environments stepped one by one without autoreset; new arrays every time and no infos, at a fifth of the cost.
+
+    Attributes:
+        infos: of every environment's last step.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.infos: list[dict[str, Any]] = [{} for _ in self.envs]
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset those in `options["reset_mask"]` [N], each with its own of the seeds [N]; the others stay."""
@@ -43,7 +51,7 @@ class LoopVectorEnv(SyncVectorEnv):
         self._observations = obs = np.empty_like(self._observations)
         reward, (terminated, truncated) = np.empty(self.num_envs, np.float32), np.empty((2, self.num_envs), np.bool_)
         for i, env in enumerate(self.envs):
-            obs[i], reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
+            obs[i], reward[i], terminated[i], truncated[i], self.infos[i] = env.step(actions[i])
         return obs, reward, terminated, truncated, {}
 
 

@@ -92,6 +92,7 @@ class PartEnvs:
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs, self.num_steps = num_envs, 0
+        self.success, self.successes = np.full(num_envs, np.nan), []
         self.spec = SimpleNamespace(num_envs=num_envs, num_actions=2)
         self.count, self.length = np.zeros(num_envs, dtype=int), 2 + np.arange(num_envs)
         self.obs = look(self.count)
