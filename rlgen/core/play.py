@@ -51,7 +51,7 @@ def play(
     quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]
     returns: list[float] = []
     lengths: list[int] = []
-    succeeded: list[float] = []
+    tells_success, succeeded = hasattr(envs, "success"), list[float]()  # a stream of another kind does not
     pairs: list[np.ndarray] = []  # [2, k] estimated and realised
     rewards: list[list[float]] = [[] for _ in range(num_envs)]
     estimates: list[list[float]] = [[] for _ in range(num_envs)]
@@ -76,7 +76,7 @@ def play(
                 quota[n] -= 1
                 returns.append(sum(rewards[n]))
                 lengths.append(len(rewards[n]))
-                succeeded.append(envs.success[n])
+                succeeded += [envs.success[n]] if tells_success else []
                 if estimate:
                     learned = clipped(rewards[n], envs.spec.reward_clip)
                     pairs.append(realised(estimates[n], learned, bool(step.terminated[n]), agent.discount))
