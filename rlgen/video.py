@@ -144,7 +144,7 @@ class Mp4:
         self._folder.cleanup()
 
 
-H264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1"]
+H264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-threads", "1"]
 
 
 def quiet(program: str) -> list[str]:

@@ -30,7 +30,7 @@ from rlgen.speed.recorded import Recorded
 WAIT = 5.0  # seconds of steps before the first update; then it is asked for at once
 WARM_UP, WARM_UPDATES = 1.0, 10  # seconds and updates that are slower than others: libraries allocate
 WINDOW, WINDOWS, MOST = 0.5, 8, 8.0  # seconds of a window, how many are timed, and of all at most
-MARGIN = 1.1  # of what is measured, up and down
+MARGIN = 1.2  # of what is measured, up and down
 PLAYED = 1.0  # seconds of evaluation that are timed
 PADDED = 2**28  # bytes of the checkpoint that is timed, at most; a larger one takes longer in proportion
 

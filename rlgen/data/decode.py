@@ -76,7 +76,8 @@ def read_images(
     room.check(where, len(files) * nbytes + decoding)
     if size is not None:
         longest = max(sizes, key=lambda one: scaling(*one, size))
-        room.check(f"{folder}: an image of {longest[0]}x{longest[1]}", len(files) * nbytes + scaling(*longest, size))
+        extra = scaling(longest[0], longest[1], size)
+        room.check(f"{folder}: an image of {longest[0]}x{longest[1]}", len(files) * nbytes + extra)
     room.take(where, len(files) * nbytes)
 
     images, final = np.empty((0, channels, 0, 0), np.uint8), Counter[tuple[int, int]]()

@@ -48,7 +48,8 @@ def fitted(image: Any, size: int) -> Any:
         image: of pillow.
         size: its shorter side gets by a bilinear filter that averages what it shrinks; its middle is kept.
     """
-    width, height = scaled(*image.size, size)
+    width, height = image.size
+    width, height = scaled(width, height, size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
