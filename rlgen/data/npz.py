@@ -8,6 +8,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -66,7 +67,8 @@ def from_npz(path: Path, room: Room, preparation: Preparation, asked: str | None
         UsageError: it cannot be read, or as `from_arrays`.
     """
     with readable(path), arrays(path) as found:
-        return from_arrays(path.stem, str(path), found, {path.name: file_digest(path)}, room, preparation, asked)
+        data = from_arrays(path.stem, str(path), found, {}, room, preparation, asked)
+        return replace(data, sha256={path.name: file_digest(path)})  # last: a file that is too large is not read for it
 
 
 def from_arrays(

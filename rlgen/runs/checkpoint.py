@@ -20,7 +20,7 @@ from typing import Any
 from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError
 from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
 from rlgen.runs.diverged import not_finite
-from rlgen.runs.files import digest, remove, write_json
+from rlgen.runs.files import digest, open_file, remove, write_json
 from rlgen.runs.old_states import converted
 from rlgen.runs.records import Manifest, Versioned, read
 from rlgen.text import warn
@@ -114,10 +114,12 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         manifest = read(path / "manifest.json", Manifest)
         if manifest is None:
             raise CheckpointError("manifest.json is missing")
-        expected, found = manifest["files"]["state.pt"], digest(path / "state.pt")
-        if found["size"] != expected["size"]:
-            raise CheckpointError(f"state.pt has {found['size']} bytes, its manifest says {expected['size']}")
-        if found["sha256"] != expected["sha256"]:
+        expected = manifest["files"]["state.pt"]
+        with open_file(path / "state.pt") as file:  # the size first: a file may be too large to be read in a lifetime
+            size = os.fstat(file.fileno()).st_size
+        if size != expected["size"]:
+            raise CheckpointError(f"state.pt has {size} bytes, its manifest says {expected['size']}")
+        if digest(path / "state.pt")["sha256"] != expected["sha256"]:
             raise CheckpointError("state.pt does not match the sha256 in its manifest")
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
@@ -153,7 +155,7 @@ def load_chosen(folder: Path, which: str | int, best: int | None, use: Callable[
 
     Raises:
         CheckpointError: it is not there or cannot be used.
-        UsageError: `which` is none of the three.
+        UsageError: `which` is none of the three, or the run trains on, and removed it meanwhile.
     """
     if which == "last":
         return load_newest(folder, use)
@@ -173,6 +175,8 @@ def load_chosen(folder: Path, which: str | int, best: int | None, use: Callable[
         use(state)
         return state
     except CheckpointError as error:
+        if not directory(folder, step).exists():
+            raise _replaced(folder) from error
         raise CheckpointError(f"checkpoint {directory(folder, step)}: {error}") from error
 
 
@@ -185,19 +189,32 @@ def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = Non
 
     Raises:
         CheckpointError: none does.
+        UsageError: the run trains on, and removed what was to be read, also when it was looked for again.
     """
-    reasons = []
-    for step in reversed(steps(folder)):
-        try:
-            state = load(folder, step)
-            if use:
-                use(state)
-            return state
-        except CheckpointError as error:
-            reasons.append(f"{directory(folder, step).name}: {error}")
-            warn(f"skipped checkpoint {directory(folder, step)}: {error}")
-    why = "; ".join(reasons) or "none was saved"
-    raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
+    reasons: list[str] = []
+    for _ in range(2):  # the run may train on, and put newer ones in the place of those that were found
+        found = steps(folder)
+        reasons = []
+        for step in reversed(found):
+            try:
+                state = load(folder, step)
+                if use:
+                    use(state)
+                return state
+            except CheckpointError as error:
+                if directory(folder, step).exists():
+                    reasons.append(f"{directory(folder, step).name}: {error}")
+                    warn(f"skipped checkpoint {directory(folder, step)}: {error}")
+        if len(reasons) == len(found):  # none was removed meanwhile
+            why = "; ".join(reasons) or "none was saved"
+            raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
+    raise _replaced(folder)
+
+
+def _replaced(folder: Path) -> UsageError:
+    return UsageError(
+        f"checkpoints in {folder} were replaced while they were read, the run trains on; eval or fork again"
+    )
 
 
 def prune(folder: Path, step: int, best: int | None, newest: int = 2) -> None:

@@ -1,6 +1,7 @@
 """An `.npz` of images: what is read, what is refused, and how much memory that takes."""
 
 import io
+import os
 import tracemalloc
 import zipfile
 import zlib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from image_files import check, error
 
+from rlgen.data import npz
 from rlgen.data.load import load
 from rlgen.data.preparation import Preparation
 
@@ -140,6 +142,16 @@ def test_an_npy_of_another_type_has_to_fit_beside_its_uint8(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((100, 100, 100), np.float32))
     assert len(load(str(tmp_path / "x.npy"), max_memory="5.1MB").train) == 90
     assert "needs 4.8 MiB of memory" in error(tmp_path / "x.npy", max_memory="4.9MB")
+
+
+@pytest.mark.parametrize("shape", [(2**15, 1000, 1000), (2**35,)])  # too much, and no images
+def test_a_large_file_is_refused_by_its_header_before_it_is_read_for_its_checksum(tmp_path, monkeypatch, shape):
+    path = tmp_path / "x.npy"
+    path.write_bytes(header(shape))
+    os.truncate(path, 2**35)  # sparse
+    monkeypatch.setattr(npz, "file_digest", lambda path: pytest.fail("all of it was read"))
+    message = error(path, max_memory="10MB")
+    assert "more than is left of --max-" in message or "has shape [34359738368]" in message
 
 
 def test_a_file_that_is_no_npz_is_one_line(tmp_path):

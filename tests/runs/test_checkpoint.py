@@ -9,7 +9,7 @@ import textwrap
 import pytest
 import torch
 
-from rlgen.errors import CheckpointError, DiskError
+from rlgen.errors import CheckpointError, DiskError, UsageError
 from rlgen.runs import checkpoint, files
 
 
@@ -232,3 +232,46 @@ def test_a_pipe_in_the_place_of_a_state_holds_nobody_up(tmp_path):
             checkpoint.load(tmp_path, 10)
         path.unlink()
         path.write_bytes(content)
+
+
+def test_a_state_of_another_size_is_refused_before_it_is_read_for_its_checksum(tmp_path, monkeypatch):
+    save(tmp_path, 10)
+    os.truncate(tmp_path / "step_000000010" / "state.pt", 2**40)  # sparse; reading it takes minutes
+    monkeypatch.setattr(files.hashlib, "file_digest", lambda file, kind: pytest.fail("all of it was read"))
+    with pytest.raises(CheckpointError, match=f"state.pt has {2**40} bytes, its manifest says"):
+        checkpoint.load(tmp_path, 10)
+
+
+def replacing(folder, times):
+    """Load as while a run saves: each of the first `times` checkpoints is gone before it is read, and a newer there."""
+    load, left = checkpoint.load, list(range(times))
+
+    def slowly(folder, step):
+        if left:
+            newer = checkpoint.steps(folder)[-1] + 10
+            save(folder, newer)
+            checkpoint.prune(folder, newer, None, 1)
+            left.pop()
+        return load(folder, step)
+
+    return slowly
+
+
+def test_checkpoints_that_a_run_replaced_meanwhile_are_looked_for_once_more(tmp_path, monkeypatch, capsys):
+    save(tmp_path, 10)
+    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 1))
+    assert checkpoint.load_newest(tmp_path)["step"] == 20
+    assert capsys.readouterr().err == ""  # nothing is damaged
+    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 2))
+    with pytest.raises(UsageError, match=r"were replaced while they were read.* fork again"):
+        checkpoint.load_newest(tmp_path)
+    with pytest.raises(CheckpointError, match="none was saved"):
+        checkpoint.load_newest(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("which", ["10", "best"])
+def test_a_chosen_checkpoint_that_was_removed_while_it_was_read_is_said(tmp_path, monkeypatch, which):
+    save(tmp_path, 10)
+    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 1))
+    with pytest.raises(UsageError, match=r"were replaced while they were read.* fork again"):
+        checkpoint.load_chosen(tmp_path, which, 10, lambda state: None)
