@@ -67,7 +67,16 @@ class Mine(gym.Env):
     def step(self, action):
         return np.ones(2, np.float32), 1.0, False, False, {}
 
+class Sized(Mine):
+    def __init__(self, size):
+        self.size = size
+
+class Halved(gym.RewardWrapper):
+    def reward(self, reward):
+        return reward / 2
+
 gym.register("Mine-v0", Mine, max_episode_steps=5)
+gym.register("Sized-v0", Sized, max_episode_steps=5)
 """
 
 
