@@ -30,6 +30,8 @@ def check_form(saved: Any, now: Any, name: str = "it") -> None:
             check_form(saved[key], now[key], f"{name}.{key}")
     elif isinstance(now, list | tuple):
         _expect(isinstance(saved, list | tuple), f"{name} is of type {found}")
+        if now and {*map(type, saved), *map(type, now)} in ({int}, {bool}, {str}):
+            return  # a ring has a million counts
         same_length = len(saved) == len(now)
         for number, item in enumerate(saved if now else ()):
             check_form(item, now[number if same_length else 0], f"{name}.{number}")
