@@ -129,3 +129,8 @@ def test_a_run_has_it_recorded_and_goes_on_with_it(tmp_path, algo):
     assert comparable(run.path)[: len(first)] == first
     with pytest.raises(UsageError, match="time_in_obs cannot change"):
         experiment.fork("run", {"time_in_obs": False, "steps": 500}, str(tmp_path))
+
+
+def test_time_stays_beside_actions_that_are_masked(make):
+    envs = make("Taxi-v4", 1, "sync", 0, time_in_obs=True, try_first=True)
+    assert [part.kind for part in envs.spec.parts] == ["discrete", "vector", "mask"]
