@@ -96,7 +96,7 @@ def test_environments_of_which_time_is_not_known_are_refused_in_a_line(monkeypat
         ("CliffWalking-v1", [], "no time limit"),
         ("CartPole-v1", ["--vectorization", "native"], "native 'CartPole-v1' does not tell its time"),
     ]:
-        command = ["train", "ppo", "--env", env_id, "--time-in-obs", "--wandb", "disabled", *more]
+        command = ["train", "ppo", "--env", env_id, "--time-in-obs", "--wandb", "disabled", "--steps", "2048", *more]
         assert main(command) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert re.search(hint, line), line
