@@ -386,8 +386,9 @@ def test_the_scale_is_that_of_the_rewards_that_are_learned_from() -> None:
 
 def test_a_fork_cannot_begin_to_normalise(tmp_path: Path) -> None:
     experiment.start(tiny("dqn", tmp_path, name="raw", steps=100), quiet=True)
-    with pytest.raises(UsageError, match="normalize_obs cannot change: the checkpoint holds"):
-        experiment.fork("raw", {"normalize_obs": True, "steps": 200}, str(tmp_path))
+    for option in ("normalize_obs", "normalize_reward"):
+        with pytest.raises(UsageError, match=f"{option} cannot change: the checkpoint holds"):
+            experiment.fork("raw", {option: True, "steps": 200}, str(tmp_path))
 
 
 def test_statistics_that_are_not_finite_are_not_resumed(tmp_path: Path) -> None:
