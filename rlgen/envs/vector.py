@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import os
 import queue
@@ -163,6 +164,7 @@ def prepare_worker(main_pid: int) -> None:
     for signum in STOPPING:
         signal.signal(signum, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
+    gc.freeze()  # what it inherits is not its own to collect: ALE's vector class joins threads that are not here
     with contextlib.suppress(OSError):
         os.setsid()  # so that `end` reaches what its environment begins
     if sys.platform == "linux":
