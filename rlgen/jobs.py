@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.envs.vector import PR_SET_PDEATHSIG
+from rlgen.envs.watch import STOPPING
 from rlgen.errors import InterruptedRunError, RlgenError, is_out_of_memory, one_line
 from rlgen.runs import stopping
 from rlgen.runs.progress import Overall
@@ -114,7 +115,11 @@ def _start(
     name = config["name"] and f"{config['name']}-{seed}"
     args = (theirs, os.getpid(), {**config, "seed": seed, "name": name}, command, counts, first)
     process = multiprocessing.get_context("spawn").Process(target=_train, args=args, name=f"seed {seed}")
-    process.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # inherited: one that comes early waits for its handler
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Job(process, ours)
 
@@ -189,7 +194,9 @@ def _train(
             time.sleep(LOOK)
 
     with stopping.handling(quiet=True):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         try:
+            stopping.check()
             run = experiment.start(config, command, quiet=True, kind=Told, beside=counts, with_notes=first)
         except Exception as error:
             code = 2 if is_out_of_memory(error) else getattr(error, "exit_code", 1)

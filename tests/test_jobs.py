@@ -1,5 +1,6 @@
 """Seeds in processes of their own: each run is what it would be alone, and a signal or a kill loses none of them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from tiny import comparable, tiny
 from tiny_runs import DQN, TINY
 
 from rlgen import experiment
-from rlgen.errors import RlgenError, UsageError
+from rlgen.errors import InterruptedRunError, RlgenError, UsageError
 from rlgen.jobs import run_seeds
 from rlgen.runs.find import describe
 from rlgen.runs.run import Run
@@ -81,6 +82,21 @@ def test_a_signal_saves_all_and_what_waits_is_not_begun(tmp_path):
         assert describe(tmp_path / f"runs/many-{seed}")["step"] > 0
         assert f"rlgen resume many-{seed}" in " ".join(out.split())
     assert not (tmp_path / "runs/many-2").exists() and "before it began" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a parent's end")
+def test_a_signal_that_comes_before_a_run_begins_is_no_failure(tmp_path, monkeypatch):
+    """It reaches the process while that is still loading what it needs."""
+    start = multiprocessing.get_context("spawn").Process.start
+
+    def start_and_signal(process):
+        start(process)
+        os.kill(process.pid, signal.SIGUSR1)
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start_and_signal)
+    with pytest.raises(InterruptedRunError, match="SIGUSR1 before it began") as it:
+        run_seeds(tiny("dqn", tmp_path, name="many", steps=100), [0], 1, quiet=True)
+    assert it.value.exit_code == 128 + signal.SIGUSR1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of a parent's end")

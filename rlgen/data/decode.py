@@ -75,7 +75,7 @@ def read_images(
     decoding = (DECODING[auto] + ALPHA * (seen["alpha"] > 0)) * math.prod(largest)
     room.check(where, len(files) * nbytes + decoding)
     if size is not None:
-        longest = max(sizes, key=lambda one: scaling(*one, size))
+        longest = max(sizes, key=lambda one: scaling(one[0], one[1], size))
         extra = scaling(longest[0], longest[1], size)
         room.check(f"{folder}: an image of {longest[0]}x{longest[1]}", len(files) * nbytes + extra)
     room.take(where, len(files) * nbytes)
