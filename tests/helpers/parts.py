@@ -17,6 +17,7 @@ from torch.nn.functional import huber_loss
 from rlgen.core.batch import Batch
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent
+from rlgen.envs.spec import EnvSpec
 from rlgen.envs.stream import Transition
 
 GAMMA = 0.5
@@ -93,7 +94,7 @@ class PartEnvs:
     def __init__(self, num_envs: int) -> None:
         self.num_envs, self.num_steps = num_envs, 0
         self.success, self.successes = np.full(num_envs, np.nan), []
-        self.spec = SimpleNamespace(num_envs=num_envs, num_actions=2)
+        self.spec = EnvSpec("Parts", (), "float32", 2, (), (), (), num_envs)
         self.count, self.length = np.zeros(num_envs, dtype=int), 2 + np.arange(num_envs)
         self.obs = look(self.count)
 
