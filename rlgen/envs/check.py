@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rlgen.envs.keywords import missing
 from rlgen.envs.masks import gives_mask, mask_of
 from rlgen.envs.raised import said
 from rlgen.errors import RlgenError, UsageError, is_out_of_memory
@@ -74,14 +75,14 @@ def check_picture(frame: Any, env_id: str) -> None:
         )
 
 
-def how_to_mend(error: BaseException) -> str:
+def how_to_mend(error: BaseException, creator: Callable[..., Any]) -> str:
     """What to do about an exception of a constructor, where that can be told."""
     message = str(error)
     for space in ("action", "observation"):
         if f"must specify an {space} space" in message:
             return f"; set self.{space}_space to one of gymnasium.spaces in __init__"
-    if isinstance(error, TypeError) and "required" in message and "argument" in message:
-        return "; give its arguments defaults, or register it with kwargs={...}"
+    if names := missing(error, creator):
+        return f"; give it a default, or a value: --env-kwargs {' '.join(f'{name}=...' for name in names)}"
     return ""
 
 
@@ -198,7 +199,7 @@ def check_obs(space: spaces.Space, obs: Any, refuse: Callable[[str, str], NoRetu
             check_obs(each, obs[index], refuse, f"{part}[{index}]")
     elif isinstance(space, spaces.Box):
         _check_box(space, obs, refuse, what)
-    elif not space.contains(obs):
+    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary) and not space.contains(obs):
         refuse(f"{what}, {str(obs)[:60]} ({_kind(obs)}), that is not in {space}", "make observation_space and it agree")
 
 

@@ -11,6 +11,7 @@ from rlgen.envs.named import listed
 from rlgen.errors import UsageError
 from rlgen.text import nearest
 
+MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: ('.*')")
 UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 SET_ELSEWHERE = {"max_episode_steps": "--max-episode-steps cuts episodes", "num_envs": "--num-envs sets it"}
 
@@ -52,6 +53,13 @@ def refused(error: BaseException, creator: Callable[..., Any], given: Iterable[s
     if match is None or match[1] not in given:
         return ""
     return unknown_keyword(match[1], _all_keywords(creator), what)
+
+
+def missing(error: BaseException, creator: Callable[..., Any]) -> list[str]:
+    """The arguments without which a constructor raised; none where what it calls lacks some, or of another error."""
+    match = MISSING.search(str(error)) if isinstance(error, TypeError) else None
+    names = re.findall(r"'(\w+)'", match[1]) if match else []
+    return names if set(names) <= set(_all_keywords(creator)) else []
 
 
 def _all_keywords(creator: Callable[..., Any]) -> list[str]:

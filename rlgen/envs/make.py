@@ -25,7 +25,7 @@ from rlgen.envs.namespaces import is_atari
 from rlgen.envs.native import make_native
 from rlgen.envs.one_array import OneArray
 from rlgen.envs.parts import parts_of
-from rlgen.envs.raised import said
+from rlgen.envs.raised import said, without_context
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
 from rlgen.envs.time_limit import TimeInObs, check_time_limit
@@ -154,8 +154,10 @@ def make_envs(
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        own_error = without_context(error)
         what = refused(error, creator, env_kwargs, f"environment {env_id!r}") or (
-            f"environment {env_id!r} cannot be made: {said(error)}{how_to_mend(error)}; --traceback shows more"
+            f"environment {env_id!r} cannot be made: {said(own_error)}{how_to_mend(own_error, creator)}; "
+            "--traceback shows more"
         )
         raise UsageError(what) from error
     if found and masks is None and obs != "old":

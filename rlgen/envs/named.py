@@ -75,7 +75,14 @@ def listed(names: list[str]) -> str:
 
 
 def defined_here(name: str) -> str:
-    """` Did you mean my_env:MyEnv?`, where a file of the working directory defines a class or a function of a name."""
+    """`did you mean my_env:MyEnv?`, where a file of the working directory is, or defines, what has that name."""
+    path = Path(name.removesuffix(".py") + ".py")
+    if not path.is_absolute() and Path(_here(), path).is_file():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            found = re.search(r"^class (\w+)", Path(_here(), path).read_text(encoding="utf-8"), re.MULTILINE)
+            module = ".".join(path.with_suffix("").parts)
+            return f"it is a file; name what is in it, as {module}:{found[1] if found else 'NAME'}"
+    name = name.rpartition(".")[2]
     if name.isidentifier():
         pattern = re.compile(rf"^(?:class|def) {name}\b", re.MULTILINE)
         for module in _modules_here():

@@ -76,4 +76,4 @@ def agreeing(space: spaces.Space, value: Any, name: str) -> np.ndarray:
 
 
 def _refuse(what: str, mend: str) -> NoReturn:
-    raise ValueError(f"{what}: {mend}")
+    raise ValueError(f"it {what}: {mend}")

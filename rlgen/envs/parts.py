@@ -81,7 +81,8 @@ def parts_of(
         parts.append(Part(MASK, "mask", (num_actions,), "bool"))
     if not any(part.kind not in ("left out", "mask") for part in parts):
         raise UsageError(
-            f"environment {env_id!r}: observations of {space} cannot be made a vector: nothing to learn from"
+            f"environment {env_id!r}: observations of {space} cannot be made a vector: give it Box, Discrete, "
+            "MultiDiscrete, MultiBinary, or a Dict or Tuple with one, as by a gymnasium.ObservationWrapper"
         )
     return packed(parts)
 

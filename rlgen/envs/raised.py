@@ -14,7 +14,8 @@ import numpy
 FRAME = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)  # of a traceback's text
 LONGEST = 400  # characters of a message
 _NOT_ITS_OWN = [str(Path(file).parent) for file in (gymnasium.__file__, numpy.__file__)]
-_NOT_ITS_OWN.append(str(Path(__file__).parents[1]))
+_RLGEN = str(Path(__file__).parents[1])
+_NOT_ITS_OWN.append(_RLGEN)
 _STDLIB, _PACKAGES = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
 
 
@@ -30,8 +31,14 @@ def said(error: BaseException, trace: str | None = None) -> str:
         frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
     else:
         frames = [(file, int(line)) for file, line in FRAME.findall(trace)]
-    where = f" ({place(frames)})" if frames else ""
+    where = f" ({place(frames)})" if frames and not place(frames).startswith(_RLGEN) else ""  # ours tells nothing
     return f"{type(error).__name__}{': ' if message else ''}{message}{where}"
+
+
+def without_context(error: BaseException) -> BaseException:
+    """The error of a constructor where `gym.make` raised it again with more words, from a place of its own."""
+    cause = error.__cause__
+    return cause if type(cause) is type(error) and str(cause) and str(error).startswith(str(cause)) else error
 
 
 def place(frames: Sequence[tuple[str, int]]) -> str:

@@ -44,7 +44,9 @@ def check_time_limit(env_id: str, limit: int | None, vectorization: str) -> None
         UsageError: there is no limit, or a native class keeps it.
     """
     if limit is None:
-        raise UsageError(f"environment {env_id!r} has no time limit that is registered: leave out --time-in-obs")
+        raise UsageError(
+            f"environment {env_id!r} has no time limit: set one by --max-episode-steps, or leave out --time-in-obs"
+        )
     if vectorization == "native":
         raise UsageError(
             f"the native {env_id!r} does not tell its time: use --vectorization sync or async, or no --time-in-obs"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from rlgen.envs.keywords import check_keywords
+from rlgen.envs.keywords import check_keywords, missing
 from rlgen.envs.named import attribute, listed, load_module, place
 from rlgen.envs.raised import said
 from rlgen.errors import RlgenError, UsageError, is_out_of_memory
@@ -55,7 +55,7 @@ def wrap(env: gym.Env, wrappers: Sequence[Wrapper]) -> gym.Env:
                 raise
             raise UsageError(
                 f"wrapper {text}, round an environment whose observations are {env.observation_space}, raised "
-                f"{said(error)}; --traceback shows more"
+                f"{said(error)}{_how_to_mend(text, error, creator)}; --traceback shows more"
             ) from error
         if not isinstance(wrapped, gym.Env):
             raise UsageError(f"wrapper {text} returned a {type(wrapped).__name__}, not an environment of Gymnasium")
@@ -66,6 +66,12 @@ def wrap(env: gym.Env, wrappers: Sequence[Wrapper]) -> gym.Env:
 def changes_observations(wrapper: Wrapper) -> bool:
     """Whether observations may be others within a wrapper; of its kind Gymnasium says that rewards alone are."""
     return not (isinstance(wrapper.creator, type) and issubclass(wrapper.creator, gym.RewardWrapper))
+
+
+def _how_to_mend(text: str, error: BaseException, creator: Callable[..., Any]) -> str:
+    names = missing(error, creator)
+    arguments = ", ".join(f"{name}=..." for name in names)
+    return f"; give it a value: --wrapper '{text.partition('(')[0]}({arguments})'" if names else ""
 
 
 def _find(text: str) -> Wrapper:

@@ -55,6 +55,14 @@ class Needy(Own):
         super().__init__()
 
 
+class NeedyWithin(Own):
+    """What it calls lacks an argument, which no argument of its own would give."""
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        Needy()
+
+
 class Raises(Own):
     """Raises where it is told to, by way of Python's own library."""
 
@@ -131,13 +139,17 @@ WRONG = [
     ({"space": Tuple((SPACE, SPACE)), "obs": (OBS,)}, "1 values: observation_space declares 2 parts"),
     ({"space": Tuple((SPACE, SPACE)), "obs": (OBS, OBS[1:])}, r"an observation\[1\] of shape \(3,\)"),
     ({"entry_point": OldReset}, r"reset\(\) \(.*\) takes no seed and no options, so it is of the old interface"),
-    ({"entry_point": Needy}, r"cannot be made: TypeError: .*'size'.*; give its arguments defaults, or register"),
+    ({"entry_point": Needy}, r"argument: 'size' \(.*\); give it a default, or a value: --env-kwargs size=\.\.\.;"),
+    ({"entry_point": NeedyWithin}, r"cannot be made: TypeError: .*'size' \(.*test_check.py:\d+\); --traceback"),
     ({"entry_point": NoSpaces}, "cannot be made: .*; set self.action_space to one of gymnasium.spaces"),
     ({"entry_point": Raises, "where": "init"}, r"cannot be made: IndexError: .* \(.*test_check.py:\d+\)"),
     ({"entry_point": Raises, "where": "reset"}, r"reset\(\) raised IndexError: .* \(.*test_check.py:\d+\): mend it"),
     ({"entry_point": Raises, "where": "step"}, r"step\(\) raised IndexError: .* \(.*test_check.py:\d+\)"),
-    ({"space": Text(9), "obs": "a"}, r"observations of Text\(.*\) cannot be made a vector"),
-    ({"space": Sequence(SPACE), "obs": ()}, r"observations of Sequence\(.*\) cannot be made a vector"),
+    ({"space": Text(9), "obs": "a"}, r"observations of Text\(.*\) cannot be made a vector: give it Box, Discrete"),
+    (
+        {"space": Sequence(SPACE), "obs": ()},
+        r"observations of Sequence\(.*\) cannot be made a vector: give it Box, Discrete",
+    ),
 ]
 
 
@@ -165,6 +177,7 @@ FINE = [
     {"space": Discrete(3, start=2), "obs": np.int64(4)},
     {"space": Dict(a=SPACE, mission=Text(9)), "obs": {"a": OBS, "mission": "go"}},
     {"space": Tuple((SPACE, Discrete(2))), "obs": (OBS, 1)},
+    {"space": Dict(a=SPACE, mission=Text(9)), "obs": {"a": OBS, "mission": "go to the door"}},  # it is left out
 ]
 
 

@@ -42,6 +42,10 @@ def test_an_environment_of_a_file_here_is_found_and_takes_arguments(make, here, 
         ("own_walk.py:Walk", "named without .py: own_walk:NAME"),
         ("./own_walk.py:Walk", "named without .py: own_walk:NAME"),
         ("Walk", r"did you mean own_walk:Walk\?"),
+        ("own_walk.Walk", r"did you mean own_walk:Walk\?"),
+        ("own_walk.py", r"it is a file; name what is in it, as own_walk:Walk$"),
+        ("own_walk", r"it is a file; name what is in it, as own_walk:Walk$"),
+        ("pack/inner.py", r"it is a file; name what is in it, as pack.inner:NAME$"),
         ("make_walk", r"did you mean own_walk:make_walk\?"),
         (
             "needs:Env",
@@ -51,6 +55,8 @@ def test_an_environment_of_a_file_here_is_found_and_takes_arguments(make, here, 
     ],
 )
 def test_what_is_misspelt_gets_a_line(here, env_id, hint):
+    (here / "pack").mkdir()
+    (here / "pack/inner.py").write_text("from own_walk import *\n")
     (here / "needs.py").write_text("\nimport not_here\n")
     (here / "exits.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--no'])\n")
     with pytest.raises(UsageError, match=hint) as error:

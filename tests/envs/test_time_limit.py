@@ -102,7 +102,9 @@ def test_environments_of_which_time_is_not_known_are_refused_in_a_line(monkeypat
         assert re.search(hint, line), line
         assert not (tmp_path / "runs").exists()
     monkeypatch.setattr(gym.registry[endless], "max_episode_steps", None)
-    with pytest.raises(UsageError, match="no time limit"):
+    with pytest.raises(
+        UsageError, match=r"no time limit.*: set one by --max-episode-steps, or leave out --time-in-obs"
+    ):
         make_envs(endless, 1, time_in_obs=True)
 
 

@@ -39,6 +39,10 @@ def test_they_lie_within_what_makes_arrays_of_observations(make, here):
         ("own_walk:Shift(**{})", "must be values as Python writes them"),
         ("own_walk:Shift(1)(2)", "must be values as Python writes them"),
         ("own_walk:Shift[1]", "must be module:Class"),
+        (
+            "gymnasium.wrappers:TimeLimit",
+            r"; give it a value: --wrapper 'gymnasium.wrappers:TimeLimit\(max_episode_steps",
+        ),
         ("own_walk:no_env", "returned a int, not an environment"),
         ("own_walk:breaks", r"raised RuntimeError: no light \(.*own_walk.py:"),
         ("own_walk:Shift('a')", r"reset\(\) raised UFuncTypeError.*own_walk.py:"),
