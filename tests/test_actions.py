@@ -150,6 +150,7 @@ def test_a_run_of_before_goes_on_clipping(tmp_path):
     info = json.loads((now.path / "config.json").read_text())
     del info["config"]["rescale_actions"], info["spec"]["action_rescaled"], info["spec"]["action_dtype"]
     del info["spec"]["num_choices"]
+    info["config"]["max_episode_steps"] = info["config"].pop("eval_max_episode_steps")  # its name then
     (now.path / "config.json").write_text(json.dumps(info | {"format": 2}))
     assert inference.evaluate(now.path, episodes=1)["episodic_return"]["mean"] == pytest.approx(5 * (1 - 200 / 250))
     resumed = experiment.resume("old", str(tmp_path), steps=300, quiet=True)

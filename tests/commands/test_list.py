@@ -100,7 +100,7 @@ def test_every_list_is_sorted_by_its_own_columns(four_runs):
         (["list", "runs", "--sort", "scor"], "--sort scor: must be one of name, algo, env/data"),
         (["list", "algos", "--sort", "seed"], "--sort seed: must be one of algo, kind"),
         (["diff"], "0 runs given, two are compared: rlgen diff RUN RUN"),
-        (["diff", "vae"], "1 runs given"),
+        (["diff", "vae"], "1 run given"),
         (["diff", "CartPole-v1__dqn__0", "CartPole-v1__dqn__0"], "are the same run"),
         (["diff", "CartPole-v1__dqn__0", "nothing"], "no run 'nothing'"),
         (["completion", "tcsh"], "shell 'tcsh': must be one of bash, zsh, fish"),
