@@ -124,6 +124,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
             raise CheckpointError(f"it does not hold the state of step {step}")
+        if (own := state.get("format", manifest["format"])) != manifest["format"]:
+            raise CheckpointError(f"its manifest says format {manifest['format']}, its state {own}")
         if manifest["format"] == 1:
             state = converted(state)
         if name := not_finite(state.get("learner")):

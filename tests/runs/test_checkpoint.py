@@ -275,3 +275,13 @@ def test_a_chosen_checkpoint_that_was_removed_while_it_was_read_is_said(tmp_path
     monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 1))
     with pytest.raises(UsageError, match=r"were replaced while they were read.* fork again"):
         checkpoint.load_chosen(tmp_path, which, 10, lambda state: None)
+
+
+@pytest.mark.parametrize("said", [1, 2])
+def test_a_manifest_of_another_format_than_its_state_is_refused(tmp_path, said):
+    """As one of an older format, a state would be converted, and lose its buffer without a word."""
+    path = checkpoint.save(tmp_path, 10, state(10) | {"format": checkpoint.FORMAT, "buffer": {"n_step": 1}})
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"format": said}))
+    with pytest.raises(CheckpointError, match=f"its manifest says format {said}, its state {checkpoint.FORMAT}"):
+        checkpoint.load(tmp_path, 10)
