@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import tiny
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.envs import watch, watchdog
 from rlgen.envs.make import make_envs
 from rlgen.errors import StuckEnvError
@@ -142,6 +142,17 @@ def test_a_run_ends_at_its_last_checkpoint_with_the_line_that_goes_on(vectorizat
     with pytest.raises(StuckEnvError, match=r"environment 0 .*; step 56 is saved; go on with: rlgen resume .*mine$"):
         experiment.start(tiny("ppo", tmp_path, name="mine", **options), quiet=True)
     assert json.loads((tmp_path / "mine/summary.json").read_text())["exit_code"] == StuckEnvError.exit_code
+
+
+def test_an_evaluation_of_a_run_ends_where_its_environment_hangs(tmp_path):
+    options = {"env": "hanging:Hanging-wait-v0", "env_kwargs": {"step": 0}, "env_check": False}
+    options |= {"step_timeout": 3, "steps": 32}
+    run = experiment.start(tiny("ppo", tmp_path, name="mine", batch_size=8, **options), quiet=True)
+    info = json.loads((run.path / "config.json").read_text())
+    info["config"]["env_kwargs"] = {"step": 7}
+    (run.path / "config.json").write_text(json.dumps(info))
+    with pytest.raises(StuckEnvError, match=r"environment 0 .* has not come back for 3 s"):
+        inference.evaluate(run.path, episodes=2)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
