@@ -21,6 +21,7 @@ from rlgen.data.load import load
 from rlgen.errors import RlgenError
 from rlgen.options import config
 from rlgen.options.files import read_file
+from rlgen.options.stored import stored
 from rlgen.runs import rows
 from rlgen.runs.records import Best, Manifest, Summary, read, read_config
 
@@ -122,7 +123,7 @@ def test_options_are_taken_or_refused(algo, data):
     with contextlib.suppress(RlgenError):
         resolved = config.resolve(algo, given_)
         assert resolved.values.keys() == set(names)
-        again, unknown = config.stored(json.loads(json.dumps(resolved.config)))  # what a run keeps is as good
+        again, unknown = stored(json.loads(json.dumps(resolved.config)))  # what a run keeps is as good
         assert not unknown and again["steps"] == resolved.values["steps"]
 
 

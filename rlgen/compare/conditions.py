@@ -82,6 +82,8 @@ def conditions(entries: Iterable[Entry], metric: str) -> dict[str, list[str]]:
 
 def written(value: object) -> str:
     """The value of an option as text without blanks."""
+    if isinstance(value, tuple):
+        value = list(value)  # as config.json has it
     return UNKNOWN if value is None else f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")
 
 

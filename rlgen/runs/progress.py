@@ -100,10 +100,11 @@ class Overall:
 
     def __init__(self, config: dict[str, Any], num_runs: int, quiet: bool) -> None:
         self._steps, self._num_runs = config["steps"], num_runs
+        self._total = self._steps and self._steps * num_runs
         self._at, self._num_ended = dict[int, int](), 0
         self._name, self._bars = str(config["algo"]), bars()
         self._bar: tqdm | None = None
-        self._begin, self._next = 0.0, math.inf if quiet else 0.0
+        self._next = math.inf if quiet else 0.0  # time of the next look
 
     def show(self, seed: int, step: int) -> None:
         """The run of a seed is at a step."""
@@ -111,24 +112,27 @@ class Overall:
         self._at[seed] = min(step, self._steps) if self._steps else step
         if now < self._next:
             return
-        self._begin = self._begin or now
         with contextlib.suppress(OSError):
-            self._show(now, sum(self._at.values()))
+            if self._bars:
+                self._draw(now, sum(self._at.values()))
+            elif self._next:
+                self._print(now, sum(self._at.values()))
+            else:
+                self._next = now + 60.0
 
-    def _show(self, now: float, step: int) -> None:
-        total = self._steps and self._steps * self._num_runs
-        if self._bars:
-            self._next = now + 0.25
-            self._bar = self._bar or self._bars(
-                total=total, desc=self._name, unit=" steps", unit_scale=True, mininterval=0.5, dynamic_ncols=True
-            )
-            self._bar.set_postfix_str(f"{self._num_ended} of {self._num_runs} runs ended", refresh=False)
-            self._bar.update(step - self._bar.n)
-        else:
-            self._next = now + (60.0 if now > self._begin else 5.0)
-            share = f" ({step / total:.0%})" if total else ""
-            ended = f"{self._num_ended} of {self._num_runs} runs ended"
-            print(f"{step:,} steps of all runs{share}, {ended}", file=sys.stderr, flush=True)
+    def _draw(self, now: float, step: int) -> None:
+        self._next = now + 0.25
+        self._bar = self._bar or self._bars(  # type: ignore[misc]
+            total=self._total, desc=self._name, unit=" steps", unit_scale=True, mininterval=0.5, dynamic_ncols=True
+        )
+        self._bar.set_postfix_str(f"{self._num_ended} of {self._num_runs} runs ended", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def _print(self, now: float, step: int) -> None:
+        self._next = now + 60.0
+        share = f" ({step / self._total:.0%})" if self._total else ""
+        ended = f"{self._num_ended} of {self._num_runs} runs ended"
+        print(f"{step:,} steps of all runs{share}, {ended}", file=sys.stderr, flush=True)
 
     def ended(self) -> None:
         """One of the runs has ended."""

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from full_disk import FullDisk
 from toy_runs import losses, quiet
 
 from rlgen.errors import DiskError, DivergedError
@@ -84,9 +85,9 @@ def test_every_row_is_on_disk_when_it_is_written(run):
 
 
 def test_a_full_disk_is_a_disk_error(run):
-    (run.path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(DiskError, match="No space left"):
-        quiet(run).write(1)
+    log = quiet(run)
+    with FullDisk(run.path, first=0), pytest.raises(DiskError, match="No space left"):
+        log.write(1)
 
 
 def test_pictures_become_files(run):
