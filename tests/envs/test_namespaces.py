@@ -45,7 +45,9 @@ def test_what_is_atari(env_id, expected):
 
 
 def test_an_id_of_no_package_needs_none():
+    ids, modules = set(gym.registry), set(sys.modules)
     register("CartPole-v1")
+    assert (set(gym.registry), set(sys.modules)) == (ids, modules)
 
 
 def test_every_package_is_listed_with_what_it_needs():
