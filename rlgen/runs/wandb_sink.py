@@ -58,6 +58,7 @@ class Wandb:
     START_SECONDS = 4.5  # that training waits for it; rows of a slower start wait in the queue
     ARTIFACT_SECONDS = 10.0  # for naming artifacts to the server, which wandb asks about each, without an end
     FINISH_SECONDS = 45.0  # that the end of the run waits for it
+    SAYING_SECONDS = 2.0  # that a thread which turned it off has to say so
 
     def __init__(self, run: Run, mode: str) -> None:
         self.note = ""  # where its files are, or its address
@@ -123,6 +124,8 @@ class Wandb:
                 service.give_up()
             with contextlib.suppress(queue.Full):
                 self._jobs.put_nowait(None)
+            if not self._hangs:
+                self._thread.join(self.SAYING_SECONDS)
             self._thread, self._wandb_run = None, None
             service.leave(time.monotonic() - begin)
 

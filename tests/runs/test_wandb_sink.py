@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,22 @@ def test_wandb_that_fails_is_one_warning_and_training_goes_on(run, fake, breaks,
     error = capsys.readouterr().err
     assert error.count("warning") == 1 and error.count("\n") == 1 and "ConnectionResetError: Connection lost" in error
     assert sum(name == breaks for name, *_ in module.calls) == 1
+
+
+def test_the_end_of_a_run_waits_for_the_warning_of_a_wandb_that_just_failed(run, fake, capsys, monkeypatch):
+    fake("log")
+    log, failed = RunLog(run, "offline", quiet=True), threading.Event()
+
+    def tell():
+        failed.set()
+        time.sleep(0.3)  # as a look at all processes takes on a busy machine
+        return True
+
+    monkeypatch.setattr(wandb_sink.service, "tell", tell)
+    log.write(0, {"eval/nll": 1.0}, kind="eval")
+    assert failed.wait(20)
+    log.close()
+    assert capsys.readouterr().err.count("warning: wandb is off") == 1
 
 
 def test_wandb_that_is_missing_is_one_warning(run, monkeypatch, capsys):
