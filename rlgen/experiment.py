@@ -111,6 +111,7 @@ def start(
     """
     with built(config, config["runs_dir"], beside[0], quiet and not with_notes, beside[1]) as (learner, source, buffer):
         run = kind.create(config["runs_dir"], config["name"], config, command, asdict(source.spec))
+        notes.keep_files(run.info, source)
         run_to_end(run, learner, source, buffer, quiet, with_notes=with_notes)
     return run
 
@@ -146,6 +147,7 @@ def start_seeds(
             if isinstance(learner.executor, Recorded):
                 learner.executor = together
             run = kind.create(config["runs_dir"], name, own, command, asdict(source.spec))
+            notes.keep_files(run.info, source)
             if len(seed_range) > 1:
                 run.info["together"] = list(seed_range)
             run_to_end(run, learner, source, buffer, quiet or not first)
@@ -182,6 +184,7 @@ def resume(
         hold_env(env, opened.config["env_id"])
     with built(opened.config, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
+        notes.say_changed_files(opened.name, opened.info, source)
         run_to_end(opened, learner, source, buffer, quiet, restore=True)
     return opened
 
@@ -211,12 +214,16 @@ def fork(
     with built(config, runs_dir) as (learner, source, buffer):
         if isinstance(learner, Agent):
             check_spec(parent.name, parent.info.get("spec"), source.spec)
+            notes.say_changed_files(parent.name, parent.info, source)
         parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             asked = f"epochs {config['epochs']:g} are steps" if config.get("epochs") else "steps"
             more = "more epochs" if config.get("epochs") else "--steps"
             raise UsageError(f"{asked} {config['steps']}: {parent.name} stands at {parent.step} already; give {more}")
         forked = Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
+        notes.keep_files(forked.info, source)
+        if not quiet:
+            notes.say(source, config)
         run_to_end(forked, learner, source, buffer, quiet, restore=True)
     return forked
 
@@ -237,15 +244,15 @@ def run_to_end(
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
-            if not silent:
-                notes.say(source, run.config)
             if restore:
                 run.restore(learner, source, buffer, log)
                 exactness.say_resumed(run, level, quiet)
                 run.raise_if_interrupted()
                 catch_up(learner, source, buffer, run, log)
-            elif not silent and source.restores == "approximate":
-                warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
+            elif not silent:
+                notes.say(source, run.config)
+                if source.restores == "approximate":
+                    warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
             if not silent:
                 preflight.say_end(learner, source, run.steps, run.step)
             loop.train(learner, source, buffer, run, log)

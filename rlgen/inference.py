@@ -22,6 +22,7 @@ from rlgen.files import write_whole
 from rlgen.options import algorithms
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
+from rlgen.runs.notes import say_changed_files
 from rlgen.runs.records import check_spec, spec_of
 from rlgen.runs.run import Run
 from rlgen.video import Clip
@@ -90,6 +91,7 @@ def evaluate(
     with watch.watching(config.get("step_timeout", 0)), closing(build_source(config, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
+            say_changed_files(opened.name, opened.info, source)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
         if isinstance(learner, Agent):
             seed = opened.config["seed"] + EVAL_SEED if seed is None else seed

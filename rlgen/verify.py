@@ -12,6 +12,7 @@ from rlgen.errors import DivergedError, InterruptedRunError, UsageError
 from rlgen.runs import rows
 from rlgen.runs.about import provenance
 from rlgen.runs.find import find
+from rlgen.runs.records import read_config
 from rlgen.runs.run import Run
 from rlgen.runs.show import flattened
 from rlgen.runs.weights import digest
@@ -46,9 +47,11 @@ def verify(run: str, runs_dir: str = "runs", steps: int | None = None) -> dict[s
     expected = Written(opened.path)
     until = last_step(opened, expected, steps)
     with tempfile.TemporaryDirectory(prefix="rlgen-verify-") as folder:
-        found = Written(train_again(opened, until, Path(folder)))
+        again = train_again(opened, until, Path(folder))
+        found, info = Written(again), read_config(again)[0]
     first = first_difference(expected, found, until)
-    now = provenance()
+    own_files = {"own_files": info["own_files"]} if opened.info.get("own_files") else {}
+    now = provenance() | own_files
     then = flattened({name: opened.info.get(name) for name in now})
     since = {name: [then.get(name), value] for name, value in flattened(now).items() if then.get(name) != value}
     problems = []

@@ -93,7 +93,7 @@ def _group_warnings(task: Task, group: Group) -> Iterator[str]:
 
 
 def _machine_warnings(task: Task) -> Iterator[str]:
-    """What makes wall times or simulators differ."""
+    """What makes wall times or environments differ."""
     several = len(task.groups) > 1
     together = {entry.algo for entry in task.entries if "--seeds" in (entry.info.get("command") or "").split()}
     if together:
@@ -102,6 +102,10 @@ def _machine_warnings(task: Task) -> Iterator[str]:
         found = sorted({str((entry.info.get("versions") or {}).get(package, "")) for entry in task.entries} - {""})
         if len(found) > 1:
             yield f"runs of different versions of {package}: {', '.join(found)}"
+    of_files = [entry.info.get("own_files") or {} for entry in task.entries]
+    for name in dict.fromkeys(name for files in of_files for name in files):
+        if len({files[name] for files in of_files if name in files}) > 1:
+            yield f"runs of different contents of {name}, a file of the environment"
     machines = {entry.machine for entry in task.entries}
     if several and len(machines) > 1:
         yield f"wall times are of {len(machines)} different machines"

@@ -43,7 +43,7 @@ def hold(env: Any, name: str | None = None) -> str:
         )
     if not callable(env):
         raise UsageError(f"env is of type {type(env).__name__}: pass an id, a class, or a function that returns one")
-    name = name or _importable(env) or f"{PASSED}{_called(env)}-{_digest(env)}"
+    name = name or _importable(env) or f"{PASSED}{_called(env)}-{digest(env)[:6]}"
     HELD[name] = env
     return name
 
@@ -72,8 +72,9 @@ def _called(env: Any) -> str:
     return re.sub(r"\W", "", name) or "env"
 
 
-def _digest(env: Any) -> str:
-    return hashlib.sha256("\n".join(_parts(env)).encode()).hexdigest()[:6]
+def digest(env: Any) -> str:
+    """SHA-256 of the source of a class or a function, and of the values that it is bound to or uses."""
+    return hashlib.sha256("\n".join(_parts(env)).encode()).hexdigest()
 
 
 def _parts(env: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is said of a run's environments or images before it begins."""
+"""What is said of a run's environments or images before it begins, and before it goes on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rlgen.core.normalization import is_normalised
 from rlgen.core.source import EnvSource, ImageSource
-from rlgen.envs import atari
+from rlgen.envs import atari, own_files
 from rlgen.envs.border import in_words
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.parts import about, kept
@@ -15,7 +15,7 @@ from rlgen.text import warn
 
 
 def say(source: Any, config: Mapping[str, Any]) -> None:
-    """A line on stderr for what the user may not expect.
+    """A line on stderr for what the user may not expect, once a run.
 
     Args:
         source: of the run.
@@ -41,3 +41,28 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
         warn("native without the standard task: rewards, and so scores, are clipped to -1, 0 and 1", note=True)
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)
+
+
+def keep_files(info: dict[str, Any], source: Any) -> None:
+    """Note in a new run's info, hence in its config.json, the digests of the user's own files behind its environment.
+
+    Args:
+        info: of the run.
+        source: of the run.
+    """
+    if isinstance(source, EnvSource):
+        info["own_files"] = own_files.digests(source.env_id, source.options["wrappers"])
+
+
+def say_changed_files(name: str, info: Mapping[str, Any], source: Any) -> None:
+    """A line on stderr where those files are not what they were when a run began; none of an older run.
+
+    Args:
+        name: of the run.
+        info: of the run.
+        source: of what goes on with it.
+    """
+    then = info.get("own_files")
+    if then and (files := own_files.changed(then, own_files.digests(source.env_id, source.options["wrappers"]))):
+        have = "has" if len(files) == 1 else "have"
+        warn(f"{', '.join(files)} {have} changed since run {name} began: its environment may be another now", note=True)

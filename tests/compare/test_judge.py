@@ -114,10 +114,13 @@ def test_other_simulators_and_seeds_trained_side_by_side_are_warned_of(runs):
     path = make_run(runs, "dqn", 7, final=300.0)
     info = json.loads((path / "config.json").read_text())
     changes = {"command": "rlgen train dqn --seeds 0:10", "versions": {"gymnasium": "1.2.0"}}
-    (path / "config.json").write_text(json.dumps(info | changes))
+    (path / "config.json").write_text(json.dumps(info | changes | {"own_files": {"my_env": "1a", "my_goal": "2b"}}))
+    other = make_run(runs, "dqn", 8, final=300.0) / "config.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"own_files": {"my_env": "3c"}}))
     assert found(runs)["tasks"][0]["warnings"] == [
         "seeds of dqn trained side by side; alone, each would take less time",
         "runs of different versions of gymnasium: 1.2.0, 1.4.0",
+        "runs of different contents of my_env, a file of the environment",
     ]
 
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from tiny import tiny
 
+from rlgen import experiment
 from rlgen.core.source import EnvSource
 from rlgen.runs import notes
 
@@ -27,3 +29,15 @@ def test_a_game_of_atari_is_said_in_one_line(capsys, vectorization, protocol, sa
     notes.say(source, {})
     err = capsys.readouterr().err
     assert (err.count("\n") == 1 and said in err) if said else err == ""
+
+
+def test_what_is_said_of_environments_is_said_once_a_run(tmp_path, capsys):
+    short = {"steps": 60, "learning_starts": 20, "eval_episodes": 1, "eval_max_episode_steps": 9}
+    experiment.start(tiny("dqn", tmp_path, env="observed:Guess", name="mine", **short))
+    line = "environment 'observed:Guess' has no time limit: evaluation cuts its episodes after 9 steps"
+    assert line in capsys.readouterr().err
+    experiment.resume("mine", str(tmp_path), 90)
+    err = capsys.readouterr().err
+    assert "mine goes on at step 60" in err and "no time limit" not in err
+    experiment.fork("mine", {"steps": 120}, str(tmp_path), "other")
+    assert line in capsys.readouterr().err, "another run"
