@@ -1,13 +1,15 @@
 """Errors a user can act on: one line each, with the exit code the command line ends with."""
 
+import errno
 import importlib.util
 import re
 import shlex
 import sys
 import traceback
 
-NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|bad_alloc|ALLOC_FAILED|Cannot allocate memory",
+NO_MEMORY = re.compile(  # the room for a library's own variables (static TLS) does not grow with memory
+    r"out of memory|can't allocate memory|not enough memory|bad[_ ]alloc|ALLOC_FAILED"
+    r"|cannot allocate memory(?! in static TLS)|failed to map segment",
     re.IGNORECASE,
 )
 
@@ -70,6 +72,12 @@ class DiskError(RlgenError):
     exit_code = 6
 
 
+class NoMemoryError(RlgenError):
+    """Memory ran out."""
+
+    exit_code = 2
+
+
 class MovedRunError(RlgenError):
     """The directory of a run was moved or removed while it trained."""
 
@@ -99,8 +107,17 @@ def install(*packages: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: torch's allocators say so with a RuntimeError, each in its own words."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error))))
+    """Whether memory ran out: torch's allocators and the loader of libraries say so in words of their own."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    has_words = isinstance(error, (RuntimeError, ImportError)) or (isinstance(error, OSError) and error.errno is None)
+    return has_words and bool(NO_MEMORY.search(str(error)))
+
+
+def out_of_memory(error: BaseException) -> str:
+    """What to say where memory ran out."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"out of memory ({reason}): smaller batches, networks, buffers or images need less"
 
 
 class InterruptedRunError(RlgenError):
@@ -119,6 +136,8 @@ def one_line(error: BaseException) -> str:
     """What an error says in one line: of one that nobody foresaw its type and where it was raised, too."""
     if isinstance(error, RlgenError):
         return str(error)
+    if is_out_of_memory(error):
+        return out_of_memory(error)
     said = str(error).strip().split("\n")[0]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -16,7 +16,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import DiskError, RlgenError
+from rlgen.errors import DiskError, RlgenError, is_out_of_memory
 
 TEMPORARY = ".tmp-"  # how the name of a half-written file or directory begins
 FIX = "free space or fix permissions"
@@ -50,8 +50,10 @@ def disk_error(error: BaseException | None, before: BaseException | None = None)
         before: an error that was handled already when all of this began; None where there was none.
     """
     while error is not None and error is not before and not isinstance(error, OSError):
+        if is_out_of_memory(error):
+            return None
         error = error.__cause__ or error.__context__
-    return error if isinstance(error, OSError) and error is not before else None
+    return error if isinstance(error, OSError) and error is not before and not is_out_of_memory(error) else None
 
 
 @contextlib.contextmanager

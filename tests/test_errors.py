@@ -73,3 +73,11 @@ def test_a_dependency_that_is_missing_is_one_line_and_exit_code_3():
         f"error: pillow is not installed: {sys.executable} -m pip install pillow",
     )
     assert commands.verdict(ModuleNotFoundError("No module named 'theirs'", name="theirs"))[0] == 1
+
+
+def test_a_library_that_cannot_be_mapped_is_memory_and_its_own_variables_are_not():
+    assert is_out_of_memory(ImportError("libtorch.so: failed to map segment from shared object"))
+    assert is_out_of_memory(OSError("libgomp.so: cannot allocate memory for a stack"))
+    assert not is_out_of_memory(ImportError("libgomp.so: cannot allocate memory in static TLS block"))
+    assert not is_out_of_memory(FileNotFoundError(2, "No such file", "out of memory.txt"))
+    assert one_line(MemoryError()).startswith("out of memory (MemoryError): smaller ")

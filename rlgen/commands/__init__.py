@@ -28,11 +28,13 @@ from rlgen.errors import (
     DiskError,
     InterruptedRunError,
     MissingExtraError,
+    NoMemoryError,
     RlgenError,
     UsageError,
     install,
     is_out_of_memory,
     one_line,
+    out_of_memory,
 )
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
@@ -97,12 +99,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        code, line = verdict(error)
-        drop_output()
-        if line and whole:
-            say("".join(traceback.format_exception(error)))
-        if line:
-            say(line)
+        try:
+            code, line = verdict(error)
+            drop_output()
+            if line and whole:
+                say("".join(traceback.format_exception(error)))
+            if line:
+                say(line)
+        except MemoryError:  # the error holds what filled it
+            code = NoMemoryError.exit_code
+            os.write(STDERR, b"error: out of memory: smaller batches, networks, buffers or images need less\n")
+        if argv is None and (isinstance(error, NoMemoryError) or is_out_of_memory(error)):
+            sys.unraisablehook = lambda ignored: None  # what libraries do when Python ends lacks memory too
         return code
 
 
@@ -122,8 +130,7 @@ def verdict(error: Exception) -> tuple[int, str]:
     if isinstance(error, RlgenError):
         return error.exit_code, str(error) if isinstance(error, InterruptedRunError) else f"error: {error}"
     if is_out_of_memory(error):
-        reason = " ".join(str(error).split())[:200]
-        return 2, f"error: out of memory ({reason}): smaller batches, networks or buffers need less"
+        return NoMemoryError.exit_code, f"error: {out_of_memory(error)}"
     if isinstance(error, BrokenPipeError) and stdout_is_broken():  # `rlgen list envs | head`
         return 0, ""
     if isinstance(error, OSError) and error.errno in FULL:

@@ -16,7 +16,7 @@ from rlgen.compare.page import html_page
 from rlgen.compare.panels import panels
 from rlgen.compare.sheet import write_sheet
 from rlgen.compare.tables import Section, sections
-from rlgen.errors import MissingExtraError, UsageError
+from rlgen.errors import MissingExtraError, UsageError, is_out_of_memory
 from rlgen.files import replaced, write_whole
 from rlgen.text import document
 
@@ -40,7 +40,9 @@ def check(paths: Sequence[str | Path], figure: str | None = None) -> None:
         if path.suffix in DRAWN:
             try:
                 import matplotlib  # noqa: F401
-            except ImportError:
+            except ImportError as error:
+                if is_out_of_memory(error):
+                    raise
                 raise MissingExtraError(f"{path.suffix} needs matplotlib", "matplotlib") from None
 
 

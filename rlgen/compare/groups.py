@@ -225,5 +225,7 @@ def _reward_threshold(env_id: str) -> float | None:
         import gymnasium
 
         return gymnasium.spec(env_id).reward_threshold
+    except MemoryError:
+        raise
     except Exception:  # an environment that is not installed here has no known threshold
         return None

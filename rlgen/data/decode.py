@@ -143,7 +143,7 @@ def opened(file: Source) -> Iterator[Any]:
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
                 raise Bad(*DEEP)
             yield image
-    except Bad:
+    except (Bad, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise Bad(HUGE[0].format(2 * (Image.MAX_IMAGE_PIXELS or 0)), HUGE[1]) from None

@@ -122,7 +122,7 @@ def readable(path: Path) -> Iterator[None]:
     """Say in one line that a file is broken, whatever reading it raises."""
     try:
         yield
-    except UsageError:
+    except (UsageError, MemoryError):
         raise
     except Exception as error:  # a malformed zip can raise anything
         save = f"save it with numpy.save{'z' if path.suffix == '.npz' else ''}"

@@ -84,6 +84,8 @@ def read_cifar_batches(files: list[File]) -> tuple[NDArray[np.uint8], NDArray[np
             label = np.array(label, np.int64)
             if image.dtype != np.uint8 or image.shape != (len(label), 3072):
                 raise ValueError(f"data is {image.dtype} {image.shape}")
+        except MemoryError:
+            raise
         except Exception as error:  # a malformed pickle can raise anything
             what = f"{type(error).__name__}: {error}".replace("\n", " ")
             raise UsageError(f"{path} is not a CIFAR batch ({what}): use the published python version") from None

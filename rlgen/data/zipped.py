@@ -34,6 +34,8 @@ def members(path: Path, room: Room) -> Iterator[dict[str, Source]]:
     """
     try:
         archive = zipfile.ZipFile(path)
+    except MemoryError:
+        raise
     except Exception as error:  # a malformed zip can raise anything
         raise UsageError(f"{path} cannot be read as .zip ({reason(error)}): replace it by a good copy") from None
     with archive:
@@ -61,5 +63,7 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, room: Ro
     try:
         with archive.open(info) as stream:
             return io.BytesIO(stream.read(info.file_size))  # `archive.read` would unpack more than the list says
+    except MemoryError:
+        raise
     except Exception:  # a malformed zip can raise anything
         raise Bad(*SPOILED) from None

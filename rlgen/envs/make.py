@@ -141,6 +141,8 @@ def make_envs(
             else:
                 raise UsageError(f"vectorization is {vectorization!r}: it must be auto, sync, async or native")
     except (gym.error.DependencyNotInstalled, ImportError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = re.sub(r"\bpip install\b", install(), one_line(error))
         raise MissingExtraError(f"environment {env_id!r} lacks a package: {reason}") from error
     except gym.error.Error as error:

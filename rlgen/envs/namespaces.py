@@ -6,7 +6,7 @@ import importlib
 import re
 from dataclasses import dataclass
 
-from rlgen.errors import MissingExtraError
+from rlgen.errors import MissingExtraError, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def register(name: str) -> None:
             try:
                 module = importlib.import_module(namespace.module)
             except ImportError as error:
+                if is_out_of_memory(error):
+                    raise
                 package = namespace.module.partition(".")[0]
                 raise MissingExtraError(f"environment {name!r} needs {package}", *namespace.packages) from error
             if namespace.function and namespace.example not in gym.registry:

@@ -294,12 +294,12 @@ class EnvStream:
         try:
             with watch.call(f"drawing {self.spec.env_id!r}"):
                 frames: Any = self.vector_env.render()
-        except (gym.error.DependencyNotInstalled, ImportError) as error:
-            package = "gymnasium[classic-control]"  # pygame, which draws most of Gymnasium's own
-            raise MissingExtraError(f"pictures of {self.spec.env_id!r} need a package", package) from error
         except Exception as error:
             if isinstance(error, RlgenError) or is_out_of_memory(error):
                 raise
+            if isinstance(error, gym.error.DependencyNotInstalled | ImportError):
+                package = "gymnasium[classic-control]"  # pygame, which draws most of Gymnasium's own
+                raise MissingExtraError(f"pictures of {self.spec.env_id!r} need a package", package) from error
             raise BrokenEnvError(f"environment {self.spec.env_id!r}: render() raised {said(error)}") from error
         if frames is None or frames[0] is None:
             raise UsageError(

@@ -24,6 +24,7 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from rlgen.envs.raised import said
 from rlgen.envs.watch import STOPPING
+from rlgen.errors import is_out_of_memory
 
 ANSWER = 10.0  # seconds for a worker's exception to come
 CLOSING = 2.0  # seconds that workers have to close their environments
@@ -86,6 +87,8 @@ class WorkerVectorEnv(AsyncVectorEnv):
             raise WorkerError([], "an error that its worker could not send") from None
         error = error if isinstance(error, BaseException) else kind(error)
         error.add_note(trace)
+        if is_out_of_memory(error):
+            raise error
         raise WorkerError([index], said(error, trace)) from error
 
     def close_extras(self, timeout: float | None = None, terminate: bool = True) -> None:

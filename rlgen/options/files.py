@@ -44,7 +44,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         import yaml  # 0.1 s, and only for a YAML file
 
         table = yaml.safe_load(text) or {}
-    except (UsageError, ImportError):
+    except (UsageError, ImportError, MemoryError):
         raise
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None

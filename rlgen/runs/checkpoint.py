@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError
+from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError, is_out_of_memory
 from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, open_file, remove, write_json
@@ -141,6 +141,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             "it cannot be read: it is damaged, or holds code or objects that are no tensors, which are never loaded"
         ) from error
     except Exception as error:  # damage ends torch.load with errors of many types
+        if is_out_of_memory(error):
+            raise  # it may be as good as any: an older one in its place would cost what was learned since
         reason = str(error).strip().split("\n")[0].removesuffix(".")[:160]
         raise CheckpointError(f"it cannot be read: {type(error).__name__}: {reason}") from error
     return state

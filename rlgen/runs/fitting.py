@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlgen.core.form import check_between, check_form
-from rlgen.errors import CheckpointError
+from rlgen.errors import CheckpointError, is_out_of_memory
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.records import Best, fit
 
@@ -38,6 +38,8 @@ def fitting(state: dict[str, Any], algo: str) -> Iterator[None]:
             raise ValueError(f"it lacks {', '.join(missing)}")
         yield
     except (LookupError, ArithmeticError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"the checkpoint of step {state['step']} does not fit this {algo}: {reason}; "

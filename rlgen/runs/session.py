@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlgen.envs import watch
-from rlgen.errors import DiskError, InterruptedRunError, LostEnvError, MovedRunError, RlgenError
+from rlgen.errors import (
+    DiskError,
+    InterruptedRunError,
+    LostEnvError,
+    MovedRunError,
+    NoMemoryError,
+    RlgenError,
+    is_out_of_memory,
+    out_of_memory,
+)
 from rlgen.files import write_whole, writing
 from rlgen.runs import checkpoint, lock, rows
 from rlgen.runs.files import check_own, read_json, remove_stale, write_json
@@ -66,6 +75,7 @@ def session(run: Held) -> Iterator[None]:
         UsageError: another process holds the lock, or a link would lead what is written elsewhere.
         DiskError: something could not be written; a new run that has nothing yet is removed.
         LostEnvError: an environment ended or hangs; the line that goes on is added.
+        NoMemoryError: memory ran out, whoever says so; the line that goes on is added.
         MovedRunError: the directory was moved or removed.
     """
     check_own(run.path)
@@ -84,12 +94,19 @@ def session(run: Held) -> Iterator[None]:
                 run.look()  # there is no room to make in a directory that is gone
                 raise
     except LostEnvError as error:
-        saved = checkpoint.steps(run.path / "checkpoints")
-        go_on = f"step {saved[-1]:,} is saved; go on with: {run.command('resume')}" if saved else "nothing is saved"
-        raise type(error)(f"{error}; {go_on}") from error
+        raise type(error)(f"{error}; {_go_on(run)}") from error
     except DiskError as error:
         saved = checkpoint.steps(run.path / "checkpoints")
         if run.is_new and not (saved or rows.last_step(run.path / "metrics.jsonl")):
             shutil.rmtree(run.path, ignore_errors=True)
         go_on = f"then: {run.command('resume')}" if saved else "then train again"
         raise DiskError(f"{error}, {go_on}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise NoMemoryError(f"{out_of_memory(error)}; {_go_on(run)}") from error
+
+
+def _go_on(run: Held) -> str:
+    saved = checkpoint.steps(run.path / "checkpoints")
+    return f"step {saved[-1]:,} is saved; go on with: {run.command('resume')}" if saved else "nothing is saved"
