@@ -14,6 +14,7 @@ from rlgen import experiment
 from rlgen.core.acting import checked
 from rlgen.envs.make import make_envs
 from rlgen.errors import UsageError
+from rlgen.nets.parts import part_of
 from rlgen.runs import checkpoint, preflight
 from rlgen.speed import recorded
 from rlgen.speed.recorded import Recorded
@@ -21,8 +22,9 @@ from rlgen.speed.recorded import Recorded
 ENVS = ["Guess", "Room", "Traps", "Illegal"]
 
 
-@pytest.mark.parametrize("name", ENVS)
-@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize(
+    ("algo", "name"), [*((algo, name) for algo in ("dqn", "ppo") for name in ENVS), ("ppo", "Locks")]
+)
 def test_a_recorded_step_of_it_is_the_eager_one(tmp_path, monkeypatch, name, algo):
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
     learner, source, buffer = experiment.build(tiny(algo, tmp_path, env=f"observed:{name}-v0", verify_graph=20))
@@ -45,15 +47,15 @@ def test_seeds_together_are_seeds_alone(tmp_path, monkeypatch, name):
     assert all(run.finished for run in runs.values())
 
 
-@pytest.mark.parametrize("name", ["Room", "Illegal"])
-def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, name):
+@pytest.mark.parametrize(("algo", "name"), [("dqn", "Room"), ("dqn", "Illegal"), ("ppo", "Locks")])
+def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
     whole = experiment.start(
-        tiny("dqn", tmp_path, env=f"observed:{name}-v0", name="whole", steps=600, keep=100), quiet=True
+        tiny(algo, tmp_path, env=f"observed:{name}-v0", name="whole", steps=600, keep=100), quiet=True
     )
     assert json.loads((whole.path / "config.json").read_text())["spec"]["obs_parts"]
     shutil.copytree(whole.path, tmp_path / "half")
     for step in checkpoint.steps(tmp_path / "half/checkpoints"):
-        if step > 300:
+        if step > 400:
             shutil.rmtree(checkpoint.directory(tmp_path / "half/checkpoints", step))
     resumed = experiment.resume("half", str(tmp_path), quiet=True)
     assert comparable(whole.path) == comparable(resumed.path)
@@ -66,6 +68,8 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, name):
     [
         ("dqn", "Traps", 4000, 8, {"lr": 3e-3}),
         ("ppo", "Traps", 6000, 7, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+        ("ppo", "Locks", 3000, 8, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+        ("reinforce", "Locks", 3000, 7, {"lr": 1e-2, "rollout_steps": 64}),
         pytest.param("dqn", "Illegal", 3000, 7, {"lr": 3e-3}, marks=pytest.mark.slow),
         pytest.param("dqn", "Room", 6000, 8, {"lr": 3e-3, "batch_size": 64}, marks=pytest.mark.slow),
     ],
@@ -77,6 +81,22 @@ def test_what_is_shown_is_learned_and_no_invalid_action_is_ever_taken(tmp_path, 
     lengths = [row["charts/episodic_length"] for row in rows if "charts/episodic_length" in row]
     assert lengths and set(lengths) == {10.0}, "an invalid action ends the episode, in exploration too"
     assert rows[-1]["eval/episodic_return"] >= least, "of 10; by chance 5, of three 3.3"
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_mask_of_several_choices_may_be_given_in_every_form(vectorization):
+    seen = []
+    for form in ("flat", "tuple", "method", "part"):
+        how = {"try_first": True, "env_kwargs": {"form": form}}
+        with closing(make_envs("observed:Locks-v0", 2, vectorization, **how)) as envs:
+            assert envs.spec.has_mask
+            masks = []
+            for _ in range(12):  # an episode has ten steps, at the end of which nothing is valid
+                mask = part_of(envs.obs, envs.spec.parts[1], envs.spec.parts).astype(bool)
+                masks.append(mask)
+                envs.step(np.stack([mask[:, :3].argmax(-1), mask[:, 3:].argmax(-1)], -1))
+            seen.append(np.array(masks))
+    assert (seen[0].sum(-1) == 4).all() and all(np.array_equal(each, seen[0]) for each in seen)
 
 
 @pytest.mark.parametrize("name", ENVS)
@@ -125,6 +145,16 @@ def test_act_takes_a_mask_beside_the_observation(tmp_path):
     assert {int(act(2)["action"]) for _ in range(100)} == {*range(5)}, "all are valid where nothing is said"
     with pytest.raises(UsageError, match=r"action_mask of shape \[4\]: must be of the parts"):
         act(2, action_mask=[1, 0, 0, 0])
+
+
+def test_act_takes_a_mask_of_several_choices(tmp_path):
+    learner, source, _ = experiment.build(tiny("ppo", tmp_path, env="observed:Locks-v0"))
+    source.close()
+    act = checked(learner, source.spec)
+    one, other = np.array([0, 1, 0]), np.array([0, 0, 0, 1, 0])
+    for mask in (np.concatenate([one, other]), (one, other), (np.array([one, one]), np.array([other, other]))):
+        obs = np.zeros((2, 2)) if np.ndim(mask[0]) == 2 else np.zeros(2)
+        assert (act(obs, action_mask=mask)["action"] == [1, 5]).all(), "as the environment takes it"
 
 
 @pytest.mark.parametrize(

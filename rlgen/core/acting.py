@@ -22,7 +22,7 @@ def checked(agent: Agent, spec: EnvSpec) -> Callable[..., dict[str, Any]]:
     """The agent's `act`, of observations [N, *obs_shape] or of one of them, [*obs_shape].
 
     Observations of several parts are dictionaries or tuples, as the environment gives them. `action_mask` says which
-    actions are valid, where the environment says it beside them.
+    actions are valid, where the environment says it beside them; of several choices it may be a tuple of masks.
 
     It answers in kind: tensors where it got tensors, else arrays; without the axis N where it got one observation.
     Numbers are cast to what the environment gives; of another shape they are a UsageError. Actions are as the
@@ -64,7 +64,7 @@ def as_stored(obs: Any, spec: EnvSpec, action_mask: Any = None) -> Any:
     for part in parts:
         is_told = part.kind == "mask" and not (isinstance(obs, Mapping) and part.name in obs)
         try:
-            value = np.asarray(value_of(obs, part.name) if not is_told else 1 if action_mask is None else action_mask)
+            value = _joined(value_of(obs, part.name) if not is_told else 1 if action_mask is None else action_mask)
         except (LookupError, ValueError, TypeError) as error:
             raise UsageError(f"observations must be {wanted(spec)}, not of type {type(obs).__name__}") from error
         values[part.name] = value
@@ -76,6 +76,11 @@ def as_stored(obs: Any, spec: EnvSpec, action_mask: Any = None) -> Any:
             raise UsageError(f"{part.name or 'observations'} of shape {[*found.shape]}: must be {wanted(spec)}")
         values[part.name] = np.broadcast_to(found, expected) if not found.ndim else found.reshape(expected)
     return pack(spec.obs_parts, values, lead) if len(parts) > 1 else values[parts[0].name]
+
+
+def _joined(value: Any) -> np.ndarray:
+    """A part as an array; of several choices, a tuple has a mask [..., n] of each."""
+    return np.concatenate([_joined(each) for each in value], -1) if isinstance(value, tuple) else np.asarray(value)
 
 
 def to_tensor(obs: Any, spec: EnvSpec, device: torch.device) -> Tensor:

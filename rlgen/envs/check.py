@@ -21,9 +21,10 @@ import numpy as np
 from gymnasium import spaces
 
 from rlgen.envs.keywords import missing
-from rlgen.envs.masks import gives_mask, mask_of
+from rlgen.envs.masks import choices, gives_mask, is_allowed, mask_of, sample
 from rlgen.envs.raised import said
 from rlgen.errors import RlgenError, UsageError, is_out_of_memory
+from rlgen.text import warn
 
 STEPS, SECONDS = 10, 1.0  # random steps that are tried, fewer of a slow environment
 RESET = "`def reset(self, *, seed=None, options=None)`, which ends with `return observation, info`"
@@ -34,13 +35,14 @@ def check(env: gym.Env, env_id: str) -> bool:
     """Reset an environment and take random steps in it; global generators are as before.
 
     Returns:
-        Whether it says which of its discrete actions are valid, as `mask_of` reads it.
+        Whether it says which of its actions are valid, as `mask_of` reads it; a line says that of real numbers no
+        mask is used.
 
     Raises:
         UsageError: it raises, or what it returns is not what Gymnasium's interface and its spaces say.
     """
     tried = _Trial(_innermost(env), env_id)
-    actions = copy.deepcopy(env.action_space)
+    actions, sizes = copy.deepcopy(env.action_space), choices(env.action_space)
     actions.seed(0)
     with _generators_kept(), warnings.catch_warnings(), tried.looking():
         warnings.simplefilter("ignore")  # Gymnasium's, which our line replaces
@@ -49,17 +51,17 @@ def check(env: gym.Env, env_id: str) -> bool:
         masked = gives_mask(env, info)
         begin = time.monotonic()
         for _ in range(STEPS):
-            mask = tried.call("step", mask_of, env, info).astype(np.int8) if masked else None
-            if mask is not None and not mask.any():
-                tried.refuse("step", "says by its action mask that no action is valid", "end the episode there")
-            obs, _, terminated, truncated, info = tried.call("step", env.step, actions.sample(mask))
+            action = tried.valid_action(actions, sizes, env, info) if sizes else actions.sample()
+            obs, _, terminated, truncated, info = tried.call("step", env.step, action)
             check_obs(env.observation_space, obs, functools.partial(tried.refuse, "step"))
             if terminated or truncated:
                 _, info = tried.call("reset", env.reset, seed=1, options={})
             masked = masked or gives_mask(env, info)
             if time.monotonic() - begin > SECONDS:
                 break
-    return masked
+    if masked and not sizes:
+        warn(f"environment {env_id!r}: its action mask is not used: actions are real numbers", note=True)
+    return masked and bool(sizes)
 
 
 def check_picture(frame: Any, env_id: str) -> None:
@@ -99,7 +101,7 @@ class _Trial:
     """An environment whose returned values are looked at where it returns them, before any wrapper."""
 
     def __init__(self, env: gym.Env, env_id: str) -> None:
-        self.env, self.env_id = env, env_id
+        self.env, self.env_id, self.obs = env, env_id, None  # the last one, as it was returned
 
     def refuse(self, method: str, what: str, mend: str) -> NoReturn:
         """Raise a UsageError that names the method and where it stands."""
@@ -123,6 +125,15 @@ class _Trial:
             raise UsageError(
                 f"environment {self.env_id!r}: {method}() raised {said(error)}: mend it; --traceback shows more"
             ) from error
+
+    def valid_action(self, space: spaces.Space, sizes: tuple[int, ...], env: gym.Env, info: dict[str, Any]) -> Any:
+        """A random action that is valid by the environment's mask."""
+        mask = self.call("step", mask_of, env, info, sizes, self.obs)
+        if mask.all():
+            return space.sample()
+        if not is_allowed(mask, sizes).all():
+            self.refuse("step", "says by its action mask that no action is valid", "end the episode there")
+        return sample(space, mask)
 
     def check_signature(self) -> None:
         """Refuse a `reset` that does not take what it is called with."""
@@ -158,7 +169,8 @@ class _Trial:
     def _look_at_reset(self, returned: Any) -> None:
         if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
             self.refuse("reset", f"returned {_kind(returned)}, not an observation and a dictionary", f"write {RESET}")
-        check_obs(self.env.observation_space, returned[0], functools.partial(self.refuse, "reset"))
+        self.obs = returned[0]
+        check_obs(self.env.observation_space, self.obs, functools.partial(self.refuse, "reset"))
 
     def _look_at_step(self, returned: Any) -> None:
         refuse = functools.partial(self.refuse, "step")
@@ -167,8 +179,8 @@ class _Trial:
                 f"returned {_kind(returned)}, not the five of Gymnasium",
                 f"write {STEP}; an end is `truncated` where only the time is up, else `terminated`",
             )
-        obs, reward, terminated, truncated, info = returned
-        check_obs(self.env.observation_space, obs, refuse)
+        self.obs, reward, terminated, truncated, info = returned
+        check_obs(self.env.observation_space, self.obs, refuse)
         number = _as_array(reward)
         if number is None or number.size != 1:
             refuse(f"returned {_kind(reward)} as the reward", "return one number, as float(reward)")

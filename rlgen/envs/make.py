@@ -21,6 +21,7 @@ from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
 from rlgen.envs.keywords import check_keywords, refused
+from rlgen.envs.masks import choices
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.native import make_native
 from rlgen.envs.one_array import OneArray
@@ -253,9 +254,7 @@ def _read_observations(
     space = env.observation_space
     if obs == "old":
         return _flattened(env, env_id)
-    actions = env.action_space
-    num_actions = int(actions.n) if isinstance(actions, gym.spaces.Discrete) else None
-    parts = parts_of(space, env_id, obs, obs_layout, num_actions, masks)
+    parts = parts_of(space, env_id, obs, obs_layout, choices(env.action_space), masks)
     is_plain = (
         isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f" and len(parts) == 1
     )

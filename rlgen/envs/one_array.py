@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlgen.envs.check import check_obs
-from rlgen.envs.masks import mask_of
+from rlgen.envs.masks import choices, is_allowed, mask_of, with_all_where_none
 from rlgen.envs.parts import Part, kept, leaves, pack, stored_as, value_of
 
 
@@ -39,6 +39,7 @@ class OneArray(gym.Wrapper):
         self.parts, names = parts, {part.name for part in kept(parts)}
         self._spaces = {name: space for name, space in leaves(env.observation_space) if name in names}
         self._masks = [part.name for part in parts if part.kind == "mask"]
+        self._choices = choices(env.action_space) if self._masks else ()
         self._is_packed = len(names) > 1
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -56,9 +57,12 @@ class OneArray(gym.Wrapper):
             return value.reshape(self.observation_space.shape or ())
         for name in self._masks:
             if name not in values:
-                values[name] = mask_of(self.env, info)
-            if not (ended or values[name].any()):  # at an end there may be no valid action left
+                values[name] = mask_of(self.env, info, self._choices)
+            # At an end there may be no valid action left.
+            if not (ended or is_allowed(values[name], self._choices).all()):
                 raise ValueError(f"{name}: no action is valid, and the episode has not ended")
+            if len(self._choices) > 1:
+                values[name] = with_all_where_none(values[name], self._choices)
         return pack(self.parts, values)
 
 

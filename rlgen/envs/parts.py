@@ -36,7 +36,7 @@ class Part:
     offset: int = 0  # of a packed array: entries before it, which are bytes or float32
     layout: str = ""  # of an image: the order of its axes, channels, height and width, such as chw; k is a stack's
     scale: float = 1.0  # its numbers are divided by this in the network
-    sizes: tuple[int, ...] = ()  # of a discrete part: n of each number
+    sizes: tuple[int, ...] = ()  # of a discrete part: n of each number; of a mask of several choices: of each choice
     firsts: tuple[float, ...] = ()  # and the smallest value that it takes
 
     @property
@@ -55,7 +55,7 @@ def parts_of(
     env_id: str,
     obs: str = "auto",
     layout: str = "auto",
-    num_actions: int | None = None,
+    choices: tuple[int, ...] = (),
     masks: bool = False,
 ) -> tuple[Part, ...]:
     """The parts of a space's observations, and where each is packed.
@@ -65,7 +65,7 @@ def parts_of(
         env_id: for messages.
         obs: `auto` finds pictures by type, shape and bounds; `image` and `flat` say it.
         layout: of pictures, `chw` or `hwc`; `auto` takes the smallest axis for the channels.
-        num_actions: where actions are discrete.
+        choices: of every number of an action; () where they are real.
         masks: the environment says beside its observations which of them are valid.
 
     Raises:
@@ -73,12 +73,14 @@ def parts_of(
     """
     hint = "hwc" if layout == "auto" and _HEIGHT_WIDTH_CHANNELS.match(env_id.rpartition(":")[2]) else layout
     parts = [_part(name, leaf, env_id, obs, hint) for name, leaf in leaves(space)]
-    is_mask = [part.name.rpartition("/")[2] == MASK and part.shape == (num_actions,) for part in parts]
+    of_mask = Part(MASK, "mask", (sum(choices),), "bool", sizes=choices if len(choices) > 1 else ())
+    is_mask = [bool(choices) and part.name.rpartition("/")[2] == MASK and part.shape == of_mask.shape for part in parts]
     parts = [
-        replace(part, kind="mask", scale=1.0) if is_one else part for part, is_one in zip(parts, is_mask, strict=True)
+        replace(of_mask, name=part.name, dtype=part.dtype) if is_one else part
+        for part, is_one in zip(parts, is_mask, strict=True)
     ]
-    if masks and num_actions and not any(is_mask):
-        parts.append(Part(MASK, "mask", (num_actions,), "bool"))
+    if masks and choices and not any(is_mask):
+        parts.append(of_mask)
     if not any(part.kind not in ("left out", "mask") for part in parts):
         raise UsageError(
             f"environment {env_id!r}: observations of {space} cannot be made a vector: give it Box, Discrete, "
@@ -175,7 +177,8 @@ def _about(part: Part) -> str:
     if part.kind == "left out":
         return f"{what}left out, it has no numbers of a fixed shape"
     if part.kind == "mask":
-        return f"{what}which of {part.size} actions are valid"
+        each = f" in {len(part.sizes)} choices" if part.sizes else ""
+        return f"{what}which of {part.size} actions{each} are valid"
     if part.kind == "discrete":
         few = ", ".join(f"one of {size}" for size in part.sizes)
         return what + (few if part.size < 5 else f"{part.size} choices")

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from rlgen.envs.masks import gives_mask, mask_of
+from rlgen.envs.masks import allows, choices, mask_of, sample
 from rlgen.envs.vector import CLOSING, end, prepare_worker
 
 RESETS = 20  # compared, if there is time for them
@@ -137,6 +137,7 @@ class _Instance:
 
     def __init__(self, env: gym.Env, rng: np.random.Generator) -> None:
         self.env, self.over, self._rng = env, True, rng
+        self._sizes, self._obs = choices(env.action_space), None
         self._info: dict[str, Any] = {}
         env.action_space.seed(0)
 
@@ -146,7 +147,7 @@ class _Instance:
             if time.monotonic() > until:
                 break
             if self.over:
-                _, self._info = self.env.reset(seed=int(self._rng.integers(2**31)), options={})
+                self._obs, self._info = self.env.reset(seed=int(self._rng.integers(2**31)), options={})
             self._step(self._valid(self.env.action_space.sample()))
 
     def episode(
@@ -157,8 +158,8 @@ class _Instance:
         Actions that are not valid are replaced in the list.
         """
         self._disturb()
-        obs, self._info = self.env.reset(seed=seed, options={})
-        seen: list[Any] = [_copied(obs)]
+        self._obs, self._info = self.env.reset(seed=seed, options={})
+        seen: list[Any] = [_copied(self._obs)]
         for number, action in enumerate(actions):
             if beside and number % BESIDE == 0:
                 self._disturb()
@@ -172,15 +173,14 @@ class _Instance:
 
     def _step(self, action: Any) -> tuple[Any, Any, bool, bool]:
         obs, reward, terminated, truncated, self._info = self.env.step(action)
-        self.over = bool(terminated or truncated)
+        self._obs, self.over = obs, bool(terminated or truncated)
         return obs, reward, terminated, truncated
 
     def _valid(self, action: Any) -> Any:
-        if not gives_mask(self.env, self._info):
+        if not self._sizes:
             return action
-        space: Any = self.env.action_space
-        mask = mask_of(self.env, self._info)
-        return action if mask[action - space.start] else space.sample(mask.astype(np.int8))
+        space, mask = self.env.action_space, mask_of(self.env, self._info, self._sizes, self._obs)
+        return action if mask.all() or allows(mask, space, action) else sample(space, mask)
 
     def _disturb(self) -> None:
         """Bring the global generators elsewhere, as learners and other environments do."""

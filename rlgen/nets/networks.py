@@ -50,8 +50,8 @@ def network(
         num_out: size of the output, [B, num_out].
         activation: between the layers of an MLP.
         init_gain: as in `mlp`.
-        per_action: there is one output for every action: where the environment says which of them are valid, those of
-            the others are the lowest number that there is.
+        per_action: there is one output for every action, or choice: where the environment says which of them are
+            valid, those of the others are the lowest number that there is.
 
     Raises:
         UsageError: pictures are too small for the network that is wanted.

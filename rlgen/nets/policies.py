@@ -171,6 +171,7 @@ def actor(
         return network(spec, hidden, spec.num_actions, nn.Tanh, init_gain=0.01, per_action=True), Categorical
     if spec.num_choices:
         distribution = partial(IndependentCategoricals, num_choices=spec.num_choices)
-        return network(spec, hidden, sum(spec.num_choices), nn.Tanh, init_gain=0.01), distribution
+        num_out = sum(spec.num_choices)
+        return network(spec, hidden, num_out, nn.Tanh, init_gain=0.01, per_action=True), distribution
     num_dims = math.prod(spec.action_shape)  # A
     return _WithLogStd(network(spec, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal

@@ -79,7 +79,7 @@ class RunConfig(Preparation):
     # learns the same
     step_timeout: float = 300.0  # seconds a step may take; a hung environment ends the run (0: never); in [0, 10**6]
     # learns the same
-    env_check: bool = True  # try an environment before the run: reset, step, and what they return
+    env_check: bool = True  # try an environment before the run: reset, step, what they return, and masks of actions
     # fixed: networks of other inputs
     frame_stack: int | None = None  # grey frames in an observation (None: 4 of Atari, else 1, as it is); in [1, 64]
     # fixed: networks of other inputs

@@ -149,7 +149,7 @@ def test_what_is_not_plain_is_said_in_one_line():
     assert about(parts_of(box(84, 84, 9), "Toy-v0")) == (
         "observations are pictures of 84 x 84 pixels, 9 channels (the last axis), divided by 255"
     )
-    said = about(parts_of(ROOM, "Toy-v0", num_actions=7, masks=True))
+    said = about(parts_of(ROOM, "Toy-v0", choices=(7,), masks=True))
     for words in (
         "camera: pictures of 6 x 5 pixels, 3 channels (the last axis), divided by 255",
         "robot/0: 3 numbers",

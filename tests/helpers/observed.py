@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Text
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text
 
 FAULT_STEP = 25  # from here on a Liar breaks its word; the check before a run takes fewer steps
 
@@ -98,6 +98,49 @@ class Illegal(Traps):
         return self.valid.astype(bool)
 
 
+class Locks(Guess):
+    """Set a dial of three and one of five to what is shown; two places of each are allowed, others end it badly.
+
+    Args:
+        form: of the mask: `flat` or `tuple` in `info`, `method`, or `part` of the observation.
+    """
+
+    action_space = MultiDiscrete([3, 5], start=[0, 2])
+
+    def __init__(self, form: str = "flat", render_mode: str | None = None) -> None:
+        super().__init__()
+        self.form, shown = form, MultiDiscrete([3, 5])
+        self.observation_space = Dict(shown=shown, action_mask=Box(0, 1, (8,), np.int8)) if form == "part" else shown
+
+    def show(self) -> Any:
+        places = [self.np_random.choice(n, 2, replace=False) for n in (3, 5)]
+        self.shown = np.array([place[0] for place in places])
+        self.valid = [np.isin(np.arange(n), place).astype(np.int8) for n, place in zip((3, 5), places, strict=True)]
+        return self.obs()
+
+    def obs(self) -> Any:
+        return {"shown": self.shown, "action_mask": np.concatenate(self.valid)} if self.form == "part" else self.shown
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        places = np.asarray(action) - [0, 2]
+        if not all(valid[place] for valid, place in zip(self.valid, places, strict=True)):
+            raise ValueError(f"{places} is not allowed")
+        reward, self.steps = float((places == self.shown).mean()), self.steps + 1
+        obs, over = self.show(), self.steps >= 10
+        if over:
+            self.valid = [np.zeros(3, bool), np.zeros(5, bool)]
+        return obs, reward, False, over, self.info()
+
+    def info(self) -> dict[str, Any]:
+        forms = {"flat": np.concatenate(self.valid), "tuple": tuple(self.valid)}
+        return {"action_mask": forms[self.form]} if self.form in forms else {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "action_masks" and self.__dict__.get("form") == "method":
+            return lambda: np.concatenate(self.valid)
+        raise AttributeError(name)
+
+
 class Liar(Guess):
     """Observations are as declared at first, and then they are not.
 
@@ -128,5 +171,5 @@ class Liar(Guess):
         return {} if self.mask is None else {"action_mask": mask}
 
 
-for name in ("Guess", "Room", "Traps", "Illegal", "Liar"):
+for name in ("Guess", "Room", "Traps", "Illegal", "Locks", "Liar"):
     gym.register(f"{name}-v0", globals()[name], disable_env_checker=True)

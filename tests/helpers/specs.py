@@ -18,11 +18,15 @@ def spec_of(
     layout: str = "auto",
     network: str = "auto",
     masks: bool = False,
+    num_choices: tuple[int, ...] = (),
 ) -> EnvSpec:
-    """Of one environment with discrete actions."""
-    parts = parts_of(space, "Toy-v0", obs, layout, num_actions, masks)
-    shape, dtype = stored_as(parts)
-    return EnvSpec("Toy-v0", shape, dtype, num_actions, (), (), (), 1, obs_parts=parts, network=network)
+    """Of one environment with discrete actions, or with several choices at once."""
+    parts = parts_of(space, "Toy-v0", obs, layout, num_choices or (num_actions,), masks)
+    (shape, dtype), how = stored_as(parts), {"obs_parts": parts, "network": network}
+    if num_choices:
+        of_actions = {"action_shape": (len(num_choices),), "action_low": (0,) * len(num_choices), "action_high": ()}
+        return EnvSpec("Toy-v0", shape, dtype, None, num_envs=1, num_choices=num_choices, **of_actions, **how)
+    return EnvSpec("Toy-v0", shape, dtype, num_actions, (), (), (), 1, **how)
 
 
 def stored(spec: EnvSpec, space: spaces.Space, observations: list[Any], masks: list[Any] | None = None) -> np.ndarray:

@@ -60,6 +60,31 @@ def test_a_masked_policy_is_torchs_of_masked_logits(space):
         assert {tuple(pair) for pair in np.argwhere(VALID.numpy())} == {(i, a) for i in range(4) for a in drawn[:, i]}
 
 
+def test_a_masked_policy_of_several_choices_is_torchs_of_each():
+    masks = [np.array([[1, 0], [0, 1]], bool), np.array([[1, 1], [1, 0]], bool), np.array([[0, 1, 1], [1, 1, 1]], bool)]
+    spec = spec_of(NUMBERS, masks=True, num_choices=(2, 2, 3))
+    obs = torch.from_numpy(stored(spec, NUMBERS, [NUMBERS.sample(), NUMBERS.sample()], list(np.concatenate(masks, 1))))
+    torch.manual_seed(0)
+    net, distribution = actor(spec, (8,))
+    policy, raw = distribution(net(obs)), net.net(obs).split([2, 2, 3], -1)
+    truths = [
+        torch.distributions.Categorical(logits=logits.masked_fill(~torch.from_numpy(mask), -torch.inf))
+        for logits, mask in zip(raw, masks, strict=True)
+    ]
+    action = torch.tensor([[0, 1, 2], [1, 0, 0]])
+    truth = sum(each.log_prob(chosen) for each, chosen in zip(truths, action.T, strict=True))
+    assert torch.allclose(policy.log_prob(action), truth, atol=1e-6)
+    assert torch.allclose(policy.entropy(), sum(each.entropy() for each in truths), atol=1e-6)
+    (policy.log_prob(action) + policy.entropy()).sum().backward()
+    assert all(param.grad.isfinite().all() for param in net.parameters())
+    generator = torch.Generator().manual_seed(0)
+    for out in (net(obs).detach(), net(obs).detach().numpy()):
+        drawn = np.array([np.asarray(distribution(out).sample(generator)) for _ in range(100)])  # [100, B, K]
+        for place, mask in enumerate(masks):
+            taken = {(i, int(choice)) for i in range(2) for choice in drawn[:, i, place]}
+            assert taken == {tuple(pair) for pair in np.argwhere(mask).tolist()}
+
+
 def config(module, **more):
     return module.Config(hidden=(8,), **more)
 
