@@ -18,6 +18,7 @@ from rlgen.core.source import ImageSource
 from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.envs.given import hold as hold_env
+from rlgen.envs.given import hold_wrappers
 from rlgen.errors import UsageError
 from rlgen.options.config import changed, resolve
 from rlgen.options.derived import in_steps
@@ -79,7 +80,8 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
         quiet: no progress bar and no summary.
         **options: the flags of `rlgen train ALGO`, with underscores: `env="CartPole-v1"`, `steps=10_000`, `lr=1e-3`.
             `data` may also be images: an array [N, H, W, C], (images, labels), or a dictionary as in an `.npz`. `env`
-            may also be a class of an environment, or a function that returns one.
+            may also be a class of an environment, or a function that returns one; `wrapper` a class, or a function of
+            the environment, or a list of these and of text.
 
     Returns:
         The finished run: `run.path`, `run.name`, `run.config`.
@@ -88,6 +90,8 @@ def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
         options["data"] = hold(options["data"])
     if "env" in options:
         options["env"] = hold_env(options["env"])
+    if options.get("wrapper"):
+        options["wrapper"] = hold_wrappers(options["wrapper"])
     return start(resolve(algo, options).config, quiet=quiet)
 
 
@@ -165,6 +169,7 @@ def resume(
     data: Any = None,
     max_memory: str | None = None,
     env: Any = None,
+    wrapper: Any = None,
 ) -> Run:
     """Continue a run from its last good checkpoint, as if it had never stopped.
 
@@ -176,12 +181,15 @@ def resume(
         data: of a run on images that were passed from Python: the images again.
         max_memory: that reading images may take; None is what is at hand on this machine.
         env: of a run in an environment that was passed from Python, and that no other process can import: it again.
+        wrapper: the same of wrappers, one or a list.
     """
     if data is not None:
         hold(data)
     opened = Run.open(find(run, runs_dir), steps, max_memory)
     if env is not None:
         hold_env(env, opened.config["env_id"])
+    if wrapper is not None:
+        hold_wrappers(wrapper, opened.config["wrapper"])
     with built(opened.config, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
         notes.say_changed_files(opened.name, opened.info, source)

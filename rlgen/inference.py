@@ -15,7 +15,7 @@ from rlgen.core.learner import Agent, Generative, Learner
 from rlgen.core.source import EVAL_SEED
 from rlgen.data.images import ImageSpec
 from rlgen.envs import watch
-from rlgen.envs.given import hold
+from rlgen.envs.given import hold, hold_wrappers
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.files import write_whole
@@ -65,6 +65,7 @@ def evaluate(
     split: str | None = None,
     max_memory: str | None = None,
     env: Any = None,
+    wrapper: Any = None,
 ) -> dict[str, Any]:
     """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
 
@@ -78,6 +79,7 @@ def evaluate(
         split: the images that a model is judged on, val or test; by default those of the run's evaluations.
         max_memory: that reading images may take; None is what is at hand on this machine.
         env: the environment, where it was passed from Python and no other process can import it.
+        wrapper: the wrappers, the same.
 
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
@@ -85,6 +87,8 @@ def evaluate(
     learner, opened = _restored(run, runs_dir, checkpoint)
     if env is not None:
         hold(env, opened.config["env_id"])
+    if wrapper is not None:
+        hold_wrappers(wrapper, opened.config["wrapper"])
     if split and isinstance(learner, Agent):
         raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
     config = opened.config | {"video": False, "max_memory": max_memory}

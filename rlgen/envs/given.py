@@ -1,4 +1,4 @@
-"""Environments that a Python caller passes, as a class or a function, and the name that a run knows each by.
+"""Environments and wrappers that a Python caller passes, as classes or functions, and the name a run knows each by.
 
 What another process can import is known as `module:Name`. Anything else, as a function of a notebook, gets a name that
 is made of its source and of the values that it uses; only a process that was passed it has it.
@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -43,18 +43,48 @@ def hold(env: Any, name: str | None = None) -> str:
         )
     if not callable(env):
         raise UsageError(f"env is of type {type(env).__name__}: pass an id, a class, or a function that returns one")
-    name = name or _importable(env) or f"{PASSED}{_called(env)}-{digest(env)[:6]}"
-    HELD[name] = env
-    return name
+    return _kept(env, name)
 
 
-def lost(name: str) -> UsageError:
-    """The error of an environment that this process was not passed."""
-    make = name.removeprefix(PASSED).rpartition("-")[0]
+def hold_wrappers(wrappers: Any, names: Sequence[str] | None = None) -> list[str]:
+    """Keep wrappers for the runs of this process; their names.
+
+    Args:
+        wrappers: a class, or a function that takes an environment and returns one, or a name, which comes back; or
+            several of these.
+        names: by which a run knows its wrappers; None gives them names. What has one already may be left out.
+
+    Raises:
+        UsageError: one is none of these, or there are not as many as the run has.
+    """
+    given = list(wrappers) if isinstance(wrappers, list | tuple) else [wrappers]
+    for wrapper in given:
+        if isinstance(wrapper, gym.Env) or not (isinstance(wrapper, str) or callable(wrapper)):
+            kind = type(wrapper).__name__
+            made = f"made already: pass what makes it, as {kind}" if isinstance(wrapper, gym.Env) else f"of type {kind}"
+            raise UsageError(f"wrapper is {made}; a class, a function of the environment, or text, or a list of these")
+    if names is None:
+        return [wrapper if isinstance(wrapper, str) else _kept(wrapper) for wrapper in given]
+    missing = dict.fromkeys(name for name in names if name.startswith(PASSED))
+    found = {id(wrapper): wrapper for wrapper in given if not isinstance(wrapper, str) and not _importable(wrapper)}
+    if len(missing) != len(found):
+        raise UsageError(f"wrapper: pass those of the run that were passed, in their order: {', '.join(missing)}")
+    return [_kept(wrapper, name) for wrapper, name in zip(found.values(), missing, strict=True)]
+
+
+def lost(name: str, option: str = "env") -> UsageError:
+    """The error of an environment, or a wrapper, that this process was not passed."""
+    what, make = {"env": "environment"}.get(option, option), name.removeprefix(PASSED).rpartition("-")[0]
     return UsageError(
-        f"environment {name!r} was passed from Python: pass it again, as in rlgen.resume(run, env={make}); a class or "
-        "a function in a module of its own, --env module:Name, is found again"
+        f"{what} {name!r} was passed from Python: pass it again, as in rlgen.resume(run, {option}={make}); a class or "
+        f"a function in a module of its own, --{option} module:Name, is found again"
     )
+
+
+def _kept(made_by: Any, name: str | None = None) -> str:
+    name = name or _importable(made_by) or f"{PASSED}{_called(made_by)}-{digest(made_by)[:6]}"
+    HELD[name] = made_by
+    return name
 
 
 def _importable(env: Any) -> str:

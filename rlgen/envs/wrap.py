@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from rlgen.envs import given
 from rlgen.envs.keywords import check_keywords, missing
 from rlgen.envs.named import attribute, listed, load_module, place
 from rlgen.envs.raised import said
@@ -31,7 +32,7 @@ class Wrapper(NamedTuple):
 
 
 def find_wrappers(texts: Sequence[str]) -> list[Wrapper]:
-    """Import wrappers.
+    """Import wrappers, or take those that a Python caller passed.
 
     Raises:
         UsageError: there is no such module or class, or its arguments are no literals or not its own.
@@ -71,11 +72,17 @@ def changes_observations(wrapper: Wrapper) -> bool:
 def _how_to_mend(text: str, error: BaseException, creator: Callable[..., Any]) -> str:
     names = missing(error, creator)
     arguments = ", ".join(f"{name}=..." for name in names)
+    if names and text.startswith(given.PASSED):
+        return f"; bind it, as functools.partial(..., {arguments})"
     return f"; give it a value: --wrapper '{text.partition('(')[0]}({arguments})'" if names else ""
 
 
 def _find(text: str) -> Wrapper:
     what = f"wrapper {text}"
+    if text in given.HELD:
+        return Wrapper(text, given.HELD[text], [], {})
+    if text.startswith(given.PASSED):
+        raise given.lost(text, "wrapper")
     match = TEXT.fullmatch(text)
     if match is None:
         raise UsageError(f"{what}: must be module:Class, or module:Class(name=value, ...) in quotes for the shell")
