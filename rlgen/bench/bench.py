@@ -14,7 +14,7 @@ from rlgen.bench.scaling import SCALES
 from rlgen.bench.timing import time_work
 from rlgen.bench.works import STEPPED, WORKS
 from rlgen.errors import UsageError
-from rlgen.speed.device import pick_device
+from rlgen.speed.device import few_collections, pick_device
 
 PROFILED = "dqn-1env,ppo-4env"  # where `only` names nothing
 
@@ -62,13 +62,15 @@ def bench(
         method={
             "blocks": blocks,
             "seconds_per_block": seconds,
+            "ratio_of": "cpu" if where["device"] == "cpu" else "wall",  # a CPU that waits for a GPU may spin or sleep
             "warm_up": f"one block and an update, or {NUM_WARM:,} transitions in a replay buffer, are not timed",
         },
     )
     if profile:
         report["profile"] = {name: profile_work(name, where, seconds * blocks) for name in chosen}
     elif scale:
-        report["scale"] = [point for axis in chosen for point in SCALES[axis](where, seconds)]
+        with few_collections():  # as in training
+            report["scale"] = [point for axis in chosen for point in SCALES[axis](where, seconds)]
         if out:
             draw(report, out)
     else:

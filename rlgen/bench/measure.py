@@ -1,21 +1,48 @@
-"""How a cost is measured: time over what was counted, several blocks of it, and memory."""
+"""How a cost is measured: wall time and CPU time over what was counted, several blocks of it, and memory."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-Costs = dict[str, float]  # by unit, "us per env step" or "bytes": the less the better
+
+class Cost(NamedTuple):
+    """What one of something costs: the less the better."""
+
+    value: float  # microseconds or seconds on the clock; of memory, bytes
+    cpu: float | None = None  # the same in CPU time; memory takes none
+
+
+class Took(NamedTuple):
+    """Seconds that something took."""
+
+    wall: float  # on the clock
+    cpu: float  # of all threads of this process, and of processes that it started and waited for
+
+    @classmethod
+    def until_now(cls) -> Took:
+        """Since some moment in the past, always the same one: only a difference means something."""
+        ended = os.times()
+        cpu = time.process_time() + ended.children_user + ended.children_system
+        return cls(time.perf_counter(), cpu)
+
+    def since(self, begin: Took) -> Took:
+        """What is left without what came before."""
+        return Took(self.wall - begin.wall, self.cpu - begin.cpu)
+
+
+Costs = dict[str, Cost]  # by unit, "us per env step" or "bytes"
 Block = Callable[[float], Costs]  # works for about so many seconds
 
 
-def repeat(seconds: float, step: Callable[[], int], device: str) -> tuple[int, float]:
+def repeat(seconds: float, step: Callable[[], int], device: str) -> tuple[int, Took]:
     """Call `step` for so long, at least once.
 
     Args:
@@ -24,19 +51,23 @@ def repeat(seconds: float, step: Callable[[], int], device: str) -> tuple[int, f
         device: where it works; a GPU is waited for at the end.
 
     Returns:
-        The sum of what `step` returned, and the seconds that were really taken.
+        The sum of what `step` returned, and what that really took.
     """
-    count, begin = 0, time.perf_counter()
-    while not count or time.perf_counter() - begin < seconds:
+    count, begin = 0, Took.until_now()
+    while not count or time.perf_counter() - begin.wall < seconds:
         count += step()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
-    return count, time.perf_counter() - begin
+    return count, Took.until_now().since(begin)
 
 
-def per(seconds: float, **counts: float) -> Costs:
-    """Microseconds for one of each: `per(2.0, env_step=1000)`; what did not happen is left out."""
-    return {f"us per {unit.replace('_', ' ')}": 1e6 * seconds / count for unit, count in counts.items() if count}
+def per(took: Took, **counts: float) -> Costs:
+    """Microseconds for one of each: `per(took, env_step=1000)`; what did not happen is left out."""
+    return {
+        f"us per {unit.replace('_', ' ')}": Cost(1e6 * took.wall / count, 1e6 * took.cpu / count)
+        for unit, count in counts.items()
+        if count
+    }
 
 
 def spread(values: list[float]) -> dict[str, Any]:

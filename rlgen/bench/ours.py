@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, closing
 from typing import Any
 
 from rlgen import experiment
 from rlgen.bench import noise, replay
-from rlgen.bench.measure import Block, Costs, per, repeat
+from rlgen.bench.measure import Block, Cost, Costs, Took, per, repeat
 from rlgen.bench.works import Maker, Work
 from rlgen.core.batch import Batch
 from rlgen.core.loop import turn
@@ -79,18 +78,19 @@ def start(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """New processes: the help page, and everything from the interpreter's start to the first step."""
 
     def block(seconds: float) -> Costs:
-        begin = time.perf_counter()
+        begin = Took.until_now()
         subprocess.run([sys.executable, "-m", "rlgen", "--help"], check=True, capture_output=True)
-        middle = time.perf_counter()
+        middle = Took.until_now()
         train_in_new_process(config, 1)
-        return {"s per help page": middle - begin, "s per first step": time.perf_counter() - middle}
+        help_page, first_step = middle.since(begin), Took.until_now().since(middle)
+        return {"s per help page": Cost(*help_page), "s per first step": Cost(*first_step)}
 
     return block
 
 
 def memory(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """A new process that trains until its buffer is full."""
-    return lambda seconds: {"bytes": float(train_in_new_process(config, config["buffer_size"] + 1_000))}
+    return lambda seconds: {"bytes": Cost(train_in_new_process(config, config["buffer_size"] + 1_000))}
 
 
 def train_in_new_process(config: dict[str, Any], steps: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rlgen.bench.measure import Block, Costs, per, repeat
+from rlgen.bench.measure import Block, Cost, Costs, per, repeat
 from rlgen.bench.works import Work
 from rlgen.core.buffer import Buffer
 
@@ -46,7 +46,7 @@ def insert_and_sample(
         count, took = repeat(seconds / 2, insert, on)
         costs = per(took, insert=count)
         count, took = repeat(seconds / 2, sample, on)
-        return costs | per(took, sample=count) | {"bytes": nbytes()}
+        return costs | per(took, sample=count) | {"bytes": Cost(nbytes())}
 
     return block
 
@@ -68,7 +68,7 @@ def ours(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
         return NUM_ENVS
 
     def sample() -> int:
-        buffer.sample(config["batch_size"])
+        dict(buffer.sample(config["batch_size"]))  # reads it: on a GPU it is drawn then
         return 1
 
     return insert_and_sample(insert, sample, lambda: buffer.nbytes, config["device"])

@@ -30,19 +30,20 @@ def write(report: Report, console: Console) -> None:
         highlight=False,
     )
     if "profile" in report and machine["device"] != "cpu":
-        console.print("What the GPU does is counted where something waits for it.")
+        console.print("What the GPU does is counted where something waits for it; update draws its batch, too.")
     for name, profile in report.get("profile", {}).items():
         console.print(profile_table(name, profile))
     if report.get("scale"):
         console.print(scale_table(report["scale"]))
     if report.get("results"):
-        console.print(results_table(report["results"]))
+        console.print(results_table(report["results"], method["ratio_of"]))
     if "results" in report:
         blocks = f"{method['blocks']} blocks of {method['seconds_per_block']:g} s"
         console.print(
             f"{blocks}, contenders in turn; median (min to max); a cost is all the time of a block over what was "
-            f"counted in it; peer / rlgen is the cost of the same block: above 1 the peer is slower or larger. "
-            f"Warm-up: {method['warm_up']}.",
+            f"counted in it, on the clock and of all threads on the CPU; peer / rlgen is made of "
+            f"{'CPU time' if method['ratio_of'] == 'cpu' else 'time on the clock'} (or memory) in blocks of the same "
+            f"turn: above 1 the peer is slower or larger. Warm-up: {method['warm_up']}.",
             highlight=False,
         )
     for peer, install in report.get("not_installed", {}).items():
@@ -51,22 +52,29 @@ def write(report: Report, console: Console) -> None:
         console.print(f"{peer}: left out: {why}", highlight=False, markup=False)
 
 
-def results_table(rows: list[dict[str, Any]]) -> Table:
-    """The costs of each contender, a line a unit."""
-    table = empty_table("work", "contender", "unit", ">cost", ">per second", ">peer / rlgen")
+def results_table(rows: list[dict[str, Any]], ratio_of: str) -> Table:
+    """The costs of each contender, a line a unit; the ratio is of `cpu` time, or of the time on the `wall`'s clock."""
+    table = empty_table("work", "contender", "unit", ">cost", ">CPU", ">per second", ">peer / rlgen")
     last = ""
     for row in rows:
         if row["work"] != last:
             table.add_section()
         for unit, cost in row["measures"].items():
-            ratio = row["ratio"].get(unit)
+            cpu = row["cpu"].get(unit)
+            of_cpu = ratio_of == "cpu" and cpu is not None
+            ratio = row["cpu_ratio" if of_cpu else "ratio"].get(unit)
             times = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
             rate = f"{1e6 / cost['median']:,.0f}" if unit.startswith("us") else ""
-            values = f"{number(cost['median'], unit)} ({number(cost['min'], unit)} to {number(cost['max'], unit)})"
             name = row["work"] if row["work"] != last else ""
             last = row["work"]
-            table.add_row(name, row["contender"], unit.replace("bytes", "MiB"), values, rate, times)
+            costs = numbers(cost, unit), numbers(cpu, unit) if cpu else ""
+            table.add_row(name, row["contender"], unit.replace("bytes", "MiB"), *costs, rate, times)
     return table
+
+
+def numbers(cost: dict[str, Any], unit: str) -> str:
+    """The median, smallest and largest of several blocks."""
+    return f"{number(cost['median'], unit)} ({number(cost['min'], unit)} to {number(cost['max'], unit)})"
 
 
 def number(value: float, unit: str) -> str:
@@ -82,15 +90,16 @@ def profile_table(name: str, profile: dict[str, Any]) -> Table:
     for part, cost in profile["parts"].items():
         table.add_row(part, f"{cost['us']:.2f}", f"{cost['share']:.1%}")
     table.add_section()
-    total, timers = profile["total_us"], profile["timer_us"]
+    total, cpu, timers = profile["total_us"], profile["total_cpu_us"], profile["timer_us"]
     table.add_row("total", f"{total:.2f}", "100.0%")
     table.add_row("of which the timers", f"{timers:.2f}", f"{timers / total:.1%}")
+    table.add_row("total in CPU time", f"{cpu:.2f}", f"{cpu / total:.1%}")
     return table
 
 
 def scale_table(points: list[dict[str, Any]]) -> Table:
     """The costs at every value of every axis, a line a unit."""
-    table = empty_table("axis", ">value", "unit", ">cost", ">per second", ">MiB")
+    table = empty_table("axis", ">value", "unit", ">cost", ">CPU", ">per second", ">MiB")
     last = ""
     for point in points:
         axis, value, mib = point["axis"], f"{point['value']:,}", number(point["bytes"], "bytes")
@@ -98,7 +107,8 @@ def scale_table(points: list[dict[str, Any]]) -> Table:
             table.add_section()
         last = axis
         for unit, cost in point["costs"].items():
-            table.add_row(axis, value, unit, number(cost, unit), f"{1e6 / cost:,.0f}", mib)
+            times = number(cost, unit), number(point["cpu"][unit], unit)
+            table.add_row(axis, value, unit, *times, f"{1e6 / cost:,.0f}", mib)
     return table
 
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch
 
-from rlgen import experiment
-from rlgen.bench.measure import Costs, memory, per, repeat, show_progress
+from rlgen.bench.measure import Costs, Took, memory, per, repeat, show_progress
 from rlgen.bench.ours import Trainer
 from rlgen.bench.works import WORKS, configure
 from rlgen.core.buffer import Buffer
-from rlgen.speed import recorded
+from rlgen.speed.stacked import Together
 
-SEED_STEPS = 1_000  # of every seed, timed
+WARM_UPDATES = 50  # of each seed before it is timed: gradient steps are recorded in them
 
-Point = dict[str, Any]  # `axis`, `value` on it, `costs` by unit, and `bytes`
+Result = TypeVar("Result")
+
+Point = dict[str, Any]  # `axis`, `value` on it, by unit `costs` on the clock and in `cpu` time, and `bytes`
 
 
 def point(axis: str, value: int, costs: Costs, nbytes: float) -> Point:
     """What was measured at one value of an axis."""
     show_progress(f"{axis} {value}")
-    return {"axis": axis, "value": value, "costs": costs, "bytes": nbytes}
+    times = {
+        "costs": {unit: cost.value for unit, cost in costs.items()},
+        "cpu": {unit: cost.cpu for unit, cost in costs.items()},
+    }
+    return {"axis": axis, "value": value, **times, "bytes": nbytes}
 
 
 def envs(where: dict[str, Any], seconds: float, counts: Sequence[int] = (1, 4, 16, 64, 256, 1024)) -> Iterator[Point]:
@@ -72,7 +77,7 @@ def fill(where: dict[str, Any], seconds: float, sizes: Sequence[int] = (10_000, 
             return num
 
         def sample(buffer: Buffer = buffer) -> int:
-            buffer.sample(128)
+            dict(buffer.sample(128))  # reads it: on a GPU it is drawn then
             return 1
 
         while len(buffer) < size:
@@ -84,37 +89,51 @@ def fill(where: dict[str, Any], seconds: float, sizes: Sequence[int] = (10_000, 
 
 
 def seeds(where: dict[str, Any], seconds: float, counts: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> Iterator[Point]:
-    """Seeds trained together, in whole runs.
+    """Seeds trained together in one process, as `--seeds` does on a GPU; one window of all of them is timed."""
+    for num in counts:
+        with ExitStack() as stack:
+            count, took = time_seeds(where, seconds, num, stack)
+            yield point("seeds", num, per(took, env_step=count), memory(where["device"], True))
 
-    A longer run less a shorter one is what its steps cost. How long they take does not depend on `seconds`.
+
+def time_seeds(where: dict[str, Any], seconds: float, num: int, stack: ExitStack) -> tuple[int, Took]:
+    """Train so many seeds together; returns the env steps of all of them in a window of so many seconds, at least.
+
+    The window begins once every seed has done its warm-up, and it ends for all of them in one turn: where the others
+    went on, they would be stacked anew, which takes longer than many steps.
     """
-    min_updates = recorded.MIN_UPDATES_LEFT
-    recorded.MIN_UPDATES_LEFT = 0  # these runs are too short for their steps to be recorded; real ones are not
-    try:
-        train_seeds(where, 1)  # warm-up
-        points = [
-            point("seeds", num, per(train_seeds(where, num), env_step=num * SEED_STEPS), memory(where["device"], True))
-            for num in counts
-        ]
-    finally:
-        recorded.MIN_UPDATES_LEFT = min_updates
-    yield from points
+    work, together, is_over = WORKS["dqn-1env"], Together(), False
+    trainers = [Trainer(configure("dqn-1env", seed=seed, **where), work, stack) for seed in range(num)]
+    for trainer in trainers:
+        trainer.learner.executor = together
+
+    def warm_up(trainer: Trainer) -> None:
+        while trainer.learner.num_updates < WARM_UPDATES:
+            trainer.step()
+
+    def work_off(trainer: Trainer) -> int:
+        nonlocal is_over
+        count = 0
+        while not is_over:
+            count += trainer.step()
+            if trainer is trainers[0] and time.perf_counter() - begin.wall >= seconds:
+                is_over = True
+        return count
+
+    finished(together.run([partial(warm_up, trainer) for trainer in trainers]))
+    begin = Took.until_now()
+    counts = finished(together.run([partial(work_off, trainer) for trainer in trainers]))
+    if trainers[0].learner.device.type == "cuda":
+        torch.cuda.synchronize()
+    return sum(counts), Took.until_now().since(begin)
 
 
-def train_seeds(where: dict[str, Any], num: int) -> float:
-    """Train so many seeds together; returns how many seconds their last `SEED_STEPS` steps took."""
-    took = {}
-    for steps in (400, 400 + SEED_STEPS):
-        rare = {"learning_starts": 200, "eval_episodes": 1, "eval_every": steps, "checkpoint_every": steps}
-        config = configure("dqn-1env", steps=steps, **rare, **where)
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.perf_counter()
-            for result in experiment.start_seeds(config | {"runs_dir": folder}, range(num), quiet=True).values():
-                if isinstance(result, BaseException):
-                    raise result
-            took[steps] = time.perf_counter() - begin
-    longer, shorter = took[400 + SEED_STEPS], took[400]
-    return longer - shorter if longer > shorter else longer  # noise: then all of it, which is an upper bound
+def finished(results: Sequence[Result | BaseException]) -> list[Result]:
+    """The results, where nothing was raised instead."""
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return list(cast(Sequence[Result], results))
 
 
 SCALES: dict[str, Callable[[dict[str, Any], float], Iterator[Point]]] = {

@@ -80,14 +80,30 @@ def take_turns(
 
 
 def row(name: str, contender: str, costs: list[Costs], own: list[Costs]) -> dict[str, Any]:
-    """What the report says of one contender: its costs by unit, and how many times ours of the same block they are."""
-    units = [unit for unit in costs[0] if all(unit in cost for cost in costs)]
-    shared = [unit for unit in units if contender != OURSELVES and all(unit in cost for cost in own)]
-    pairs = list(zip(costs, own, strict=True))
+    """What the report says of one contender: its costs by unit, and how many times ours of the same block they are.
+
+    Both twice: `measures` and `ratio` are of time on the clock (or of bytes), `cpu` and `cpu_ratio` of CPU time.
+    """
+    clock, cpu = by_unit(costs, "value"), by_unit(costs, "cpu")
+    against: list[Costs] = own if contender != OURSELVES else []
     return {
         "work": name,
         "command": f"rlgen train {WORKS[name].command}",
         "contender": contender,
-        "measures": {unit: spread([cost[unit] for cost in costs]) for unit in units},
-        "ratio": {unit: spread([cost[unit] / ours[unit] for cost, ours in pairs]) for unit in shared},
+        "measures": {unit: spread(values) for unit, values in clock.items()},
+        "cpu": {unit: spread(values) for unit, values in cpu.items()},
+        "ratio": ratios(clock, by_unit(against, "value")),
+        "cpu_ratio": ratios(cpu, by_unit(against, "cpu")),
     }
+
+
+def by_unit(costs: list[Costs], field: str) -> dict[str, list[float]]:
+    """One field of the costs of each block, by unit, where every block has it."""
+    found = {unit: [getattr(block[unit], field) for block in costs if unit in block] for unit in (costs or [{}])[0]}
+    return {unit: values for unit, values in found.items() if len(values) == len(costs) and None not in values}
+
+
+def ratios(costs: dict[str, list[float]], own: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """How many times ours of the same block they are, by unit."""
+    shared = [unit for unit in costs if unit in own]
+    return {unit: spread([cost / ours for cost, ours in zip(costs[unit], own[unit], strict=True)]) for unit in shared}

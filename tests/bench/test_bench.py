@@ -24,8 +24,8 @@ def test_json_has_what_it_promises_and_nothing_else_is_on_stdout(rlgen):
     (row,) = report["results"]
     assert (row["work"], row["contender"], row["ratio"]) == ("dqn-1env", "rlgen", {})
     assert row["command"].startswith("rlgen train dqn --env CartPole-v1")
-    assert set(row["measures"]) == {"us per env step", "us per update"}
-    for cost in row["measures"].values():
+    assert set(row["measures"]) == set(row["cpu"]) == {"us per env step", "us per update"} and row["cpu_ratio"] == {}
+    for cost in (*row["measures"].values(), *row["cpu"].values()):
         assert len(cost["blocks"]) == 2 and 0 < cost["min"] <= cost["median"] <= cost["max"]
 
 

@@ -17,6 +17,7 @@ def test_the_parts_of_a_profile_sum_to_the_total(name, tiny_bench):
     assert math.isclose(sum(part["us"] for part in found["parts"].values()), found["total_us"])
     assert math.isclose(sum(part["share"] for part in found["parts"].values()), 1)
     assert all(part["us"] > 0 for part in found["parts"].values()) and found["timer_us"] > 0
+    assert found["total_cpu_us"] > 0
 
 
 def test_time_inside_a_nested_method_is_the_inner_ones(monkeypatch):
@@ -39,3 +40,12 @@ def test_time_inside_a_nested_method_is_the_inner_ones(monkeypatch):
     for _ in owner.outer():
         wait(100)  # the consumer's time is nobody's
     assert timer.seconds == {"inner": 10, "outer": 3} and timer.calls == 3
+
+
+def test_a_timer_may_look_at_another_clock(monkeypatch):
+    cpu, owner = [0.0], SimpleNamespace()
+    owner.work = lambda: cpu.__setitem__(0, cpu[0] + 3.0)
+    timer = Timer(lambda: cpu[0])
+    timer.wrap(owner, "work", "work")
+    owner.work()
+    assert timer.seconds == {"work": 3.0}

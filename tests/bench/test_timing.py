@@ -3,6 +3,7 @@
 import pytest
 
 from rlgen.bench import timing
+from rlgen.bench.measure import Cost
 from rlgen.bench.peers import find
 from rlgen.bench.peers.find import Peer
 
@@ -26,11 +27,24 @@ def test_contenders_take_turns_and_their_first_blocks_do_not_count():
     calls = []
 
     def contender(name):
-        return lambda seconds: calls.append(name) or {"bytes": len(calls)}
+        return lambda seconds: calls.append(name) or {"bytes": Cost(len(calls))}
 
     costs, failed = timing.take_turns("memory", {"rlgen": contender("rlgen"), "A": contender("A")}, 1, 2, 0.0)
     assert calls == ["rlgen", "A"] * 3 and not failed
-    assert costs == {"rlgen": [{"bytes": 3}, {"bytes": 5}], "A": [{"bytes": 4}, {"bytes": 6}]}
+    counted = {name: [block["bytes"].value for block in taken] for name, taken in costs.items()}
+    assert counted == {"rlgen": [3, 5], "A": [4, 6]}
+
+
+def test_a_row_has_wall_time_and_cpu_time_and_a_ratio_of_each():
+    own = [{"us per update": Cost(wall, 1.0), "bytes": Cost(10.0)} for wall in (2.0, 4.0)]
+    taken = [{"us per update": Cost(8.0, cpu), "bytes": Cost(5.0)} for cpu in (2.0, 3.0)]
+    found = timing.row("memory", "A", taken, own)
+    assert {unit: cost["blocks"] for unit, cost in found["measures"].items()} == {
+        "us per update": [8.0, 8.0], "bytes": [5.0, 5.0],
+    }  # fmt: skip
+    assert {unit: cost["blocks"] for unit, cost in found["cpu"].items()} == {"us per update": [2.0, 3.0]}
+    assert found["ratio"]["us per update"]["blocks"] == [4.0, 2.0] and found["ratio"]["bytes"]["median"] == 0.5
+    assert found["cpu_ratio"]["us per update"]["blocks"] == [2.0, 3.0] and "bytes" not in found["cpu_ratio"]
 
 
 def test_a_failure_of_ours_is_raised():
