@@ -99,7 +99,7 @@ def seeds(where: dict[str, Any], seconds: float, counts: Sequence[int] = (1, 2, 
 def time_seeds(where: dict[str, Any], seconds: float, num: int, stack: ExitStack) -> tuple[int, Took]:
     """Train so many seeds together; returns the env steps of all of them in a window of so many seconds, at least.
 
-    The window begins once every seed has done its warm-up, and it ends for all of them in one turn: where the others
+    The window begins once every seed is warm, and it ends for all of them in one turn: where the others
     went on, they would be stacked anew, which takes longer than many steps.
     """
     work, together, is_over = WORKS["dqn-1env"], Together(), False
