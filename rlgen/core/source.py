@@ -21,8 +21,9 @@ from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.envs.check import check_picture
 from rlgen.envs.make import has_time_limit, make_envs, try_one
-from rlgen.envs.spec import EnvSpec
+from rlgen.envs.spec import EnvSpec, check_fits
 from rlgen.envs.stream import EnvStream
+from rlgen.errors import UsageError
 from rlgen.metrics import EVAL_IMAGES, SUBSET
 from rlgen.pictures import grid
 from rlgen.video import Clip, filming
@@ -73,6 +74,8 @@ class EnvSource:
         self.envs: EnvStream = make_envs(env_id, num_envs, vectorization, seed, try_first=env_check, **options)
         self.spec: EnvSpec = replace(self.envs.spec, network=network)
         self.options["masks"] = self.spec.has_mask  # as found out just now
+        if self.eval_env_kwargs:
+            self.check_evaluation(env_check)
         self.restores_why = ""
         self.memory: dict[str, Tensor] | None = None  # [N, ...] each, what the agent remembers; None before it acts
         self._return = np.zeros(num_envs)  # [N] of the episodes under way
@@ -166,6 +169,7 @@ class EnvSource:
             What `rlgen.core.play.play` returns.
         """
         with closing(self.make_for_play(min(num_episodes, MAX_ENVS), seed)) as envs:
+            check_fits(envs.spec, self.spec)
             return play(learner, envs, num_episodes, interrupted=interrupted)
 
     def record(self, learner: Agent, seed: int, interrupted: Callable[[], bool] = never) -> Clip | None:
@@ -174,7 +178,7 @@ class EnvSource:
             play(learner, envs, 1, film.add, interrupted)
             return film.end()
 
-    def make_for_play(self, num_envs: int, seed: int, render: bool = False) -> EnvStream:
+    def make_for_play(self, num_envs: int, seed: int, render: bool = False, try_first: bool = False) -> EnvStream:
         """Environments for whole episodes, in this process where they draw."""
         in_process = self.vectorization == "async" or (render and self.vectorization == "auto")
         vectorization, mode = "sync" if in_process else self.vectorization, "rgb_array" if render else None
@@ -182,7 +186,18 @@ class EnvSource:
         options = {**self.options, "render_mode": mode, "bound": self.eval_max_episode_steps, "env_kwargs": env_kwargs}
         if options.get("atari") == "life-loss":
             options["atari"] = "standard"  # whole games
-        return make_envs(self.env_id, num_envs, vectorization, seed, **options)
+        return make_envs(self.env_id, num_envs, vectorization, seed, try_first=try_first, **options)
+
+    def check_evaluation(self, env_check: bool) -> None:
+        """Refuse evaluations in an environment that cannot be made, or that the networks do not fit."""
+        try:
+            with closing(self.make_for_play(1, self.seed, try_first=env_check)) as envs:
+                check_fits(envs.spec, self.spec)
+        except BaseException as error:
+            self.envs.close()
+            if isinstance(error, UsageError):
+                raise UsageError(f"--eval-env-kwargs: {error}") from error
+            raise
 
     def check_video(self) -> None:
         """Refuse an environment that draws no pictures."""

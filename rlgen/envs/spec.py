@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,44 @@ class EnvSpec:
         if self.obs_dtype == "float32":
             return None
         return num_floats(self.obs_parts) if len(kept(self.obs_parts)) > 1 else 0
+
+
+def check_fits(played: EnvSpec, trained: EnvSpec) -> None:
+    """Refuse to play in an environment that networks were not made for: of other observations, or other actions.
+
+    Args:
+        played: of the environment that is played in.
+        trained: of the one that the networks were made for. Bounds may differ.
+
+    Raises:
+        UsageError: what differs.
+    """
+    for what, words in (("observations", _observations), ("actions", _actions)):
+        then, now = words(trained), words(played)
+        if then != now:
+            then, now = (textwrap.shorten(text, 80, placeholder=" ...") for text in (then, now))
+            raise UsageError(
+                f"evaluations in {trained.env_id!r} would have {what} of {now}, and training has {then}: no network "
+                "fits both"
+            )
+
+
+def _observations(spec: EnvSpec) -> str:
+    words = []
+    for part in kept(spec.parts):
+        name = f"{part.name}: " if part.name else ""
+        if part.kind == "discrete":
+            choices = zip(part.firsts, part.sizes, strict=True)
+            words.append(name + ", ".join(f"one of {first:g} to {first + size - 1:g}" for first, size in choices))
+        else:
+            words.append(f"{name}{part.dtype} {[*part.shape]}")
+    return "; ".join(words)
+
+
+def _actions(spec: EnvSpec) -> str:
+    if spec.num_actions is not None:
+        return f"0 to {spec.num_actions - 1}"
+    return f"{[*spec.num_choices]} choices" if spec.num_choices else f"real numbers {[*spec.action_shape]}"
 
 
 def by_shape(shape: tuple[int, ...], dtype: str) -> Part:

@@ -20,7 +20,7 @@ from rlgen.core.learner import Generative
 from rlgen.core.play import play, realised
 from rlgen.core.source import MAX_ROWS, EnvSource, ImageSource
 from rlgen.data.images import ImageData
-from rlgen.errors import MissingExtraError
+from rlgen.errors import MissingExtraError, UsageError
 from rlgen.pictures import grid
 
 CPU = torch.device("cpu")
@@ -109,6 +109,71 @@ def test_episodes_under_way_are_counted_on_after_a_resume(vectorization: str) ->
         assert metrics["charts/episodic_return"] == metrics["charts/episodic_length"]
     first.close()
     second.close()
+
+
+BOX, TWO = gym.spaces.Box, gym.spaces.MultiDiscrete([3, 2])
+
+
+@pytest.mark.parametrize(
+    ("env_id", "trained", "played", "line"),
+    [
+        (
+            "observed:Liar-v0",
+            {"space": BOX(-1, 1, (4,))},
+            {"space": BOX(-1, 1, (3,))},
+            r"would have observations of float32 \[3\], and training has float32 \[4\]: no network fits both",
+        ),
+        ("observed:Liar-v0", {"space": BOX(0, 9, (4,))}, {"space": BOX(0, 9, (4,), np.uint8)}, "of uint8"),
+        (
+            "observed:Liar-v0",
+            {"space": gym.spaces.Dict(a=BOX(0, 9, (4,)))},
+            {"space": gym.spaces.Dict(a=BOX(0, 9, (4,)), b=BOX(0, 9, (2,)))},
+            r"of a: float32 \[4\]; b: float32 \[2\], and training has a: float32 \[4\]",
+        ),
+        (
+            "aiming:Start-v0",
+            {},
+            {"space": gym.spaces.Discrete(5), "best": 1},
+            "actions of 0 to 4, and training has 0 to 3",
+        ),
+        (
+            "aiming:Choices-v0",
+            {},
+            {"space": TWO, "best": [1, 1]},
+            r"actions of \[3, 2\] choices, and training has \[3, 2, 2",
+        ),
+        (
+            "aiming:Matrix-v0",
+            {},
+            {"space": BOX(-1, 1, (2,)), "best": [0, 0]},
+            r"real numbers \[2\], and training has real",
+        ),
+        (
+            "aiming:Matrix-v0",
+            {},
+            {"space": TWO, "best": [0, 0]},
+            r"\[3, 2\] choices, and training has real numbers \[2, 3\]",
+        ),
+        ("aiming:Matrix-v0", {}, {"best": "no"}, r"--eval-env-kwargs: environment 'aiming:Matrix-v0': step\(\) raised"),
+        ("aiming:Matrix-v0", {}, {"colour": 1}, "takes no argument 'colour'"),
+    ],
+)
+def test_an_evaluation_that_the_networks_do_not_fit_is_refused_at_the_start(env_id, trained, played, line) -> None:
+    with pytest.raises(UsageError, match=line) as error:
+        EnvSource(env_id, 1, "sync", 0, 1, env_check=True, env_kwargs=trained, eval_env_kwargs=played).close()
+    assert "\n" not in str(error.value)
+
+
+def test_an_evaluation_may_have_other_bounds_and_scales() -> None:
+    how = {"env_check": True, "env_kwargs": {"space": BOX(0, 9, (4,), np.uint8)}}
+    EnvSource("observed:Liar-v0", 1, "sync", 0, 1, eval_env_kwargs={"space": BOX(0, 5, (4,), np.uint8)}, **how).close()
+    EnvSource("aiming:Far-v0", 1, "sync", 0, 1, eval_env_kwargs={"space": BOX(-1, 1, (1,)), "best": [0]}).close()
+
+
+def test_a_run_of_which_no_evaluation_fits_has_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="would have observations of"):
+        experiment.start(tiny("ppo", tmp_path, env="observed:Locks-v0", eval_env_kwargs={"form": "part"}), quiet=True)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_evaluation_counts_whole_episodes_and_repeats() -> None:
