@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from rlgen.core.buffer import Buffer
-from rlgen.core.functional import linear_schedule, soft_update
+from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.data.images import ImageSpec
 
@@ -114,6 +114,7 @@ class GAN(Generative):
         self.g = Generator(spec.shape, cfg.width, cfg.num_hidden, cfg.latent)
         self.d = Discriminator(spec.shape, cfg.width, cfg.num_hidden)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
+        self.average = SoftUpdate(self.g_ema, self.g)
         betas = (cfg.beta1, cfg.beta2)
         self.g_optimizer = torch.optim.Adam(self.g.parameters(), lr=cfg.g_lr, betas=betas, fused=True)
         self.d_optimizer = torch.optim.Adam(self.d.parameters(), lr=cfg.d_lr, betas=betas, fused=True)
@@ -129,16 +130,19 @@ class GAN(Generative):
 
     def update(self, batch: Batch) -> Batch:
         """One step of the discriminator, one of the generator, each against latents of its own."""
-        metrics = self.minimize(self.d_loss, batch, self.d_optimizer, noise=self.noise)
-        metrics |= self.minimize(self.g_loss, batch, self.g_optimizer, noise=self.noise)
+        metrics = self.minimize(self.d_loss, batch, self.d_optimizer, noise=self.d_noise)
+        metrics |= self.minimize(self.g_loss, batch, self.g_optimizer, noise=self.g_noise)
 
-        soft_update(self.g_ema, self.g, 1 - self._ema_decay(self.cfg.batch_size))
+        self.average(1 - self._ema_decay(self.cfg.batch_size))
         return metrics
 
-    def noise(self, batch: Batch) -> Batch:
+    def d_noise(self, batch: Batch) -> Batch:
         """Images in [-1, 1], [B, C, H, W], and as many fresh latents [B, Z]."""
-        real = batch["image"] / 127.5 - 1
-        return {"real": real, "latent": self._latent(len(real))}
+        return {"real": batch["image"] / 127.5 - 1} | self.g_noise(batch)
+
+    def g_noise(self, batch: Batch) -> Batch:
+        """As many fresh latents [B, Z] as there are images."""
+        return {"latent": self._latent(len(batch["image"]))}
 
     def d_loss(self, nets: Any, batch: Batch) -> tuple[Tensor, Batch]:
         """-log D(real) - log(1 - D(fake)) + gamma / 2 * |grad D(real)|^2, each image's own gradient."""

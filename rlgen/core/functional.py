@@ -44,17 +44,33 @@ def gae(
     return advantage
 
 
-def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
-    """Move the target's parameters a fraction `tau` towards the online ones; buffers are copied; 1 is a copy."""
-    with torch.no_grad():
-        target_params: list[Tensor] = list(target.parameters())
-        params: list[Tensor] = list(online.parameters())
+class SoftUpdate:
+    """Moves a network towards another; their tensors are looked up once, as that takes longer than to move them.
+
+    Args:
+        target: moves.
+        online: where to.
+    """
+
+    def __init__(self, target: nn.Module, online: nn.Module) -> None:
+        self._target_params: list[Tensor] = list(target.parameters())
+        self._params: list[Tensor] = list(online.parameters())
+        self._buffers = list(zip(target.buffers(), online.buffers(), strict=True))
+
+    @torch.no_grad()
+    def __call__(self, tau: float = 1.0) -> None:
+        """Move parameters a fraction `tau` of the way; buffers are copied; 1 is a copy."""
         if tau == 1.0:
-            torch._foreach_copy_(target_params, params)
+            torch._foreach_copy_(self._target_params, self._params)
         else:
-            torch._foreach_lerp_(target_params, params, tau)
-        for target_buffer, buffer in zip(target.buffers(), online.buffers(), strict=True):
+            torch._foreach_lerp_(self._target_params, self._params, tau)
+        for target_buffer, buffer in self._buffers:
             target_buffer.copy_(buffer)
+
+
+def soft_update(target: nn.Module, online: nn.Module, tau: float = 1.0) -> None:
+    """Move a network now and then towards another, as `SoftUpdate` does."""
+    SoftUpdate(target, online)(tau)
 
 
 def clip_norm(grads: Sequence[Tensor], max_norm: float) -> tuple[Tensor, ...]:

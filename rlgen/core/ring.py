@@ -157,6 +157,7 @@ class Tensors:
     def __init__(self, generator: torch.Generator) -> None:
         self.generator, self.device = generator, generator.device
         self._first, self._num = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
+        self._filled = (0, 0)  # what they hold
 
     def take(self, table: Tensor, index: Tensor, axis: int = 0) -> Tensor:
         return table[index]
@@ -174,8 +175,10 @@ class Tensors:
         values.copy_(torch.where((numbers >= 0).view(-1, *[1] * (others.ndim - 1)), others, values))
 
     def draw(self, read: Callable[[Any], dict[str, Any]], first: int, num: int, size: int, ring: Ring) -> Any:
-        self._first.fill_(first)  # always in the same memory, where a CUDA graph reads them
-        self._num.fill_(num)
+        for tensor, value, held in zip((self._first, self._num), (first, num), self._filled, strict=True):
+            if value != held:  # to fill one costs a launch, and a ring that is full has always as many
+                tensor.fill_(value)  # always in the same memory, where a CUDA graph reads them
+        self._filled = (first, num)
 
         def draw() -> Batch:
             random = torch.randint(2**62, (size,), generator=self.generator, device=self.device)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transitions import GAMMA, Reference, make_buffer, stacked_rows, stream
 
 from rlgen.core import frames
@@ -282,3 +283,25 @@ def test_two_buffers_never_share_a_captured_draw() -> None:
         buffer.add(*stream(1, 5, seed))
         keys.append(buffer.sample(4).key)  # type: ignore[attr-defined]
     assert keys[0] != keys[1]
+
+
+def test_a_draw_fills_only_numbers_that_are_others_on_a_gpu() -> None:
+    """Two launches at every draw, of which a full ring needs one, and the second batch of a turn none."""
+    fills = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten.fill_.Scalar:
+                fills.append(args[1])
+            return function(*args, **kwargs or {})
+
+    buffer, plain = make_buffer(6, as_on_gpu=True), make_buffer(6)
+    for t, row in enumerate(stream(2, 12, seed=5)):
+        buffer.add(row)
+        plain.add(row)
+        with Count():
+            for _ in range(3):
+                batch = buffer.sample(100)
+        assert len(fills) <= (2 if t < 4 else 1), (t, fills)
+        fills.clear()
+        assert set(batch["obs"].tolist()) == set(plain.sample(100)["obs"].tolist())

@@ -1,5 +1,6 @@
 """Problems with known answers for the generative models."""
 
+import copy
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -272,3 +273,37 @@ def test_adam_steps_right_when_a_gradient_is_laid_out_unlike_its_parameter():
         assert torch.equal((param - old).sign()[large], -grad.sign()[large]), (
             "Adam's first step is against the gradient"
         )
+
+
+def test_the_step_of_a_generator_reads_no_images() -> None:
+    """It scaled a batch of them at every update, and left them unread."""
+    learner, images = make(gan, (1, 8, 8), batch_size=4, width=4), torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    read: dict[str, set[str]] = {}
+
+    class Reads:
+        def minimize(self, step: Any) -> dict[str, Tensor]:
+            batch = step.noisy_batch()
+            assert len(batch["latent"]) == 4
+            read[step.loss.__name__] = set(batch)
+            return {}
+
+    learner.executor = Reads()
+    learner.learn({"image": images})
+    assert read == {"d_loss": {"real", "latent"}, "g_loss": {"latent"}}
+
+
+def test_an_update_looks_for_no_tensors_of_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU a walk through the modules took as long as the rest of the average, in every update."""
+    learner, images = make(gan, (1, 8, 8), batch_size=4, width=4), torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    other = copy.deepcopy(learner)
+    learner.learn({"image": images})
+    before = params_of(learner.g_ema)
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "named_modules", lambda *args, **kwargs: pytest.fail("walks"))
+        learner.learn({"image": images})
+    assert not same(before, params_of(learner.g_ema))
+    assert not same(params_of(other.g_ema), params_of(learner.g_ema))
+
+    for _ in range(2):
+        other.learn({"image": images})
+    assert same(params_of(other.g_ema), params_of(learner.g_ema)), "a copy has an average of its own"
