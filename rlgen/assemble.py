@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -21,21 +20,23 @@ from rlgen.envs.spec import EnvSpec
 from rlgen.options import algorithms
 from rlgen.options.config import algorithm_config
 from rlgen.secret import restored
-from rlgen.speed.device import pick_device, set_precision, set_threads
+from rlgen.speed.device import is_small, pick_device, set_precision, set_threads
 from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.recorded import Recorded
 
 
 def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
-    """The run's environments, or its data set with another part of its split held out."""
+    """The run's environments, or its data set with another part of its split held out.
+
+    Where the networks decide on the device, environments are `placed` once those are known.
+    """
     config = restored(config)
     device = pick_device(config["device"])
     if not issubclass(algorithms.load(config["algo"]), Agent):
         preparation = Preparation(**{field.name: config[field.name] for field in fields(Preparation)})
         data = load_images(config["data"], config["data_dir"], config["max_memory"], preparation, asked)
         return ImageSource(data, device)
-    make = EnvSource if device.type == "cpu" else partial(GpuEnvSource, device=device)
-    return make(
+    source = EnvSource(
         config["env_id"],
         config["num_envs"],
         config["vectorization"],
@@ -56,17 +57,35 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         network=config["network"],
         atari=config["atari"],
     )
+    return source if config["device"] == "auto" else placed(source, device)
+
+
+def placed(source: Any, device: torch.device) -> Any:
+    """A source for a learner on that device."""
+    if device.type == "cpu" or type(source) is not EnvSource:
+        return source
+    return GpuEnvSource.taking_over(source, device)
 
 
 def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
-    """The run's learner, seeded, on its device."""
+    """The run's learner, seeded, on its device; `auto` is the CPU where that is faster for these networks."""
     config = restored(config)
     algorithm: Any = algorithms.load(config["algo"])
     if config.get("normalize_obs") or config.get("normalize_reward"):
         algorithm = normalized(algorithm, config["normalize_obs"], config["normalize_reward"])
-    seed_everything(config["seed"])
-    with torch.device(pick_device(config["device"])):
-        learner = algorithm(algorithm_config(algorithm, config), spec)
+    device = pick_device(config["device"])
+
+    def made(device: torch.device) -> Learner:
+        seed_everything(config["seed"])
+        with torch.device(device):
+            return cast(Learner, algorithm(algorithm_config(algorithm, config), spec))
+
+    if config["device"] == "auto" and device.type == "cuda" and isinstance(spec, EnvSpec):
+        learner = made(torch.device("cpu"))
+        if not is_small(learner, spec.num_envs):
+            learner = made(device)
+    else:
+        learner = made(device)
     learner.precision = config["precision"]
     set_precision(learner.precision, learner.device)
     if config["graph"]:

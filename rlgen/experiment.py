@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlgen.assemble import build_buffer, build_learner, build_source
+from rlgen.assemble import build_buffer, build_learner, build_source, placed
 from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
@@ -27,7 +27,7 @@ from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.records import check_spec
 from rlgen.runs.run import Run
-from rlgen.speed.device import few_collections
+from rlgen.speed.device import few_collections, pick_device
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
 from rlgen.text import warn
@@ -45,7 +45,7 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
         if isinstance(source, ImageSource):
             config |= in_steps(config, len(source.data.train))
         learner = build_learner(config, source.spec)
-        return learner, source, build_buffer(learner, source.spec)
+        return learner, placed(source, learner.device), build_buffer(learner, source.spec)
     except BaseException:
         source.close()
         raise
@@ -70,6 +70,17 @@ def built(
             need = preflight.needs(config, learner, source, buffer)
             preflight.check(need, Path(folder), learner.device, config["keep"], runs, quiet, at_once)
             yield learner, source, buffer
+
+
+def settled(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the device that `auto` means, which the networks decide on where there is a GPU."""
+    if config["device"] != "auto":
+        return config
+    if pick_device("auto").type == "cpu":
+        return config | {"device": "cpu"}
+    learner, source, _ = build(dict(config))
+    source.close()
+    return config | {"device": learner.device.type}
 
 
 def train(algo: str, *, quiet: bool = False, **options: Any) -> Run:
@@ -170,6 +181,7 @@ def resume(
     max_memory: str | None = None,
     env: Any = None,
     wrapper: Any = None,
+    device: str | None = None,
 ) -> Run:
     """Continue a run from its last good checkpoint, as if it had never stopped.
 
@@ -182,6 +194,7 @@ def resume(
         max_memory: that reading images may take; None is what is at hand on this machine.
         env: of a run in an environment that was passed from Python, and that no other process can import: it again.
         wrapper: the same of wrappers, one or a list.
+        device: cpu, cuda or auto; None is where it was, or the CPU where `auto` had found a GPU and there is none.
     """
     if data is not None:
         hold(data)
@@ -190,7 +203,11 @@ def resume(
         hold_env(env, opened.config["env_id"])
     if wrapper is not None:
         hold_wrappers(wrapper, opened.config["wrapper"])
-    with built(opened.config, opened.path) as (learner, source, buffer):
+    opened.info["device"] = exactness.last_device(opened.info)
+    if device is not None:
+        opened.config["device"] = device
+    own = opened.config | {"device": exactness.device_of(opened.info, asked=device)}
+    with built(own, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
         notes.say_changed_files(opened.name, opened.info, source)
         run_to_end(opened, learner, source, buffer, quiet, restore=True)
@@ -230,6 +247,7 @@ def fork(
             raise UsageError(f"{asked} {config['steps']}: {parent.name} stands at {parent.step} already; give {more}")
         forked = Run.create(runs_dir, name, config, command, asdict(source.spec), parent)
         notes.keep_files(forked.info, source)
+        forked.info["device"] = exactness.last_device(parent.info)
         if not quiet:
             notes.say(source, config)
         run_to_end(forked, learner, source, buffer, quiet, restore=True)
@@ -248,17 +266,20 @@ def run_to_end(
     """Train until the run ends or fails, under its lock, with its log open; `restore` goes on from its checkpoint."""
     silent = quiet and not with_notes
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
-    level = exactness.note(run.info, source)
+    level, moved = exactness.note(run.info, source), exactness.moved(run.info, learner.device.type)
     with run.running(), few_collections():
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
             if restore:
                 run.restore(learner, source, buffer, log)
+                if moved:
+                    run.resumed, level = "approximate", f"approximate ({moved})"
                 exactness.say_resumed(run, level, quiet)
                 run.raise_if_interrupted()
                 catch_up(learner, source, buffer, run, log)
             elif not silent:
                 notes.say(source, run.config)
+                notes.say_device(learner, run.config)
                 if source.restores == "approximate":
                     warn(f"a resume will be {level}: {exactness.LEVELS[source.restores]}", note=True)
             if not silent:

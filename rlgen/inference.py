@@ -28,7 +28,7 @@ from rlgen.runs.run import Run
 from rlgen.video import Clip
 
 
-def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last") -> Learner:
+def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last", device: str | None = None) -> Learner:
     """The trained learner of a run, for `.act(obs)` or `.sample(num)`.
 
     An agent takes observations as `rlgen.core.acting.checked` says: arrays or tensors, one or many.
@@ -37,17 +37,20 @@ def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last"
         run: as `train` returns it; or a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
         checkpoint: `last`, `best`, or a step.
+        device: cpu, cuda or auto; None is that of the run, or the CPU where there is no GPU.
     """
-    learner, opened = _restored(run.path if isinstance(run, Run) else run, runs_dir, checkpoint)
+    learner, opened = _restored(run.path if isinstance(run, Run) else run, runs_dir, checkpoint, device)
     if isinstance(learner, Agent):
         vars(learner)["act"] = checked(learner, spec_of(opened.path, opened.info, EnvSpec))
     return learner
 
 
-def _restored(run: str | Path, runs_dir: str, checkpoint: str) -> tuple[Learner, Run]:
+def _restored(run: str | Path, runs_dir: str, checkpoint: str, device: str | None = None) -> tuple[Learner, Run]:
     """A run's learner from what its config.json says of the data: neither environments nor images are needed."""
     opened = Run.open(find(str(run), runs_dir))
-    if not torch.cuda.is_available():
+    if device is not None:
+        opened.config["device"] = device
+    elif not torch.cuda.is_available():
         opened.config["device"] = "cpu"  # trained on a GPU, looked at without one
     kind: Any = EnvSpec if issubclass(algorithms.load(opened.config["algo"]), Agent) else ImageSpec
     learner = build_learner(opened.config, spec_of(opened.path, opened.info, kind))
@@ -66,6 +69,7 @@ def evaluate(
     max_memory: str | None = None,
     env: Any = None,
     wrapper: Any = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
 
@@ -80,11 +84,12 @@ def evaluate(
         max_memory: that reading images may take; None is what is at hand on this machine.
         env: the environment, where it was passed from Python and no other process can import it.
         wrapper: the wrappers, the same.
+        device: as of `load`.
 
     Returns:
         `episodic_return` with `mean`, `std` and `values` for agents, or the metrics by name; and what was evaluated.
     """
-    learner, opened = _restored(run, runs_dir, checkpoint)
+    learner, opened = _restored(run, runs_dir, checkpoint, device)
     if env is not None:
         hold(env, opened.config["env_id"])
     if wrapper is not None:

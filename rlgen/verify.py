@@ -9,7 +9,7 @@ from typing import Any
 
 from rlgen import experiment
 from rlgen.errors import DivergedError, InterruptedRunError, UsageError
-from rlgen.runs import rows
+from rlgen.runs import exactness, rows
 from rlgen.runs.about import provenance
 from rlgen.runs.find import find
 from rlgen.runs.records import read_config
@@ -125,7 +125,8 @@ def train_again(run: Run, until: int, folder: Path) -> Path:
                 raise EnoughError
 
     steps = run.info["extended"][0]["from"] if run.info.get("extended") else run.steps
-    config = run.config | {"steps": steps, "wandb": "disabled", "runs_dir": str(folder), "name": "again"}
+    where = {"device": exactness.device_of(run.info)}
+    config = run.config | where | {"steps": steps, "wandb": "disabled", "runs_dir": str(folder), "name": "again"}
     seeds = run.info.get("together")
     try:
         if seeds:

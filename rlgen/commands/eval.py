@@ -20,6 +20,7 @@ class Options:
     video: bool = False  # record the first episode as a gif in the run's directory
     split: Literal["auto", "val", "test"] = "auto"  # images a model is judged on; auto is those of its evaluations
     max_memory: str | None = None  # that reading images may take, as 8GB or 500MiB (None: what is at hand)
+    device: Literal["same", "auto", "cpu", "cuda"] = "same"  # same is where it trained; the CPU, if that is not here
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs are looked for
 
@@ -32,10 +33,11 @@ def run(options: Options) -> dict[str, Any] | Rows:
     found = [path for word in options.run for path in find_group(word, options.runs_dir)]
     paths = list({path.resolve(): path for path in found}.values())
     rows, problems, split = Rows(), [], None if options.split == "auto" else options.split
+    device = None if options.device == "same" else options.device
     for path in paths:
         try:
-            how = (options.episodes, options.seed, options.checkpoint, options.video)
-            rows.append(inference.evaluate(path, options.runs_dir, *how, split, options.max_memory))
+            how = (options.episodes, options.seed, options.checkpoint, options.video, split, options.max_memory)
+            rows.append(inference.evaluate(path, options.runs_dir, *how, device=device))
         except RlgenError as error:
             if len(paths) == 1 or isinstance(error, InterruptedRunError):
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rlgen import commands
 from rlgen.options import config
@@ -16,6 +17,7 @@ class Options:
     run: str  # a name, a directory, a unique prefix, or last
     steps: int | None = None  # a new length (None: the run's own); in [1, 10**12]
     max_memory: str | None = None  # that reading its images may take, as 8GB or 500MiB (None: what is at hand)
+    device: Literal["same", "auto", "cpu", "cuda"] = "same"  # same is where it was last, if `auto` chose that
     runs_dir: str = "runs"  # where runs are looked for
 
 
@@ -38,5 +40,7 @@ def run(options: Options) -> str | None:
             return f"run {opened.name} is finished, at step {opened.step:,} of {opened.steps:,}; to go on: {longer}"
     from rlgen import experiment
 
-    experiment.resume(options.run, options.runs_dir, options.steps, max_memory=options.max_memory)
+    name, runs_dir, steps = options.run, options.runs_dir, options.steps
+    device = None if options.device == "same" else options.device
+    experiment.resume(name, runs_dir, steps, max_memory=options.max_memory, device=device)
     return None

@@ -100,7 +100,9 @@ def run(training: Training) -> str | None:
             return f"run {resolved.config['name']} is finished"
         if found == "unfinished":
             path = Path(resolved.config["runs_dir"]) / resolved.config["name"]
-            experiment.resume(str(path), max_memory=resolved.config.get("max_memory"))
+            given = resolved.config["device"]
+            device = None if given == "auto" else given
+            experiment.resume(str(path), max_memory=resolved.config.get("max_memory"), device=device)
         else:
             experiment.start(resolved.config, training.command)
     else:
@@ -139,7 +141,7 @@ def train_seeds(resolved: dict[str, Any], seeds: Sequence[int], command: Sequenc
     from rlgen.runs.table import columns, shown
     from rlgen.speed.device import cores, pick_device
 
-    if jobs or pick_device(resolved["device"]).type == "cpu":
+    if jobs or pick_device(experiment.settled(resolved)["device"]).type == "cpu":
         results: Any = run_seeds(resolved, seeds, jobs or cores(), command)
     else:  # a GPU is shared best by one process
         results = experiment.start_seeds(resolved, seeds, command)

@@ -7,6 +7,7 @@ calls back into an algorithm's mathematics: a loss is a pure function of (networ
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -145,8 +146,11 @@ class Learner(nn.Module):
             for param, moments in optimizer.state.items():
                 for key, value in moments.items():  # saved, perhaps, when weights lay otherwise in memory
                     moments[key] = same_layout(value, param) if value.shape == param.shape else value
-        if state["generator"].numel() == self.generator.get_state().numel():  # CPU and CUDA states differ in size
-            self.generator.set_state(state["generator"].cpu())
+        saved = state["generator"].cpu()
+        if saved.numel() == self.generator.get_state().numel():
+            self.generator.set_state(saved)
+        else:  # of another kind of device: others than at the start, and every time the same
+            self.generator.manual_seed(int.from_bytes(hashlib.sha256(saved.numpy()).digest()[:7], "little"))
         self.num_updates, self.progress = state["num_updates"], state["progress"]
 
 

@@ -292,7 +292,7 @@ class ImageSource:
             subset = {name.replace("eval/", SUBSET): value for name, value in result.items()}
             result = self.score(learner, images) | subset
         result["samples/grid"] = np.asarray(grid(learner.sample(64, seed=0).numpy(force=True)))
-        reconstructed = learner.reconstruct(first[:32].to(self.device))
+        reconstructed = learner.reconstruct(first[:32].to(learner.device))
         if reconstructed is not None:
             pairs = torch.stack([first[:32] / 255, reconstructed.cpu()], dim=1).flatten(0, 1)  # [2 B, C, H, W]
             result["samples/reconstructions"] = np.asarray(grid(pairs.numpy(), columns=8))
@@ -300,7 +300,7 @@ class ImageSource:
 
     def score(self, learner: Generative, images: Tensor) -> dict[str, float]:
         """The learner's metrics of a whole set of images [M, C, H, W] uint8."""
-        return {name: value.item() for name, value in learner.evaluate(images.to(self.device)).items()}
+        return {name: value.item() for name, value in learner.evaluate(images.to(learner.device)).items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing to save: the data set is refilled from its files."""

@@ -100,7 +100,9 @@ class RunConfig(Preparation):
     # fixed: its networks
     network: Literal["auto", "mlp", "small_cnn", "nature_cnn", "impala"] = "auto"  # of pictures (auto: by their size)
     # learns the same
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live; auto is the GPU if there is one
+    device: Literal["auto", "cpu", "cuda"] = (
+        "auto"  # where networks and buffer live; auto: a GPU if there is one, but for small MLPs
+    )
     # learns the same
     threads: int = 0  # CPU threads of torch (0: chosen by the network and the machine); in [0, 1024]
     precision: Literal["float32", "tf32", "bf16"] = "tf32"  # of matrix products: tf32 is float32 except on a GPU

@@ -45,7 +45,7 @@ def _different(ours: dict[str, Any], given: dict[str, Any]) -> str:
     ours = json.loads(json.dumps(defaults)) | ours  # an older run has not the options of today
     left_out = {
         "runs_dir",
-        "max_memory",  # is the machine's
+        *("max_memory", "device"),  # are the machine's
         *(["steps"] if given.get("steps") is None else []),
         *(f"{what}_every" for what in PERIODS if given.get(f"{what}_every") is None),
     }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
+
 from rlgen.text import warn
 
 LEVELS = {
     "exact": "as if it had never stopped",
     "tried exact": "as if it had never stopped: its environment repeated itself in trials at the start",
-    "approximate": "networks, buffer and generators are as they were, but what follows is not the same",
+    "approximate": "networks and buffer are as they were, but what follows is not the same",
 }
+
+DEVICES = {"cpu": "the CPU", "cuda": "the GPU"}
 
 
 class Run(Protocol):
@@ -41,6 +45,38 @@ def note(info: dict[str, Any], source: Source) -> str:
         source.restores, source.restores_why = level, why
     info["resume"] = {"level": level, "means": LEVELS[level], "why": why}
     return f"{level} ({why})" if why else level
+
+
+def last_device(info: dict[str, Any]) -> str:
+    """Where a run was last, cpu or cuda; one of an older version, with `auto`, was on a GPU where it had one."""
+    own: str = info.get("device") or info["config"]["device"]
+    return own if own != "auto" else "cuda" if (info.get("hardware") or {}).get("gpus") else "cpu"
+
+
+def device_of(info: dict[str, Any], asked: str | None = None) -> str:
+    """The device that a run goes on with, as `--device` takes it.
+
+    Args:
+        info: of the run.
+        asked: instead.
+    """
+    device: str = asked or info["config"]["device"]
+    if asked or device != "auto":
+        return device
+    return last_device(info) if torch.cuda.is_available() else "cpu"
+
+
+def moved(info: dict[str, Any], device: str) -> str:
+    """Note the device of a run in its info, hence in its config.json; what is no longer exact if it was on another.
+
+    Args:
+        info: of the run.
+        device: cpu or cuda.
+    """
+    then, info["device"] = info.get("device", device), device
+    if then == device:
+        return ""
+    return f"it was on {DEVICES[then]} and is on {DEVICES[device]} now, which rounds otherwise and draws other numbers"
 
 
 def say_resumed(run: Run, noted: str, quiet: bool) -> None:

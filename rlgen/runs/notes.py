@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from rlgen.core.learner import Learner
 from rlgen.core.normalization import is_normalised
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.envs import atari, own_files
@@ -41,6 +44,19 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
         warn("native without the standard task: rewards, and so scores, are clipped to -1, 0 and 1", note=True)
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)
+
+
+def say_device(learner: Learner, config: Mapping[str, Any]) -> None:
+    """A line on stderr where `auto` leaves a GPU alone.
+
+    Args:
+        learner: of the run.
+        config: flat.
+    """
+    if config["device"] == "auto" and learner.device.type == "cpu" and torch.cuda.is_available():
+        numbers = sum(param.numel() for param in learner.parameters() if param.requires_grad)
+        what = f"networks of {numbers:,} numbers with {config['num_envs']:,} environments are faster there"
+        warn(f"--device auto takes the CPU: {what} (--device cuda: the GPU)", note=True)
 
 
 def keep_files(info: dict[str, Any], source: Any) -> None:

@@ -10,7 +10,7 @@ import math
 import types
 import typing
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 from rlgen.errors import CheckpointError, DamagedError, UsageError
 from rlgen.options.stored import stored
@@ -67,6 +67,7 @@ class Config(TypedDict):
     git_commit: NotRequired[str | None]
     versions: NotRequired[dict[str, str | None] | None]
     hardware: NotRequired[Hardware | None]
+    device: NotRequired[Literal["cpu", "cuda"]]  # where it was when it trained last
     parent: NotRequired[str | Parent | None]
     extended: NotRequired[list[Extended]]
     together: NotRequired[list[int] | None]  # the seeds that were trained in one process
@@ -223,6 +224,10 @@ def fit(value: Any, kind: Any, name: str = "") -> Any:
         return fit(value, (chosen or kinds)[0], name)
     if typing.is_typeddict(kind) or dataclasses.is_dataclass(kind):
         return _fit_record(value, kind, name)
+    if origin is Literal:
+        if value not in inner:
+            raise ValueError(f"{name}: must be one of {', '.join(inner)}")
+        return value
     if origin is dict:
         return {key: fit(item, inner[1], f"{name}.{key}") for key, item in _of(dict, value, name).items()}
     if origin in (list, tuple):

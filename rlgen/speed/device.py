@@ -8,19 +8,30 @@ import os
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from rlgen.errors import UsageError
 
+SMALL = 2**15  # numbers of networks that an agent steps faster on a CPU: a launch of a kernel takes longer than they do
+FEW_ENVS = 64  # beside them
+
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU where there is one.
+    """The device of that name; `auto` is the GPU where there is one, but see `is_small`.
 
     Raises:
         UsageError: `cuda` was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device; use --device auto, or see `rlgen doctor`")
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu or auto, or see `rlgen doctor`")
     return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))
+
+
+def is_small(nets: nn.Module, num_envs: int) -> bool:
+    """Whether an agent is faster on a CPU than on a GPU: its networks are small, without convolutions, its envs few."""
+    numbers = sum(param.numel() for param in nets.parameters() if param.requires_grad)
+    convolutional = any(param.ndim > 2 for param in nets.parameters())
+    return numbers <= SMALL and not convolutional and num_envs <= FEW_ENVS
 
 
 def set_threads(num: int, convolutional: bool) -> int:

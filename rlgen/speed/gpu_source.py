@@ -27,6 +27,17 @@ class GpuEnvSource(EnvSource):
 
     def __init__(self, *args: Any, device: torch.device, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._begin(device)
+
+    @classmethod
+    def taking_over(cls, source: EnvSource, device: torch.device) -> GpuEnvSource:
+        """The environments of a source that has not stepped yet; that one is used no more."""
+        taken = cls.__new__(cls)
+        vars(taken).update(vars(source))
+        taken._begin(device)
+        return taken
+
+    def _begin(self, device: torch.device) -> None:
         self._device = device
         self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
         self._chosen: tuple[dict[str, Any], Callable[[], np.ndarray]] | None = None  # ahead: acted, and its actions
