@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -13,6 +14,7 @@ from rlgen.bench import noise, replay
 from rlgen.bench.measure import Block, Cost, Costs, Took, per, repeat
 from rlgen.bench.works import Maker, Work
 from rlgen.core.batch import Batch
+from rlgen.core.learner import Learner
 from rlgen.core.loop import turn
 from rlgen.core.source import ImageSource
 from rlgen.envs.spec import EnvSpec
@@ -62,9 +64,26 @@ def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     spec = EnvSpec("synthetic", work.shape, "uint8", noise.NUM_ACTIONS, (), (), (), num_envs=1)
     learner = experiment.build_learner(config, spec)
     batch = noise.transitions(config["batch_size"], work.shape, learner.device)
+    return updates_from(lambda: batch, learner, config)
+
+
+def sampled_update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """The same on batches that are drawn from a replay buffer, which keeps single frames."""
+    frame_stack, num = work.shape[0], replay.NUM_ENVS
+    spec = EnvSpec("synthetic", work.shape, "uint8", noise.NUM_ACTIONS, (), (), (), num, frame_stack)
+    learner = experiment.build_learner(config, spec)
+    buffer = experiment.build_buffer(learner, spec)
+    insert = replay.inserter(buffer, work, config["device"])
+    for _ in range(replay.NUM_WARM // num):
+        insert()
+    return updates_from(lambda: buffer.sample(config["batch_size"]), learner, config)
+
+
+def updates_from(draw: Callable[[], Batch], learner: Learner, config: dict[str, Any]) -> Block:
+    """Updates on batches as `draw` returns them."""
 
     def step() -> int:
-        learner.learn(batch)
+        learner.learn(draw())
         return 1
 
     def block(seconds: float) -> Costs:
@@ -103,6 +122,7 @@ OURS: dict[str, Maker] = {  # by kind of work
     "env": Trainer,
     "image": Trainer,
     "update": update,
+    "sampled": sampled_update,
     "replay": replay.ours,
     "start": start,
     "memory": memory,

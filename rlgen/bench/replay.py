@@ -55,7 +55,18 @@ def ours(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """Our buffer, which keeps each frame once."""
     generator = torch.Generator(config["device"]).manual_seed(0)
     buffer = Buffer(CAPACITY, frame_stack=work.shape[0], generator=generator)
-    rows, no = stacks(work.shape, config["device"]), torch.zeros(NUM_ENVS, dtype=torch.bool)
+    insert = inserter(buffer, work, config["device"])
+
+    def sample() -> int:
+        dict(buffer.sample(config["batch_size"]))  # reads it: on a GPU it is drawn then
+        return 1
+
+    return insert_and_sample(insert, sample, lambda: buffer.nbytes, config["device"])
+
+
+def inserter(buffer: Buffer, work: Work, device: str) -> Callable[[], int]:
+    """Puts the next row of stacks into our buffer, at every call, and returns its transitions."""
+    rows, no = stacks(work.shape, device), torch.zeros(NUM_ENVS, dtype=torch.bool)
     obs = next(rows)
     action, reward = torch.zeros(NUM_ENVS, dtype=torch.int64), torch.zeros(NUM_ENVS)
 
@@ -67,8 +78,4 @@ def ours(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
         obs = next_obs
         return NUM_ENVS
 
-    def sample() -> int:
-        dict(buffer.sample(config["batch_size"]))  # reads it: on a GPU it is drawn then
-        return 1
-
-    return insert_and_sample(insert, sample, lambda: buffer.nbytes, config["device"])
+    return insert

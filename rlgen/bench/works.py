@@ -25,7 +25,7 @@ class Work:
     """Something to time."""
 
     command: str  # after `rlgen train`
-    kind: Literal["env", "image", "update", "replay", "start", "memory"]  # what of it is timed: see ours.py
+    kind: Literal["env", "image", "update", "sampled", "replay", "start", "memory"]  # what of it is timed: see ours.py
     shape: tuple[int, ...] = ()  # of one image or observation, where they are noise
 
 
@@ -39,6 +39,7 @@ WORKS = {
     "ppo-64env": Work(f"{PPO_CARTPOLE} --num-envs 64 --vectorization native --rollout-steps 8192", "env"),
     "replay": Work(DQN_IMAGES, "replay", (4, 84, 84)),
     "atari-update": Work(DQN_IMAGES, "update", (4, 84, 84)),
+    "atari-sampled": Work(f"{DQN_IMAGES} --buffer-size 100000", "sampled", (4, 84, 84)),
     "vae-mlp": Work("vae --hidden 400 --latent 20 --batch-size 128", "image", (1, 28, 28)),
     "gan-r1": Work("gan --width 64 --batch-size 64", "image", (3, 32, 32)),
     "gan-no-r1": Work("gan --width 64 --batch-size 64 --r1-gamma 0", "image", (3, 32, 32)),

@@ -10,7 +10,7 @@ from rlgen.bench import ours, replay
 from rlgen.bench.works import WORKS, configure
 
 
-@pytest.mark.parametrize("name", ["atari-update", "replay", "start", "memory"])
+@pytest.mark.parametrize("name", ["atari-update", "atari-sampled", "replay", "start", "memory"])
 def test_works_that_are_no_training(name, tiny_bench, monkeypatch):
     monkeypatch.setattr(replay, "CAPACITY", 100)
     monkeypatch.setattr(replay, "NUM_WARM", 16)
@@ -18,6 +18,7 @@ def test_works_that_are_no_training(name, tiny_bench, monkeypatch):
     (row,) = tiny_bench(only=name)["results"]
     expected = {
         "atari-update": {"us per update"},
+        "atari-sampled": {"us per update"},
         "replay": {"us per insert", "us per sample", "bytes"},
         "start": {"s per help page", "s per first step"},
         "memory": {"bytes"},
@@ -48,3 +49,21 @@ def test_updates_on_one_batch_are_counted_so_that_they_are_recorded(monkeypatch)
         block(0.0)
     (learner,) = learners
     assert learner.num_updates == 3 and learner.executor.recordings and not learner.executor.refused
+
+
+def test_a_sampled_update_draws_a_batch_of_its_own_from_single_frames(drawn, monkeypatch):
+    monkeypatch.setattr(replay, "NUM_WARM", 64)
+    built, build = [], experiment.build_buffer
+
+    def spied(learner, spec):
+        built.append((learner, build(learner, spec)))
+        return built[-1][1]
+
+    monkeypatch.setattr(experiment, "build_buffer", spied)
+    config = configure("atari-sampled", batch_size=2, graph=False)  # a recording draws, too
+    block = ours.sampled_update(config, WORKS["atari-sampled"], ExitStack())
+    for _ in range(3):
+        block(0.0)
+    ((learner, buffer),) = built
+    assert drawn == [2] * 3 and learner.num_updates == 3
+    assert len(buffer) == 64 and buffer.ring.columns["obs"].shape[2:] == (84, 84)

@@ -1,7 +1,11 @@
 """Plain PyTorch as everybody writes it: the yardstick beside the peers of `rlgen bench --peers`.
 
-The single-file loops of CleanRL and of pytorch/examples, with the hyperparameters of the work they are timed on: a
-forward for one observation at a time, NumPy replay, autograd's `backward`, Adam as it comes, `.item()` while it trains.
+The single-file loops of CleanRL, with the hyperparameters of the work they are timed on: a forward for one observation
+at a time, NumPy replay, autograd's `backward`, Adam as it comes, `.item()` while it trains. Updates from images are in
+`eager_images.py`, a VAE and a GAN in `eager_models.py`.
+
+Arithmetic is ours: our Q-learning minimizes Huber's loss and clips the gradient's norm. CleanRL's does neither. What
+clipping costs is seen beside `unclipped`.
 """
 
 from __future__ import annotations
@@ -9,7 +13,6 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,10 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlgen.bench import noise
 from rlgen.bench.measure import Block
 from rlgen.bench.peers.counter import Counter
-from rlgen.bench.works import Work
+from rlgen.bench.works import Maker, Work
 
 
 def net(sizes: list[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -43,14 +45,20 @@ def _single_envs(config: dict[str, Any], stack: ExitStack) -> gym.vector.SyncVec
     return envs
 
 
-def q_update(q: nn.Module, target: nn.Module, optimizer: Any, batch: dict[str, Tensor], clip: float) -> Tensor:
-    """A step of Q-learning as everybody writes it; returns the loss."""
+def unclipped(maker: Maker) -> Maker:
+    """The same contender without clipping of the gradient's norm."""
+    return lambda config, work, stack: maker(config | {"max_grad_norm": None}, work, stack)
+
+
+def q_update(q: nn.Module, target: nn.Module, optimizer: Any, batch: dict[str, Tensor], clip: float | None) -> Tensor:
+    """A step of Q-learning as everybody writes it; returns the loss. `clip` is the gradient's largest norm."""
     with torch.no_grad():
         value = batch["reward"] + batch["discount"] * target(batch["next_obs"]).max(dim=1).values  # [B]
     loss = functional.smooth_l1_loss(q(batch["obs"]).gather(1, batch["action"][:, None]).squeeze(1), value)
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(q.parameters(), clip)
+    if clip is not None:
+        nn.utils.clip_grad_norm_(q.parameters(), clip)
     optimizer.step()
     return loss
 
@@ -163,101 +171,3 @@ def policy_gradient(config: dict[str, Any], work: Work, stack: ExitStack) -> Blo
         return length * num
 
     return Counter(step, "env_step", device)
-
-
-def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
-    """CleanRL's dqn_atari.py: an update from a batch that is already on the device."""
-
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            convs = [nn.Conv2d(4, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1)]
-            self.layers = nn.Sequential(*convs, nn.ReLU(), nn.Flatten(), net([3136, *config["hidden"], 6]))
-
-        def forward(self, obs: Tensor) -> Tensor:
-            return self.layers(obs / 255.0)
-
-    q = Scaled().to(config["device"])
-    target, optimizer = copy.deepcopy(q), torch.optim.Adam(q.parameters(), lr=config["lr"])
-    batch = noise.transitions(config["batch_size"], work.shape, config["device"])
-
-    def step(block: Counter) -> int:
-        q_update(q, target, optimizer, batch, config["max_grad_norm"])
-        block.updates += 1
-        return 1
-
-    return Counter(step, "update", config["device"])
-
-
-def _loader(config: dict[str, Any], work: Work, low: float = 0.0) -> Iterator[list[Tensor]]:
-    data = torch.from_numpy(noise.images(work.shape).train).float() / 255 * (1 - low) + low
-    loader = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(data), batch_size=config["batch_size"], shuffle=True, drop_last=True
-    )
-    while True:
-        yield from loader
-
-
-def autoencoder(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
-    """pytorch/examples' vae: a DataLoader of float images, summed binary cross-entropy, `.item()` every step."""
-    sizes, latent, device = [int(np.prod(work.shape)), *config["hidden"]], config["latent"], config["device"]
-    encoder, decoder = net([*sizes, 2 * latent]).to(device), net([latent, *sizes[::-1]]).to(device)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=config["lr"])
-    batches, total = _loader(config, work), 0.0
-
-    def step(block: Counter) -> int:
-        nonlocal total
-        image = next(batches)[0].to(device).view(-1, sizes[0])
-        mean, log_var = encoder(image).chunk(2, 1)
-        decoded = torch.sigmoid(decoder(mean + torch.randn_like(mean) * torch.exp(0.5 * log_var)))
-        loss = functional.binary_cross_entropy(decoded, image, reduction="sum")
-        loss = loss - 0.5 * torch.sum(1 + log_var - mean.pow(2) - log_var.exp())
-        optimizer.zero_grad()
-        loss.backward()
-        total += loss.item()
-        optimizer.step()
-        block.updates += 1
-        return len(image)
-
-    return Counter(step, "image", device)
-
-
-def adversarial(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
-    """pytorch/examples' dcgan at 32 x 32, batch normalisation and all: not our networks, but the usual ones."""
-    width, latent, device = config["width"], config["latent"], config["device"]
-
-    def up(num_in: int, num_out: int, stride: int = 2, padding: int = 1) -> list[nn.Module]:
-        conv = nn.ConvTranspose2d(num_in, num_out, 4, stride, padding, bias=False)
-        return [conv, nn.BatchNorm2d(num_out), nn.ReLU(True)]
-
-    def down(num_in: int, num_out: int) -> list[nn.Module]:
-        conv = nn.Conv2d(num_in, num_out, 4, 2, 1, bias=False)
-        return [conv, nn.BatchNorm2d(num_out), nn.LeakyReLU(0.2, inplace=True)]
-
-    head = [nn.ConvTranspose2d(width, work.shape[0], 4, 2, 1, bias=False), nn.Tanh()]
-    g = nn.Sequential(*up(latent, 4 * width, 1, 0), *up(4 * width, 2 * width), *up(2 * width, width), *head).to(device)
-    first = [nn.Conv2d(work.shape[0], width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-    last = [nn.Conv2d(4 * width, 1, 4, 1, 0, bias=False), nn.Sigmoid(), nn.Flatten(0)]
-    d = nn.Sequential(*first, *down(width, 2 * width), *down(2 * width, 4 * width), *last).to(device)
-    g_optimizer = torch.optim.Adam(g.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    d_optimizer = torch.optim.Adam(d.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    batches, criterion = _loader(config, work, low=-1.0), nn.BCELoss()
-
-    def step(block: Counter) -> int:
-        d.zero_grad()
-        real = next(batches)[0].to(device)
-        real_loss = criterion(d(real), torch.ones(len(real), device=device))
-        real_loss.backward()
-        fake = g(torch.randn(len(real), latent, 1, 1, device=device))
-        fake_loss = criterion(d(fake.detach()), torch.zeros(len(real), device=device))
-        fake_loss.backward()
-        d_optimizer.step()
-        g.zero_grad()
-        g_loss = criterion(d(fake), torch.ones(len(real), device=device))
-        g_loss.backward()
-        g_optimizer.step()
-        (real_loss + fake_loss).item(), g_loss.item()
-        block.updates += 1
-        return len(real)
-
-    return Counter(step, "image", device)

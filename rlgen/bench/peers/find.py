@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 from rlgen.bench.measure import Block
-from rlgen.bench.peers import eager, pythae, sb3, tianshou, torchrl
+from rlgen.bench.peers import eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
 from rlgen.bench.works import Maker, Work
 from rlgen.errors import install
 
@@ -29,9 +29,19 @@ PEERS = {
         {
             "dqn-*": eager.q_learning,
             "ppo-*": eager.policy_gradient,
-            "atari-update": eager.update,
-            "vae-*": eager.autoencoder,
-            "gan-no-r1": eager.adversarial,
+            "atari-update": eager_images.update,
+            "atari-sampled": eager_images.sampled_update,
+            "vae-*": eager_models.autoencoder,
+            "gan-no-r1": eager_models.adversarial,
+        },
+    ),
+    "eager, unclipped": Peer(
+        "torch",
+        "torch",
+        {
+            "dqn-*": eager.unclipped(eager.q_learning),
+            "atari-update": eager.unclipped(eager_images.update),
+            "atari-sampled": eager.unclipped(eager_images.sampled_update),
         },
     ),
     "SB3": Peer(
