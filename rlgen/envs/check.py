@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rlgen.envs import passive_checker
 from rlgen.envs.keywords import missing
 from rlgen.envs.masks import choices, gives_mask, is_allowed, mask_of, sample
 from rlgen.envs.raised import said
@@ -44,8 +45,8 @@ def check(env: gym.Env, env_id: str) -> bool:
     tried = _Trial(_innermost(env), env_id)
     actions, sizes = copy.deepcopy(env.action_space), choices(env.action_space)
     actions.seed(0)
-    with _generators_kept(), warnings.catch_warnings(), tried.looking():
-        warnings.simplefilter("ignore")  # Gymnasium's, which our line replaces
+    with _generators_kept(), warnings.catch_warnings(), passive_checker.looking(env), tried.looking():
+        warnings.simplefilter("ignore")  # what an environment itself warns of comes again in the run
         tried.check_signature()
         _, info = tried.call("reset", env.reset, seed=0, options={})
         masked = gives_mask(env, info)

@@ -26,6 +26,7 @@ from rlgen.envs.namespaces import is_atari
 from rlgen.envs.native import make_native
 from rlgen.envs.one_array import OneArray
 from rlgen.envs.parts import parts_of
+from rlgen.envs.passive_checker import make_quietly
 from rlgen.envs.raised import said, without_context
 from rlgen.envs.repeat import Found, tried
 from rlgen.envs.stream import EnvStream
@@ -240,7 +241,7 @@ def _make_single(
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
     kwargs: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
-    env = wrap(gym.make(spec, max_episode_steps=max_episode_steps, **kwargs), wrappers)
+    env = wrap(make_quietly(spec, max_episode_steps=max_episode_steps, **kwargs), wrappers)
     read(env.action_space, spec.id)  # what it refuses, Gymnasium's vector classes do too, in other words
     env = _read_observations(env, spec.id, bool(wrappers), **read_as) if read_as else env
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
