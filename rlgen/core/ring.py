@@ -103,7 +103,7 @@ class Ring:
                 raise ValueError(
                     f"{name} has shape {list(rows.shape)}, with {num_used} rows of {list(column.shape)} in use"
                 )
-            column[: len(rows)] = rows.to(self.backend.device)
+            column[: len(rows)].copy_(rows)  # without another copy on the device
         self.oldest, self.num_used = oldest, num_used
         self.version += 1
 

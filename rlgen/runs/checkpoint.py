@@ -9,6 +9,7 @@ When the content of state.pt changes, FORMAT is raised, and `old_states.py` conv
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import re
@@ -26,6 +27,7 @@ from rlgen.runs.records import Manifest, Versioned, read
 from rlgen.text import warn
 
 FORMAT = 3  # of state.pt
+LARGE = 2**25  # bytes: a buffer in a larger file stays there until its owner copies it
 NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
 
 
@@ -99,7 +101,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     """Load one checkpoint to the CPU, after checking format, size and sha256.
 
     To the CPU, because each owner copies its part to where it belongs: a buffer never is in GPU memory twice, and a
-    checkpoint from a GPU serves a machine without one.
+    checkpoint from a GPU serves a machine without one. A large buffer stays in the file, mapped into memory: it would
+    be in memory twice. Whoever overwrites the file meanwhile ends the process; we replace files, and do not.
 
     Raises:
         CheckpointError: it cannot be used; the message is the reason alone.
@@ -121,13 +124,14 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             raise CheckpointError(f"state.pt has {size} bytes, its manifest says {expected['size']}")
         if digest(path / "state.pt")["sha256"] != expected["sha256"]:
             raise CheckpointError("state.pt does not match the sha256 in its manifest")
-        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True, mmap=size > LARGE)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
             raise CheckpointError(f"it does not hold the state of step {step}")
         if (own := state.get("format", manifest["format"])) != manifest["format"]:
             raise CheckpointError(f"its manifest says format {manifest['format']}, its state {own}")
         if manifest["format"] == 1:
             state = converted(state)
+        state = {name: value if name == "buffer" else copy.deepcopy(value) for name, value in state.items()}
         if name := not_finite(state.get("learner")):
             raise CheckpointError(f"it is of a run that had diverged: {name} is not a number")
     except CheckpointError:

@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tiny import tiny
 
+from rlgen import experiment, inference
+from rlgen.core.buffer import Buffer
 from rlgen.errors import CheckpointError, DiskError, UsageError
 from rlgen.runs import checkpoint, files
 
@@ -285,3 +290,48 @@ def test_a_manifest_of_another_format_than_its_state_is_refused(tmp_path, said):
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": said}))
     with pytest.raises(CheckpointError, match=f"its manifest says format {said}, its state {checkpoint.FORMAT}"):
         checkpoint.load(tmp_path, 10)
+
+
+def mapped():
+    """Whether a state.pt is mapped into this process."""
+    return "state.pt" in Path("/proc/self/maps").read_text()
+
+
+def anonymous():
+    """Bytes in memory that are no file's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_ring_is_in_memory_once_while_it_is_loaded(tmp_path):
+    """A full one took twice its memory when a run was resumed."""
+    row = {name: np.ones((1, 2**20), np.uint8) for name in ("obs", "next_obs")}
+    row |= {"reward": np.zeros(1, np.float32)} | {name: np.zeros(1, np.bool_) for name in ("terminated", "truncated")}
+    buffers = [Buffer(64, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    for _ in range(70):
+        buffers[0].add(row)
+    checkpoint.save(tmp_path, 10, {"step": 10, "buffer": buffers[0].state_dict()})
+
+    before = anonymous()
+    loaded = checkpoint.load(tmp_path, 10)
+    assert anonymous() - before < 2**25, "half of it"
+    buffers[1].load_state_dict(loaded["buffer"])
+    assert anonymous() - before < 1.5 * buffers[0].nbytes
+    assert torch.equal(buffers[1].ring.columns["obs"], buffers[0].ring.columns["obs"])
+    assert mapped()
+    del loaded
+    assert not mapped()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("algo", ["dqn", "vae"])
+def test_a_run_that_goes_on_holds_no_file_of_a_checkpoint(algo, tmp_path, monkeypatch):
+    """What is mapped would keep the room of a removed checkpoint on the disk for as long as the run trains."""
+    held = []
+    agent = {} if algo == "vae" else {"num_envs": 2, "vectorization": "native", "eval_episodes": 1}
+    run = experiment.start(tiny(algo, tmp_path, name="mine", steps=300, **agent), quiet=True)
+    monkeypatch.setattr(checkpoint, "LARGE", 0)
+    monkeypatch.setattr("rlgen.core.loop.train", lambda *args: held.append(mapped()))
+    experiment.resume("mine", str(tmp_path), steps=400, quiet=True)
+    assert held == [False] and inference.load(run.path).num_updates and not mapped()
