@@ -6,6 +6,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from rlgen.bench.machine import machine, versions
+from rlgen.bench.peers import find
+from rlgen.bench.peers.cleanrl import commit
 from rlgen.bench.plot import draw
 from rlgen.bench.profiling import profile_work
 from rlgen.bench.replay import NUM_WARM
@@ -26,6 +28,7 @@ def bench(
     device: str = "auto",
     threads: int = 1,
     peers: bool = False,
+    cleanrl: str | None = None,
     profile: bool = False,
     scale: bool = False,
     out: str | None = None,
@@ -40,6 +43,7 @@ def bench(
         device: auto, cpu or cuda.
         threads: of torch, for every contender.
         peers: time installed peers too.
+        cleanrl: a checkout of CleanRL, whose scripts are timed too.
         profile: where the time of a step goes.
         scale: cost over the number of environments, batch size, buffer fill and seeds.
         out: PNG of the scaling.
@@ -47,17 +51,21 @@ def bench(
 
     Raises:
         UsageError: `only` names nothing there is, or options do not go together.
+        MissingExtraError: CleanRL's scripts import what is not installed.
     """
     if profile and scale:
         raise UsageError("--profile and --scale: one at a time")
+    if cleanrl is not None and (profile or scale):
+        raise UsageError("--cleanrl: not with --profile or --scale")
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
     names = list(SCALES) if scale else STEPPED if profile else list(WORKS)
     chosen = select(only or (PROFILED if profile else ""), names)
+    others = find.chosen(peers, cleanrl, chosen)
     where = {"device": str(pick_device(device)), "threads": threads}
     report = Report(
         command=command,
-        versions=versions(),
+        versions=versions() | ({} if cleanrl is None else {"CleanRL": commit(cleanrl)}),
         machine=machine() | where,
         method={
             "blocks": blocks,
@@ -76,7 +84,7 @@ def bench(
     else:
         report |= {"results": [], "not_installed": {}, "skipped": {}}
         for name in chosen:
-            timed = time_work(name, where, blocks, seconds, peers)
+            timed = time_work(name, where, blocks, seconds, others)
             report["results"] += timed.rows
             report["not_installed"] |= timed.not_installed
             report["skipped"] |= timed.skipped

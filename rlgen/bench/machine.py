@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -21,6 +22,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
     }
 
 

@@ -10,7 +10,7 @@ import torch
 
 from rlgen.bench.measure import Block, Costs, show_progress, spread
 from rlgen.bench.ours import OURS
-from rlgen.bench.peers.find import Found, find
+from rlgen.bench.peers.find import Peer, find
 from rlgen.bench.works import WORKS, configure
 from rlgen.speed.device import few_collections
 
@@ -27,7 +27,7 @@ class Timed:
     skipped: dict[str, str]  # "work: peer", and why it was left out
 
 
-def time_work(name: str, where: dict[str, Any], blocks: int, seconds: float, peers: bool) -> Timed:
+def time_work(name: str, where: dict[str, Any], blocks: int, seconds: float, peers: dict[str, Peer]) -> Timed:
     """Time all contenders of a work, block by block.
 
     Args:
@@ -35,14 +35,14 @@ def time_work(name: str, where: dict[str, Any], blocks: int, seconds: float, pee
         where: device and threads.
         blocks: measurements of each contender.
         seconds: of a block.
-        peers: time other libraries too.
+        peers: others that are timed, too, where they do the work.
     """
     work, config = WORKS[name], configure(name, **where)
     if work.kind in SLOW_KINDS:
         blocks = min(blocks, SLOW_BLOCKS)
     with ExitStack() as stack:
         contenders = {OURSELVES: OURS[work.kind](config, work, stack)}
-        found = find(name, config, work, stack) if peers else Found()
+        found = find(name, config, work, stack, peers)
         contenders |= found.blocks
         stack.enter_context(few_collections())  # as in training; for all of them
         costs, failed = take_turns(name, contenders, config["threads"], blocks, seconds)

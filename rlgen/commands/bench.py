@@ -18,6 +18,7 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where networks and buffer live
     threads: int = 1  # CPU threads of torch, for every contender; in [1, 1024]
     peers: bool = False  # time installed peer libraries too, and plain PyTorch
+    cleanrl: str | None = None  # a checkout of vwxyzjn/cleanrl: time its own dqn.py and ppo.py too
     profile: bool = False  # split a training step into env, act, insert, sample, update, log and the rest
     scale: bool = False  # cost over the number of environments, batch size, buffer fill and seeds
     out: str | None = None  # with --scale: a .png of the curves

@@ -45,7 +45,14 @@ def test_an_unknown_name_is_a_usage_error_that_names_the_valid_ones(rlgen, flags
 
 
 @pytest.mark.parametrize(
-    "flags", [["--profile", "--scale"], ["--out", "x.png"], ["--scale", "--out", "x.pdf"], ["--threads", "0"]]
+    "flags",
+    [
+        ["--profile", "--scale"],
+        ["--out", "x.png"],
+        ["--scale", "--out", "x.pdf"],
+        ["--threads", "0"],
+        ["--scale", "--cleanrl", "x"],
+    ],
 )
 def test_flags_that_cannot_go_together_are_usage_errors(rlgen, flags):
     assert rlgen(*flags)[0] == 2

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 from rlgen.bench.measure import Block
-from rlgen.bench.peers import eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
+from rlgen.bench.peers import cleanrl, eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
 from rlgen.bench.works import Maker, Work
 from rlgen.errors import install
 
@@ -68,10 +68,26 @@ class Found:
     failed: dict[str, str] = field(default_factory=dict)  # why they could not be made
 
 
-def find(name: str, config: dict[str, Any], work: Work, stack: ExitStack) -> Found:
+def chosen(peers: bool, checkout: str | None, works: list[str]) -> dict[str, Peer]:
+    """Who is asked: everybody if `peers`, and CleanRL's own scripts where there is a checkout of them.
+
+    Args:
+        peers: all of `PEERS`.
+        checkout: a directory.
+        works: names of those that will be timed.
+
+    Raises:
+        UsageError: the directory is no such checkout.
+        MissingExtraError: its scripts import what is not installed.
+    """
+    own = {"CleanRL": Peer("torch", "torch", cleanrl.makers(checkout, works))} if checkout is not None else {}
+    return own | (PEERS if peers else {})
+
+
+def find(name: str, config: dict[str, Any], work: Work, stack: ExitStack, peers: dict[str, Peer]) -> Found:
     """Make every installed peer that can do a work, with the work's own hyperparameters; they close with the stack."""
     found = Found()
-    for peer, (module, package, makers) in PEERS.items():
+    for peer, (module, package, makers) in peers.items():
         for pattern, maker in makers.items():
             if not fnmatch(name, pattern):
                 continue
