@@ -211,10 +211,13 @@ class Buffer:
         columns = state["ring"]["columns"]
         if {"valid", *(name for name in state["row"] if not name.startswith("next_obs"))} != columns.keys():
             raise ValueError(f"a row of {list(state['row'])} does not fill {list(columns)}")
-        row = {
-            name: torch.zeros(shape, dtype=columns[name if name in columns else name.removeprefix("next_")].dtype)
-            for name, shape in state["row"].items()
-        }
+        row = {}
+        for name, shape in state["row"].items():
+            column = columns[stored := name if name in columns else name.removeprefix("next_")]
+            stack = [self.frame_stack] * (stored == "obs" and self.frame_stack > 1)
+            if list(shape) != [*column.shape[1:2], *stack, *column.shape[2:]]:  # before room is made for it
+                raise ValueError(f"a row's {name} is {list(shape)!s:.40}, its column {list(column.shape)}")
+            row[name] = torch.zeros(shape, dtype=column.dtype)
         self.observations = None
         self._allocate(row)
         check_form(state, self.state_dict(), "buffer")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+LARGEST = sys.float_info.max
 SCALARS = (bool, int, float, str, bytearray)
 
 
@@ -43,6 +45,7 @@ def check_form(saved: Any, now: Any, name: str = "it") -> None:
         is_number = type(now) is float and type(saved) is int
         _expect(is_number or type(saved) is type(now), f"{name} is {saved!r:.40}")
         _expect(type(saved) is not float or math.isfinite(saved), f"{name} is {saved!r:.40}")
+        _expect(type(now) is not float or abs(saved) <= LARGEST, f"{name} is {str(saved)[:40]}")
 
 
 def check_between(values: Tensor, least: int, end: int, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rlgen.envs.packed import check_place
+
 
 def generator_states(cuda: bool) -> dict[str, Any]:
     """The states of all global generators; those of GPUs if `cuda`."""
@@ -38,8 +40,15 @@ def set_generators(states: dict[str, Any]) -> None:
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
     if "numpy" in states:
+        if missing := now["numpy"].keys() - states["numpy"].keys():
+            raise ValueError(f"rng.numpy lacks {', '.join(sorted(missing))}")
         inner = states["numpy"]["state"]
+        check_place(states["numpy"])
+        if len(inner["key"]) != len(now["numpy"]["state"]["key"]):
+            raise ValueError(f"rng.numpy has {len(inner['key'])} numbers")
         np.random.set_state(states["numpy"] | {"state": inner | {"key": np.array(inner["key"], dtype=np.uint32)}})
     if "python" in states:
         version, internal, gauss = states["python"]
+        if gauss is not None:
+            check_form(gauss, 0.0, "rng.python's gauss")
         random.setstate((version, tuple(internal), gauss))

@@ -140,9 +140,12 @@ class Learner(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put back what `get_extra_state` returned."""
+        """Put back what `get_extra_state` returned; an optimizer's settings but its lr are the configuration's."""
         for name, optimizer in self.optimizers().items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            saved = state["optimizers"][name]
+            pairs = zip(saved["param_groups"], optimizer.param_groups, strict=True)
+            groups = [dict(own, params=group["params"], lr=group["lr"]) for group, own in pairs]
+            optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
             for param, moments in optimizer.state.items():
                 for key, value in moments.items():  # saved, perhaps, when weights lay otherwise in memory
                     moments[key] = same_layout(value, param) if value.shape == param.shape else value

@@ -23,6 +23,7 @@ from rlgen.envs.spec import EnvSpec
 
 LIMIT = 10.0  # normalised values are clipped to [-LIMIT, LIMIT]
 EPSILON = 1e-8  # added to a variance
+LARGEST_SCALE = 1.0001 * EPSILON**-0.5  # of a variance of 0, rounded
 
 
 class Moments(nn.Module):
@@ -41,6 +42,7 @@ class Moments(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(shape, dtype=torch.float64))  # sum of squared deviations
+        self.register_load_state_dict_post_hook(_check_moments)
 
     def add(self, rows: Tensor) -> None:
         """Count in K rows [K, *shape]."""
@@ -57,6 +59,17 @@ class Moments(nn.Module):
         """1 over the standard deviation, [*shape]; 1 before the first row."""
         variance = torch.where(self.count > 0, self.squares / self.count.clamp(min=1), 1.0)
         return (variance + EPSILON).rsqrt()
+
+
+def _check_moments(moments: Moments, _: Any) -> None:
+    if moments.count < 0 or moments.count != moments.count.round() or (moments.squares < 0).any():
+        raise ValueError("statistics of a count or of squares below zero")
+
+
+def _check_scales(normalizer: Normalizer, _: Any) -> None:
+    scales = torch.cat([normalizer.obs_scale.flatten(), normalizer.reward_scale.view(1)])
+    if not (scales.gt(0) & scales.le(LARGEST_SCALE)).all():
+        raise ValueError(f"scales of observations or rewards that are not in (0, {LARGEST_SCALE:g}]")
 
 
 class Normalizer(nn.Module):
@@ -92,6 +105,7 @@ class Normalizer(nn.Module):
         self.register_buffer("reward_scale", torch.ones(()))
         # of the episodes under way, up to their last step
         self.register_buffer("discounted_return", torch.zeros(spec.num_envs, dtype=torch.float64))  # [N]
+        self.register_load_state_dict_post_hook(_check_scales)
 
     @torch.no_grad()
     def count_in(self, rows: Sequence[Mapping[str, Any]], gamma: float, clip: float | None = None) -> None:

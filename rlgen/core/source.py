@@ -21,6 +21,7 @@ from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.envs.check import check_picture
 from rlgen.envs.make import has_time_limit, make_envs, try_one
+from rlgen.envs.saved import check_saved
 from rlgen.envs.spec import EnvSpec, check_fits
 from rlgen.envs.stream import EnvStream
 from rlgen.errors import UsageError
@@ -231,7 +232,9 @@ class EnvSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Go on where the state was taken; False if the environments cannot, and new episodes begin."""
-        check_form(state, self.state_dict() | {"finished": [[0.0, 0]], "successes": [0.0]}, "source")
+        now = self.state_dict()
+        check_form(state, now | {"finished": [[0.0, 0]], "successes": [0.0]}, "source")
+        check_saved(state, now)
         exact = self.envs.load_state(state["envs"])
         self._finished = [(episode_return, length) for episode_return, length in state["finished"]]
         self.envs.successes = [float(success) for success in state.get("successes", ())]

@@ -249,7 +249,7 @@ class EnvStream:
         if len(state["episode"]) == self.num_envs:
             if self._action_log is not None and "actions" in state and self._repeat_actions(self._action_log, state):
                 return True
-            if self._saves_arrays and "arrays" in state:
+            if self._saves_arrays and state.get("arrays", {}).keys() == self.state()["arrays"].keys():
                 self._restore_arrays(state)
                 return True
         # No environment can have begun more episodes than it took steps: these indices, so these seeds, are new.

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 PARTS = {"learner", "source", "buffer", "log", "best", "rng"}  # of a state, beside its step
 GENERATOR_BYTES = (16, 5056)  # that torch's generators save on CUDA and on a CPU
 MAX_UPDATES = 2**53
+AS_PARAMETER = {  # of torch's optimizers: its fused steps write beyond what is smaller
+    *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "grad_avg"),
+    *("square_avg", "acc_delta", "sum", "ax", "prev", "step_size"),
+}
+ADAM = {"step", "exp_avg", "exp_avg_sq"}  # never without each other
+NEVER_NEGATIVE = {"step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"}  # among an optimizer's moments
 FLAGS = {  # of a transition, one number each
     "reward": np.float32(0),
     **dict.fromkeys(("terminated", "truncated", "valid"), np.bool_(True)),
@@ -101,8 +107,14 @@ def check_source(learner: Learner, source: Any, state: dict[str, Any]) -> None:
     if isinstance(num_actions, int):
         check_between(columns["action"], 0, num_actions, "buffer.action")
     for name in columns.keys() & row.keys():
-        if columns[name].dtype != (now := torch.as_tensor(row[name]).dtype):
-            raise ValueError(f"buffer.{name} is of {columns[name].dtype}, here it is {now}")
+        now = torch.as_tensor(row[name])
+        if columns[name].dtype != now.dtype:
+            raise ValueError(f"buffer.{name} is of {columns[name].dtype}, here it is {now.dtype}")
+        shape = [*now.shape]
+        if name == "obs" and state["buffer"]["frame_stack"] > 1:
+            del shape[1]  # a row has the newest frame alone
+        if now.ndim and [*columns[name].shape[1:]] != shape:
+            raise ValueError(f"buffer.{name} has rows {list(columns[name].shape[1:])}, here they are {shape}")
 
 
 def load_learner(learner: Learner, state: dict[str, Any]) -> None:
@@ -112,8 +124,12 @@ def load_learner(learner: Learner, state: dict[str, Any]) -> None:
         ValueError: a tensor has another shape or is not finite, there are other parameters, or a counter is none.
     """
     extra: dict[str, Any] = state.get("_extra_state") or {}
-    if name := not_finite(state, dict(learner.named_buffers())):
+    masks = [name for name, buffer in learner.named_buffers() if buffer.is_floating_point() and buffer.isinf().any()]
+    if name := not_finite(state, masks):
         raise ValueError(f"it is of a run that had diverged: {name} is not finite")
+    for name, own in learner.state_dict().items():
+        if hasattr(own, "dtype") and name in state and state[name].dtype != own.dtype:
+            raise ValueError(f"{name} is of {state[name].dtype}, here it is {own.dtype}")
     _check_counters(extra)
     for name, optimizer in learner.optimizers().items():
         saved = extra["optimizers"][name]
@@ -121,8 +137,9 @@ def load_learner(learner: Learner, state: dict[str, Any]) -> None:
         theirs, ours = ([len(group["params"]) for group in each] for each in groups)
         if theirs != ours:
             raise ValueError(f"{name} is of {sum(theirs)} parameters, here there are {sum(ours)}")
-        for group, own in zip(*groups, strict=True):
-            _check_settings(name, group, own)
+        for group in saved["param_groups"]:
+            if isinstance(group["lr"], (bool, str)) or not 0 <= float(group["lr"]) < math.inf:
+                raise ValueError(f"{name}: lr is {group['lr']!r:.40}")
         _check_moments(name, saved["state"], [param for group in optimizer.param_groups for param in group["params"]])
     learner.load_state_dict(state)
 
@@ -137,31 +154,21 @@ def _check_counters(extra: dict[str, Any]) -> None:
         raise ValueError(f"the generator's state has shape {tuple(generator.shape)}")
 
 
-def _check_settings(name: str, saved: dict[str, Any], ours: dict[str, Any]) -> None:
-    """An optimizer's own numbers and flags; an older torch had fewer flags."""
-    for key, kind in ((key, _kind(value)) for key, value in ours.items() if key != "params"):
-        found = saved.get(key) if kind == "flag" else saved[key]
-        if _kind(found) != kind:
-            raise ValueError(f"{name}: {key} is {found!r:.40}")
-
-
-def _kind(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return "flag"
-    if isinstance(value, (list, tuple)):
-        return [_kind(item) for item in value]
-    return "number" if hasattr(value, "__float__") and math.isfinite(float(value)) else None
-
-
 def _check_moments(name: str, state: dict[int, Any], params: list[Any]) -> None:
     """Of no parameter, or of all: the same ones, each of one number or as its parameter."""
     names = next(iter(state.values())).keys() if state else set()
     if state and state.keys() != set(range(len(params))):
         raise ValueError(f"{name} has moments of {len(state)} parameters, here there are {len(params)}")
+    if names & ADAM and (missing := ADAM - names):
+        raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
     for number, moments in state.items():
         if moments.keys() != names:
             raise ValueError(f"{name} lacks {', '.join(sorted(names ^ moments.keys()))} of a parameter")
         for key, value in moments.items():
-            if value.ndim and value.shape != params[number].shape:
-                found, expected = tuple(value.shape), tuple(params[number].shape)
+            if not value.is_floating_point() or (value.ndim and value.dtype != params[number].dtype):
+                raise ValueError(f"{name}'s {key} is of {value.dtype}, its parameter of {params[number].dtype}")
+            if key in NEVER_NEGATIVE and (value < 0).any():
+                raise ValueError(f"{name}'s {key} has numbers below zero")
+            found, expected = tuple(value.shape), () if key == "step" else tuple(params[number].shape)
+            if found != expected and (found or key in AS_PARAMETER):
                 raise ValueError(f"size mismatch: {name}'s {key} has shape {found}, its parameter {expected}")

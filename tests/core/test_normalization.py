@@ -391,14 +391,26 @@ def test_a_fork_cannot_begin_to_normalise(tmp_path: Path) -> None:
             experiment.fork("raw", {option: True, "steps": 200}, str(tmp_path))
 
 
-def test_statistics_that_are_not_finite_are_not_resumed(tmp_path: Path) -> None:
-    run = experiment.start(tiny("dqn", tmp_path, name="run", steps=200, normalize_obs=True), quiet=True)
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("obs_scale", torch.nan, r"normalizer\.obs_scale is not finite"),
+        ("obs.count", torch.inf, r"normalizer\.obs\.count is not finite"),
+        ("obs.count", -1, "a count or of squares below zero"),
+        ("obs.count", 1.5, "a count or of squares below zero"),
+        ("returns.squares", -1, "a count or of squares below zero"),
+        ("reward_scale", 0, "scales of observations or rewards"),
+        ("obs_scale", 1e30, "scales of observations or rewards"),
+    ],
+)
+def test_statistics_that_cannot_be_are_not_resumed(tmp_path: Path, name: str, value: float, reason: str) -> None:
+    more = {"normalize_obs": True, "normalize_reward": True}
+    run = experiment.start(tiny("dqn", tmp_path, name="run", steps=200, **more), quiet=True)
     learner, source, _ = experiment.build(run.config)
     source.close()
     state = run.load()["learner"]
-    state["normalizer.obs_scale"][0] = torch.nan
-    with pytest.raises(CheckpointError, match=r"normalizer\.obs_scale is not finite"), \
-            fitting(run.load() | {"learner": state}, "dqn"):  # fmt: skip
+    state[f"normalizer.{name}"].view(-1)[0] = value
+    with pytest.raises(CheckpointError, match=reason), fitting(run.load() | {"learner": state}, "dqn"):
         load_learner(learner, state)
 
 

@@ -299,13 +299,46 @@ WRONG = {
         lambda state: moments(state)[0]["exp_avg_sq"].fill_(float("inf")),
         "exp_avg_sq is not finite",
     ),
-    "a moment less": (lambda state: moments(state)[0].pop("exp_avg"), "optimizer lacks exp_avg of a parameter"),
+    "a moment less": (lambda state: moments(state)[0].pop("exp_avg"), "optimizer lacks exp_avg"),
     "moments of one parameter": (lambda state: moments(state).pop(0), "moments of 1 parameters, here there are 2"),
-    "a moment that is text": (lambda state: moments(state)[1].update(exp_avg="x"), "ndim"),
+    "a moment that is text": (lambda state: moments(state)[1].update(exp_avg="x"), "is_floating_point"),
     "a step size that is text": (lambda state: settings(state).update(lr="x"), "optimizer: lr is 'x'"),
-    "one beta": (lambda state: settings(state).update(betas=(0.9,)), "optimizer: betas is (0.9,)"),
-    "no betas": (lambda state: settings(state).pop("betas"), "betas"),
-    "a flag that is text": (lambda state: settings(state).update(amsgrad="x"), "optimizer: amsgrad is 'x'"),
+    "a step size below zero": (lambda state: settings(state).update(lr=-1.0), "optimizer: lr is -1.0"),
+    "moments of one number": (  # beyond which a fused step would write
+        lambda state: [moment.update(exp_avg=torch.zeros(())) for moment in moments(state).values()],
+        "size mismatch: optimizer's exp_avg has shape ()",
+    ),
+    "counts as a parameter": (
+        lambda state: moments(state)[0].update(step=torch.ones(1, 3)),
+        "size mismatch: optimizer's step has shape (1, 3)",
+    ),
+    "no first moments": (
+        lambda state: [moment.pop("exp_avg") for moment in moments(state).values()],
+        "optimizer lacks exp_avg",
+    ),
+    "a squared moment below zero": (
+        lambda state: moments(state)[0]["exp_avg_sq"].fill_(-1),
+        "exp_avg_sq has numbers below zero",
+    ),
+    "a moment of flags": (
+        lambda state: moments(state)[0].update(exp_avg=moments(state)[0]["exp_avg"].bool()),
+        "exp_avg is of torch.bool",
+    ),
+    "a weight of doubles": (
+        lambda state: state["learner"].update({"net.bias": state["learner"]["net.bias"].double()}),
+        "net.bias is of torch.float64",
+    ),
+    "a place outside of NumPy's generator": (  # which NumPy would read, and write
+        lambda state: state["rng"]["numpy"]["state"].update(pos=-1),
+        "a generator's pos is -1",
+    ),
+    "too few numbers of NumPy's": (lambda state: numpy_state(state)["key"].pop(), "rng.numpy has 623 numbers"),
+    "a generator of NumPy's without gauss": (lambda state: state["rng"]["numpy"].pop("gauss"), "lacks gauss"),
+    "a number of gauss that is none": (
+        lambda state: state["rng"].update(python=(*state["rng"]["python"][:2], float("nan"))),
+        "gauss is nan",
+    ),
+    "a metric that is too large": (lambda state: state["log"]["last"].update(loss=10**400), "log.last.loss is 1000"),
     "updates that are text": (lambda state: extra(state).update(num_updates="x"), "num_updates is 'x'"),
     "updates below zero": (lambda state: extra(state).update(num_updates=-1), "num_updates is -1"),
     "progress that is none": (lambda state: extra(state).update(progress=float("nan")), "progress is nan"),
@@ -330,6 +363,22 @@ WRONG = {
     "numbers of Python's that are text": (lambda state: state["rng"].update(python="x"), "rng.python is of type str"),
     "no optimizer": (lambda state: state["learner"]["_extra_state"]["optimizers"].clear(), "optimizer"),
 }
+
+
+def test_the_settings_of_an_optimizer_are_the_configurations(tmp_path):
+    """A fork with another `beta1` once went on with the old one."""
+    run, trained = make_run(tmp_path), parts()
+    log = RunLog(run, "disabled", quiet=True)
+    trained[1].fill(trained[2], trained[0])
+    trained[0].learn(next(trained[0].batches(trained[2])))
+    save_at(run, trained, log, 10)
+    sign(run, 10, lambda state: settings(state).update(betas=("x",), maximize=True, eps=5.0, lr=0.5))
+    learner, *_ = others = parts(seed=2)
+    learner.optimizer = torch.optim.Adam(learner.parameters(), 0.01, betas=(0.5, 0.6))
+    Run.open(run.path).restore(*others, log)
+    (group,) = learner.optimizer.param_groups
+    assert (group["betas"], group["maximize"], group["eps"], group["lr"]) == ((0.5, 0.6), False, 1e-8, 0.5)
+    assert learner.optimizer.state[learner.net.weight]["exp_avg"].any()
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -371,7 +420,30 @@ WRONG_ROWS = {
     "fewer rows": (lambda state: column(state, "obs", lambda rows: rows[:-1].clone()), "obs has shape"),
     "a column less": (lambda state: state["buffer"]["row"].pop("reward"), "does not fill"),
     "no columns": (lambda state: state["buffer"].update(row={}), "does not fill"),
-    "too many frames": (lambda state: state["buffer"].update(frame_stack=2**40), "frame_stack is 1099511627776"),
+    "too many frames": (lambda state: state["buffer"].update(frame_stack=2**40), "obs has rows"),
+    "a row of more than there is": (  # for which there would be made room
+        lambda state: state["buffer"]["row"].update(action=[2**50]),
+        "a row's action is [1125899906842624]",
+    ),
+    "rows of other environments": (
+        lambda state: [
+            column(state, name, lambda rows: rows[:, :1].clone()) for name in state["buffer"]["ring"]["columns"]
+        ],
+        "has rows [1, 4], here they are [2, 4]",
+    ),
+    "episodes before the first": (
+        lambda state: state["source"]["envs"].update(episode=[-1, 0]),
+        "episode has numbers that are not in",
+    ),
+    "an episode that began later": (
+        lambda state: state["source"]["envs"].update(begun=[2**40, 0]),
+        "begun has numbers that are not in",
+    ),
+    "a return for all": (lambda state: state["source"].update({"return": [1.0]}), "return of 1"),
+    "an observation of another shape": (
+        lambda state: state["source"]["envs"]["obs"].update(shape=[8]),
+        "source.envs: obs is",
+    ),
     "a head that is text": (lambda state: state["buffer"]["ring"].update(oldest="x"), "buffer.ring.oldest is 'x'"),
     "transitions that never were": (lambda state: index(state).update(num_added=2**40), "were added in"),
     "another count of transitions": (lambda state: index(state).update(num_valid=3), "index: 3 of"),
