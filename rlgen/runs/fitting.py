@@ -106,7 +106,7 @@ def check_source(learner: Learner, source: Any, state: dict[str, Any]) -> None:
     num_actions = source.spec.num_actions
     if isinstance(num_actions, int):
         check_between(columns["action"], 0, num_actions, "buffer.action")
-    for name in columns.keys() & row.keys():
+    for name in sorted(columns.keys() & row.keys()):
         now = torch.as_tensor(row[name])
         if columns[name].dtype != now.dtype:
             raise ValueError(f"buffer.{name} is of {columns[name].dtype}, here it is {now.dtype}")

@@ -429,7 +429,7 @@ WRONG_ROWS = {
         lambda state: [
             column(state, name, lambda rows: rows[:, :1].clone()) for name in state["buffer"]["ring"]["columns"]
         ],
-        "has rows [1, 4], here they are [2, 4]",
+        "buffer.action has rows [1], here they are [2]",
     ),
     "episodes before the first": (
         lambda state: state["source"]["envs"].update(episode=[-1, 0]),
