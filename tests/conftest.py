@@ -5,13 +5,17 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import settings
 
 from rlgen.runs.run import Run
 
-settings.register_profile("short", max_examples=60, deadline=None, database=None, derandomize=True)
-settings.register_profile("long", max_examples=5000, deadline=None, database=None)  # --hypothesis-profile long
-settings.load_profile("short")
+try:
+    from hypothesis import settings
+except ImportError:  # the tests of a GPU do without it
+    pass
+else:
+    settings.register_profile("short", max_examples=60, deadline=None, database=None, derandomize=True)
+    settings.register_profile("long", max_examples=5000, deadline=None, database=None)  # --hypothesis-profile long
+    settings.load_profile("short")
 CONFIG = {"algo": "dqn", "exp_name": "dqn", "env_id": "CartPole-v1", "seed": 3, "steps": 1000, "lr": 0.001}
 
 

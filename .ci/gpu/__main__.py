@@ -4,6 +4,7 @@ Needs torch with CUDA and rlgen's other dependencies, ale-py and pytest among th
 part is a process with a time limit, so that one that fails or hangs hides nothing of the others. What a part finds is
 printed as it comes, a JSON object a line, and kept in OUT/results.jsonl; all that a part prints is in OUT/PART.log.
 `CHECK_ONLY=micro,learn` runs some parts. `CHECK_SCALE=0.05` only tries the script: its figures mean nothing.
+`python .ci/gpu --long OUT` is work for several calls, see long.py.
 
 Exit codes: 0 all is well, 1 something failed (see `problems` of each part), 2 there is no GPU or no such part.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import long
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -29,11 +31,12 @@ SLOW = 4  # a machine that only tries the script gets so many times as long
 
 def main(argv: list[str]) -> int:
     """Run the parts one after the other; returns the exit code."""
-    if len(argv) == 2:  # a part in its own process
+    is_long = argv[:1] == ["--long"]
+    if len(argv) == 2 and not is_long:  # a part in its own process
         getattr(checks, argv[1])()
         return 0
-    if len(argv) != 1:
-        print("usage: python .ci/gpu OUT", file=sys.stderr)
+    if len(argv) != 1 + is_long or argv[-1].startswith("-"):
+        print("usage: python .ci/gpu [--long] OUT", file=sys.stderr)
         return 2
     chosen = [name for name in os.environ.get("CHECK_ONLY", "").split(",") if name] or list(checks.LIMITS)
     unknown = sorted(set(chosen) - set(checks.LIMITS))
@@ -43,7 +46,12 @@ def main(argv: list[str]) -> int:
     if not checks.has_gpu():
         print("torch finds no CUDA device: nothing to check here", file=sys.stderr)
         return 2
-    out = Path(argv[0]).resolve()
+    out = Path(argv[-1]).resolve()
+    if is_long:
+        os.chdir(ROOT)
+        os.environ.update(environment())
+        sys.path.insert(0, str(ROOT))
+        return long.main(out)
     out.mkdir(parents=True, exist_ok=True)
     results = [run(name, out) for name in checks.LIMITS if name in chosen]
     return int(any(result["rc"] or result["problems"] for result in results))

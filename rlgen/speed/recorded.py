@@ -44,6 +44,7 @@ class Recorded:
         self.refused: dict[str, str] = {}
         self.recordings: Known = {}
         self._num_warm: dict[str, int] = {}
+        self._failed: set[str] = set()  # losses whose capture failed once
         self._eager = Eager()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorded:
@@ -77,6 +78,9 @@ class Recorded:
                 recording = self._record(key, steps, stacked)
             except Exception as failure:  # whatever recording may stumble on
                 on_cuda = steps[0].learner.device.type == "cuda"  # where the end of a capture hides what ended it
+                if on_cuda and name not in self._failed:  # a capture may end by chance; it leaves nothing behind
+                    self._failed.add(name)
+                    return None
                 error = (failure.__context__ if on_cuda else None) or failure
                 self.refused[name] = " ".join(str(error).split())[:200] or type(error).__name__
                 tqdm.write(f"note: {name} is slower than it could be, not recorded: {self.refused[name]}", sys.stderr)

@@ -1,13 +1,16 @@
 """The GPU's way to step environments, here on the CPU: its copies are faked, all else is as it is there."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from acting import Constant, Remembering, Rows, Signs
+from tiny import tiny
 
+from rlgen import experiment, inference
 from rlgen.core.batch import map_parts
 from rlgen.core.source import EnvSource
 from rlgen.speed.gpu_source import GpuEnvSource
@@ -81,3 +84,28 @@ def test_an_agent_that_acts_ahead_remembers_what_it_would_otherwise() -> None:
     assert max(row["memory"]["steps"].max() for row in rows.rows) > 5
     here.close()
     there.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+def test_pixels_are_learned_from_on_the_gpu_and_a_run_on_them_goes_on(algo: str, tmp_path: Path) -> None:
+    """Stacks of frames out of a ring of single ones, drawn and learned from in one CUDA graph."""
+    pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+    options = {"env": "ALE/Pong-v5", "vectorization": "native", "num_envs": 2, "device": "auto", "verify_graph": 5}
+    options |= {"steps": 400, "eval_every": 400, "eval_episodes": 1, "eval_max_episode_steps": 20, "train_every": 4}
+    options = {name: value for name, value in options.items() if (algo, name) != ("ppo", "train_every")}
+    config = tiny(algo, tmp_path, name="mine", **options)
+    learner, source, buffer = experiment.build(config)
+    while learner.num_updates < 20:
+        source.fill(buffer, learner)
+        for batch in learner.batches(buffer):
+            learner.learn(batch)
+    source.close()
+    assert type(source) is GpuEnvSource and learner.device.type == "cuda" and not learner.executor.refused
+    assert sum(recording.count for recording in learner.executor.recordings.values()) >= 15
+    assert buffer.ring.columns["obs"].shape[2:] == (84, 84), "a frame, and not a stack"
+
+    run = experiment.start(config, quiet=True)
+    assert experiment.resume("mine", str(tmp_path), steps=500, quiet=True).step >= 500
+    assert inference.evaluate(run.path, episodes=1)["episodes"] == 1

@@ -389,6 +389,35 @@ def test_a_capture_that_fails_moves_nothing_and_draws_nothing(
     assert_equal(learners[0].state_dict(), learners[1].state_dict())
 
 
+@pytest.mark.parametrize("num_failures", [1, 2])
+def test_a_capture_that_ended_by_chance_is_tried_once_more(
+    num_failures: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss was eager for the rest of the run after one capture that something else had ended."""
+    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    tried = []
+
+    def record(*args: Any) -> GraphRecording:
+        tried.append(args)
+        if len(tried) <= num_failures:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        return record_graph(*args)
+
+    learners = []
+    for executor in (Recorded(record=record), Eager()):
+        torch.manual_seed(0)
+        learner = type("OnGpu", (Line,), {"device": torch.device("cuda")})()
+        learner.executor = executor
+        for _, batch in zip(range(10), batches(), strict=False):
+            learner.minimize(learner.loss, batch, learner.optimizer, noise=learner.noise)
+        learners.append(learner)
+    executor, is_refused = learners[0].executor, num_failures == 2
+    assert list(executor.refused) == ["loss"] * is_refused and len(executor.recordings) == 1 - is_refused
+    assert len(tried) == 2 and capsys.readouterr().err.count("not recorded") == is_refused
+    for own, other in zip(params(learners[0]), params(learners[1]), strict=True):
+        assert torch.allclose(own, other, atol=1e-6)
+
+
 def test_a_recording_that_is_let_go_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a reference cycle. Its graph kept its memory, and a garbage collection in a capture destroyed both."""
     monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
