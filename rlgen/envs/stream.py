@@ -21,11 +21,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from rlgen.envs import watch
 from rlgen.envs.actions import ActionLog
 from rlgen.envs.border import to_env
+from rlgen.envs.lost import lost
 from rlgen.envs.packed import pack, unpack
 from rlgen.envs.raised import said
 from rlgen.envs.spec import describe
 from rlgen.envs.success import successes
-from rlgen.envs.vector import LoopVectorEnv, dead_workers, raising, stuck
+from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv
 from rlgen.errors import (
     BrokenEnvError,
     DivergedError,
@@ -202,23 +203,7 @@ class EnvStream:
             )
 
     def _lost(self, error: BaseException) -> LostEnvError:
-        """What to say of environments that raised or do not come back, or of workers that died."""
-        if isinstance(error, RlgenError) or is_out_of_memory(error):
-            raise error
-        of_all = f"of {self.num_envs} ({self.spec.env_id})"
-        has_workers = isinstance(self.vector_env.unwrapped, AsyncVectorEnv)
-        if has_workers and isinstance(error, EOFError | ConnectionError):
-            dead = dead_workers(self.vector_env)
-            return LostEnvError(f"the worker of environment {dead} {of_all} died at vector step {self.num_steps}")
-        is_overdue = isinstance(error, watch.Overdue)
-        indices, what = stuck(self.vector_env, error) if is_overdue else raising(self.vector_env, error)
-        where = [f"{i} in step {self.num_steps - self._begun[i] + 1} of episode {self._episode[i]}" for i in indices]
-        if not is_overdue:
-            return BrokenEnvError(f"environment {', '.join(where) or '?'}, {of_all}, raised {what}")
-        return StuckEnvError(
-            f"environment {', '.join(where) or '?'}, {of_all}, has not come back for {watch.calls[1]} s{what}; "
-            "--step-timeout allows more"
-        )
+        return lost(error, self.vector_env, self.spec.env_id, self.num_steps, self._begun, self._episode)
 
     def state(self) -> dict[str, Any]:
         """Where every environment stands, of plain types that `torch.load(weights_only=True)` reads."""
@@ -262,16 +247,30 @@ class EnvStream:
         return False
 
     def _repeat_actions(self, log: ActionLog, state: dict[str, Any]) -> bool:
-        """Repeat the running episodes; all environments step together, so one that began later is reset on its row."""
+        """Repeat the running episodes, row by row; one that began later waits for its row, and is reset there."""
         self._episode, self._begun = np.array(state["episode"]), np.array(state["begun"])
         log.restart(int(self._begun.min()), state["actions"])
         self.obs = self._reset(self._all_true)
         for row, action in enumerate(log.unpack(self.num_steps - log.start)):
-            obs, _, terminated, truncated, _ = self._step_vector_env(action)
-            # What ends here is no running episode yet; where it is, the observations tell that repeating fails.
+            obs, terminated, truncated = self._step_those(self._begun <= log.start + row, action)
+            # Where a running episode ends, the observations tell that repeating fails.
             resets = terminated | truncated | (self._begun == log.start + row + 1)
             self.obs = self._reset(resets) if np.count_nonzero(resets) else np.array(obs, self._obs_dtype)
         return np.array_equal(self.obs, unpack(state["obs"]))
+
+    def _step_those(self, mask: np.ndarray, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Step the environments in `mask` [N]: an action that is another state's may be one that the others refuse."""
+        vector_env: Any = self.vector_env
+        if not isinstance(vector_env, LoopVectorEnv | WorkerVectorEnv):
+            obs, _, *ended, _ = self._step_vector_env(action)
+            return obs, *ended
+        watch.calls[0] += 1
+        try:
+            return vector_env.step_those(mask, self._to_env(action))
+        except (Exception, SystemExit, watch.Overdue) as error:
+            raise self._lost(error) from error
+        finally:
+            watch.calls[0] += 1
 
     def _restore_arrays(self, state: dict[str, Any]) -> None:
         vars(self.vector_env.unwrapped).update({name: unpack(value) for name, value in state["arrays"].items()})

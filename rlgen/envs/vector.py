@@ -56,6 +56,13 @@ class LoopVectorEnv(SyncVectorEnv):
             obs[i], reward[i], terminated[i], truncated[i], self.infos[i] = env.step(actions[i])
         return obs, reward, terminated, truncated, {}
 
+    def step_those(self, mask: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Step those in `mask` [N]: observations, terminated, truncated; the others stand still."""
+        self._observations, ended = self._observations.copy(), np.zeros((2, self.num_envs), np.bool_)
+        for i in mask.nonzero()[0].tolist():
+            self._observations[i], _, *ended[:, i], self.infos[i] = self.envs[i].step(actions[i])
+        return self._observations, *ended
+
 
 class WorkerError(Exception):
     """The environment of a worker raised: which ones, and what in one line."""
@@ -90,6 +97,20 @@ class WorkerVectorEnv(AsyncVectorEnv):
         if is_out_of_memory(error):
             raise error
         raise WorkerError([index], said(error, trace)) from error
+
+    def step_those(self, mask: np.ndarray, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Step those in `mask` [N]: observations, terminated, truncated; the others stand still."""
+        indices, ended = mask.nonzero()[0].tolist(), np.zeros((2, self.num_envs), np.bool_)
+        for i in indices:
+            self.parent_pipes[i].send(("step", actions[i]))
+        answers = []
+        for i in indices:
+            pipe = self.parent_pipes[i]  # `stuck` looks for it where this does not come back
+            answers.append(pipe.recv())
+        self._raise_if_errors(success for _, success in answers)
+        for i, (answer, _) in zip(indices, answers, strict=True):
+            ended[:, i] = answer[2:4]
+        return self.observations, *ended
 
     def close_extras(self, timeout: float | None = None, terminate: bool = True) -> None:
         atexit.unregister(self.close)

@@ -11,6 +11,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from rlgen.envs.stream import episode_seed
 from rlgen.errors import DivergedError
+from rlgen.nets.parts import part_of
 
 # How the episodes of three environments end by turns: by both ways and both at once, at length one, out of step.
 ENDS = (
@@ -280,3 +281,26 @@ def testepisode_seeds_differ_and_fit():
     seeds = {episode_seed(seed, i, episode) for seed in range(4) for i in range(8) for episode in range(50)}
     assert len(seeds) == 4 * 8 * 50
     assert math.log2(max(seeds)) < 31
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_no_environment_takes_an_action_of_another_state_when_episodes_are_repeated(make, vectorization):
+    """One that began later took those of its episode before, which an environment may refuse."""
+    envs, again = (make("observed:Locks-v0", 3, vectorization, seed=2, try_first=True) for _ in range(2))
+
+    def valid(obs):
+        mask = part_of(obs, envs.spec.parts[1], envs.spec.parts).astype(bool)
+        return np.stack([mask[:, :3].argmax(-1), mask[:, 3:].argmax(-1)], -1)
+
+    for t in range(23):
+        if t in (4, 8):  # so that episodes do not begin together
+            mask = np.arange(3) == t % 3
+            envs._episode[mask] += 1
+            envs._begun[mask] = envs.num_steps
+            envs.obs = envs._reset(mask)
+        envs.step(valid(envs.obs))
+    assert len({*envs._begun.tolist()}) > 1
+    assert again.load_state(through_a_file(envs.state()))
+    for _ in range(12):
+        action = valid(envs.obs)
+        assert same(envs.step(action), again.step(action))
