@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlgen.bench.profiling import Timer
+from rlgen.runs.run import Run
 
 
 @pytest.mark.parametrize("name", ["dqn-1env", "ppo-4env", "vae-mlp"])
@@ -18,6 +19,17 @@ def test_the_parts_of_a_profile_sum_to_the_total(name, tiny_bench):
     assert math.isclose(sum(part["share"] for part in found["parts"].values()), 1)
     assert all(part["us"] > 0 for part in found["parts"].values()) and found["timer_us"] > 0
     assert found["total_cpu_us"] > 0
+
+
+def test_what_a_checkpoint_takes_is_no_part_of_a_step(tiny_bench, monkeypatch):
+    def save(*args):
+        begin = time.process_time()
+        while time.process_time() - begin < 0.5:
+            pass
+
+    monkeypatch.setattr(Run, "save", save)
+    found = tiny_bench(only="vae-mlp", profile=True)["profile"]["vae-mlp"]
+    assert 0 < found["total_cpu_us"] * found["steps"] < 0.5e6
 
 
 def test_time_inside_a_nested_method_is_the_inner_ones(monkeypatch):

@@ -1,6 +1,7 @@
 """CleanRL's own scripts as a contender, on a stand-in checkout: a few lines with the same flags and reports."""
 
 import json
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -123,6 +124,12 @@ def test_steps_are_timed_between_reports_with_all_threads_and_without_the_start(
     costs = block(0.0)
     assert costs["us per env step"].cpu >= 1e4  # of another thread
     assert costs["us per update"].cpu == pytest.approx(10 * costs["us per env step"].cpu)
+
+
+def test_time_in_which_others_work_is_not_the_scripts(start):
+    block = start()
+    time.sleep(1.0)
+    assert block.ask(0.0)[1] < 1.0
 
 
 def test_a_script_that_ends_or_breaks_begins_again(start):
