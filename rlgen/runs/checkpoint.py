@@ -28,6 +28,7 @@ from rlgen.text import warn
 
 FORMAT = 3  # of state.pt
 LARGE = 2**25  # bytes: a buffer in a larger file stays there until its owner copies it
+MORE = 1.2  # times as much room as the last one took has to be free for the next
 NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
 
 
@@ -97,6 +98,30 @@ def owned(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def verified(path: Path) -> Manifest:
+    """The manifest of a checkpoint, after checking format, size and sha256.
+
+    Raises:
+        CheckpointError: it cannot be used.
+        DamagedError: its manifest is damaged.
+        OSError: a file of it cannot be read.
+    """
+    version = read(path / "manifest.json", Versioned)
+    if version and version["format"] not in (1, 2, FORMAT):
+        raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {FORMAT}")
+    manifest = read(path / "manifest.json", Manifest)
+    if manifest is None:
+        raise CheckpointError("manifest.json is missing")
+    expected = manifest["files"]["state.pt"]
+    with open_file(path / "state.pt") as file:  # the size first: a file may be too large to be read in a lifetime
+        size = os.fstat(file.fileno()).st_size
+    if size != expected["size"]:
+        raise CheckpointError(f"state.pt has {size} bytes, its manifest says {expected['size']}")
+    if digest(path / "state.pt")["sha256"] != expected["sha256"]:
+        raise CheckpointError("state.pt does not match the sha256 in its manifest")
+    return manifest
+
+
 def load(folder: Path, step: int) -> dict[str, Any]:
     """Load one checkpoint to the CPU, after checking format, size and sha256.
 
@@ -111,19 +136,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
 
     path = directory(folder, step)
     try:
-        version = read(path / "manifest.json", Versioned)
-        if version and version["format"] not in (1, 2, FORMAT):
-            raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {FORMAT}")
-        manifest = read(path / "manifest.json", Manifest)
-        if manifest is None:
-            raise CheckpointError("manifest.json is missing")
-        expected = manifest["files"]["state.pt"]
-        with open_file(path / "state.pt") as file:  # the size first: a file may be too large to be read in a lifetime
-            size = os.fstat(file.fileno()).st_size
-        if size != expected["size"]:
-            raise CheckpointError(f"state.pt has {size} bytes, its manifest says {expected['size']}")
-        if digest(path / "state.pt")["sha256"] != expected["sha256"]:
-            raise CheckpointError("state.pt does not match the sha256 in its manifest")
+        manifest = verified(path)
+        size = manifest["files"]["state.pt"]["size"]
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True, mmap=size > LARGE)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
             raise CheckpointError(f"it does not hold the state of step {step}")
@@ -236,6 +250,38 @@ def prune(folder: Path, step: int, best: int | None, newest: int = 2) -> None:
         for other in steps(folder):
             if other not in keep:
                 discard(directory(folder, other))
+
+
+def make_room(folder: Path, step: int, best: int | None) -> None:
+    """Where one more as large as the largest might not fit: keep the newest whole one up to `step`, and the best.
+
+    Without a whole one all stay.
+
+    Raises:
+        DiskError: one cannot be removed.
+    """
+    found = steps(folder)
+    largest = max((size_of(directory(folder, each)) for each in found), default=0)
+    if len(found) < 2 or shutil.disk_usage(folder).free > MORE * largest:
+        return
+    for newest in (each for each in reversed(found) if each <= step):
+        try:
+            verified(directory(folder, newest))
+        except (CheckpointError, DamagedError, OSError):
+            continue
+        with writing(folder):
+            for other in found:
+                if other not in (newest, best):
+                    discard(directory(folder, other))
+        return
+
+
+def size_of(path: Path) -> int:
+    """Of a checkpoint's state, in bytes; 0 where there is none."""
+    try:
+        return (path / "state.pt").stat().st_size
+    except OSError:
+        return 0
 
 
 def discard(path: Path) -> None:

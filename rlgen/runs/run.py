@@ -193,6 +193,7 @@ class Run(stopping.Stoppable):
         }
         about = {"run": self.name, "algo": self.config["algo"], "versions": self.info.get("versions")}
         about["resume"] = self.resumable = source.restores
+        checkpoint.make_room(self.checkpoints, self.step, self.best["step"] if self.best else None)
         try:
             checkpoint.save(self.checkpoints, self.step, state, about)
         except DiskError:

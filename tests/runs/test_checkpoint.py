@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -335,3 +336,45 @@ def test_a_run_that_goes_on_holds_no_file_of_a_checkpoint(algo, tmp_path, monkey
     monkeypatch.setattr("rlgen.core.loop.train", lambda *args: held.append(mapped()))
     experiment.resume("mine", str(tmp_path), steps=400, quiet=True)
     assert held == [False] and inference.load(run.path).num_updates and not mapped()
+
+
+@pytest.mark.parametrize(
+    ("free", "damaged", "best", "kept"),
+    [
+        (1_000_000, [], 10, [10, 20, 30, 50]),  # there is room
+        (1_000, [], 10, [10, 30]),
+        (1_000, [], None, [30]),
+        (1_000, [30], None, [20]),  # the newest whole one, which a crash may have left
+        (1_000, [10, 20, 30], None, [10, 20, 30, 50]),  # none is whole: nothing may be lost
+        (1_000, [30], 30, [20, 30]),
+    ],
+)
+def test_on_a_disk_that_is_almost_full_older_ones_go_before_another_is_written(
+    tmp_path, monkeypatch, free, damaged, best, kept
+):
+    """They went only after it was saved, so that one too many had to fit; 50 is of a future that was given up."""
+    save(tmp_path, 10, 20, 30, 50)
+    for step in damaged:
+        file = checkpoint.directory(tmp_path, step) / "state.pt"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    checkpoint.make_room(tmp_path, 40, best)
+    assert checkpoint.steps(tmp_path) == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.directory(tmp_path, s).name for s in kept]
+
+
+def test_a_run_makes_room_before_it_saves_and_is_never_without_a_checkpoint(tmp_path, monkeypatch):
+    seen = []
+    saves = checkpoint.save
+
+    def saving(folder, *args):
+        seen.append(len(checkpoint.steps(folder)))
+        return saves(folder, *args)
+
+    monkeypatch.setattr("rlgen.runs.checkpoint.save", saving)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    monkeypatch.setattr("rlgen.runs.preflight.check", lambda *args: None)
+    options = {"num_envs": 2, "vectorization": "native", "eval_episodes": 1, "checkpoint_every": 100, "keep": 4}
+    run = experiment.start(tiny("dqn", tmp_path, name="mine", eval_every=600, steps=600, **options), quiet=True)
+    assert len(seen) >= 6 and seen[0] == 0 and set(seen[1:]) <= {1, 2}
+    assert inference.load(run.path).num_updates
