@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import fields
 from typing import Any, cast
@@ -18,8 +19,10 @@ from rlgen.data.load import load as load_images
 from rlgen.data.preparation import Preparation
 from rlgen.envs.spec import EnvSpec
 from rlgen.options import algorithms
-from rlgen.options.config import algorithm_config
+from rlgen.options.algorithms import find
+from rlgen.options.config import algorithm_config, options
 from rlgen.secret import restored
+from rlgen.speed.compiled import choose
 from rlgen.speed.device import is_small, pick_device, set_precision, set_threads
 from rlgen.speed.gpu_source import GpuEnvSource
 from rlgen.speed.recorded import Recorded
@@ -92,6 +95,17 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
         learner.executor = Recorded(config["verify_graph"])
     set_threads(config["threads"], any(isinstance(module, torch.nn.Conv2d) for module in learner.modules()))
     return learner
+
+
+def choose_executor(config: dict[str, Any], learner: Learner, spec: EnvSpec | ImageSpec) -> str:
+    """What the run's `compile` is, once it is known what it learns; the learner gets its executor."""
+    known = options(algorithm := find(config["algo"]))
+    asked = {name for name, option in known.items() if not option.learns_the_same} - {"seed", "steps"}
+    work = {name: config.get("env_id" if name == "env" else name) for name in asked}
+    work["threads"] = torch.get_num_threads()
+    work["file"] = hashlib.sha256(algorithm.path.read_bytes()).hexdigest()
+    num_envs = spec.num_envs if isinstance(spec, EnvSpec) else 1
+    return choose(config, work, learner, config["steps"] // (learner.rows_per_turn * num_envs))
 
 
 def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:

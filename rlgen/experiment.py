@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlgen.assemble import build_buffer, build_learner, build_source, placed
+from rlgen.assemble import build_buffer, build_learner, build_source, choose_executor, placed
 from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
@@ -38,13 +38,14 @@ def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
 
     Args:
         config: flat; the run's options, the algorithm's options, and `algo`. `steps` are filled in where they are None:
-            those of its `epochs`.
+            those of its `epochs`; `compile` becomes what was chosen.
     """
     source = build_source(config)
     try:
         if isinstance(source, ImageSource):
             config |= in_steps(config, len(source.data.train))
         learner = build_learner(config, source.spec)
+        config["compile"] = choose_executor(config, learner, source.spec)
         return learner, placed(source, learner.device), build_buffer(learner, source.spec)
     except BaseException:
         source.close()
@@ -157,7 +158,7 @@ def start_seeds(
     def body(seed: int) -> Run:
         stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
-        own, first = {**config, "seed": seed, "name": name}, seed == seed_range[0]
+        own, first = {**config, "seed": seed, "name": name, "compile": "never"}, seed == seed_range[0]
         with built(own, config["runs_dir"], len(seed_range), not first) as (learner, source, buffer):
             if isinstance(learner.executor, Recorded):
                 learner.executor = together

@@ -112,6 +112,11 @@ def open_file(path: str | Path) -> BufferedReader:
     raise OSError(errno.EINVAL, "it is not a file", str(path))
 
 
+def user_cache() -> Path:
+    """Where what can be had again is kept: downloads, compiled code."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
+
+
 def copy_file(path: Path, copy: Path) -> None:
     """Copy the content of a file. A pipe or a device is an OSError, as `open_file` has it."""
     with open_file(path) as file, open(copy, "wb") as new:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -49,6 +49,7 @@ class _Job:
     process: BaseProcess
     words: Connection
     resume: str = ""  # the line that goes on with its run, once that has begun
+    chosen: dict[str, Any] = field(default_factory=dict)  # options that were open until its run began
     result: Ended | BaseException | None = None
 
 
@@ -93,7 +94,8 @@ def run_seeds(
                 for words in wait([job.words for job in running.values()], LOOK):
                     seed, job = next((seed, job) for seed, job in running.items() if job.words is words)
                     _listen(job, seed, overall)
-                    begun = begun or job.resume != ""
+                    if not begun and job.resume:
+                        begun, config = True, config | job.chosen  # one choice for all: they are compared
                     if job.result is not None:
                         results[seed] = running.pop(seed).result  # type: ignore[assignment]
                         if not begun:
@@ -136,7 +138,7 @@ def _listen(job: _Job, seed: int, overall: Overall) -> None:
         job.result = RlgenError(f"the process of seed {seed} ended by {how}{go_on}")
         return
     if word == "began":
-        job.resume = value
+        job.resume, job.chosen = value
     elif word == "step":
         overall.show(seed, value)
     elif word == "finished":
@@ -184,7 +186,7 @@ def _train(
         @classmethod
         def create(cls, *args: Any, **kwargs: Any) -> Run:
             run = super().create(*args, **kwargs)
-            tell("began", run.command("resume"))
+            tell("began", (run.command("resume"), {"compile": run.config["compile"]}))
             threading.Thread(target=keep_telling, args=(run,), daemon=True).start()
             return run
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny import comparable, tiny
 from tiny_runs import DQN, TINY
 
-from rlgen import experiment
+from rlgen import experiment, jobs
 from rlgen.errors import InterruptedRunError, RlgenError, UsageError
 from rlgen.jobs import run_seeds
 from rlgen.runs.find import describe
@@ -72,6 +73,21 @@ def test_where_the_first_cannot_begin_nothing_is_started_and_a_later_one_stops_n
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of a parent's end")
+def test_what_the_first_run_chose_holds_for_the_others(tmp_path, monkeypatch):
+    chosen = []
+
+    def start(config, seed, *_):
+        chosen.append(config["compile"])
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        theirs.send(("began", ("rlgen resume it", {"compile": "always"})))
+        theirs.send(("finished", str(tmp_path)))
+        return jobs._Job(SimpleNamespace(join=lambda: None, kill=lambda: None), ours)
+
+    monkeypatch.setattr(jobs, "_start", start)
+    run_seeds(tiny("dqn", tmp_path), [1, 2, 3], 1, quiet=True)
+    assert chosen == ["auto", "always", "always"]
+
+
 def test_a_signal_saves_all_and_what_waits_is_not_begun(tmp_path):
     process = started(tmp_path, ENDLESS)
     process.send_signal(signal.SIGTERM)

@@ -33,6 +33,7 @@ class Options:
 
     json: bool = False  # one JSON document on stdout
     runs_dir: str = "runs"  # where runs would go
+    clear_compiled: bool = False  # remove the gradient steps that were compiled on this machine
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def run(options: Options) -> dict[str, Any]:
 
         found["cuda"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
         found["threads"] = torch.get_num_threads()
+        found["compiled steps"] = compiled_steps(options.clear_compiled)
     except (ImportError, OSError) as error:  # OSError: a library that it is linked to is not there
         if found["torch"]:
             problems.append(f"torch cannot be imported: {one_line(error)}")
@@ -64,6 +66,19 @@ def run(options: Options) -> dict[str, Any]:
     if found["disk_free_gb"] < 1:
         problems.append(f"less than 1 GB is free in {parent}")
     return found | {"problems": problems}
+
+
+def compiled_steps(clear: bool) -> str:
+    """Where gradient steps are kept that were compiled, and how much of them there is; all removed before, if asked."""
+    from rlgen.speed import machine_code
+
+    try:
+        place = machine_code.folder()
+    except machine_code.CannotCompileError as error:
+        return f"none: {error}"
+    if clear:
+        machine_code.clear(place)
+    return f"{machine_code.size(place) / 1e6:.1f} MB in {place}"
 
 
 def requirements() -> tuple[list[str], dict[str, list[str]]]:

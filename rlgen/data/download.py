@@ -22,11 +22,6 @@ TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
 CACHE_FIX = "free space, or set XDG_CACHE_HOME"
 
 
-def cache() -> Path:
-    """The folder that downloads go to, one folder a data set in it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
-
-
 def download(name: str, folder: Path, searched: list[Path], room: Room) -> None:
     """Fetch what a folder of the cache lacks; a file appears there whole and verified, or not at all.
 

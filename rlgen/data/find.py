@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlgen.data.download import cache, download
+from rlgen.data.download import download
 from rlgen.data.files import File, digests, find_files, read_archive
 from rlgen.data.images import ImageData
 from rlgen.data.known import KNOWN, KnownSet
@@ -18,6 +18,7 @@ from rlgen.data.preparation import Preparation
 from rlgen.data.readers import from_cifar, from_idx
 from rlgen.data.splits import fifth_of_every_class, join, split
 from rlgen.errors import UsageError
+from rlgen.files import user_cache
 from rlgen.memory import Room
 
 
@@ -48,20 +49,20 @@ def load_known(name: str, data_dir: str | None, room: Room, preparation: Prepara
     if given and not Path(given).expanduser().is_dir():
         option = "--data-dir" if data_dir else "$RLGEN_DATA"
         raise UsageError(f"{option} {given!r} is not a directory: name the one that holds {name}/, or leave it out")
-    roots = ([Path(given).expanduser()] if given else []) + [cache()]
+    roots = ([Path(given).expanduser()] if given else []) + [user_cache()]
     searched = [place for root in roots for place in (root / name, root)]
     for place in (place / folder for place in searched for folder in ("", *entry.folders)):
         files = files_in(place, entry, room)
         lacking = [file for file in entry.sha256 if file not in files]
         if not lacking:
             break
-        if files and cache() not in place.parents:  # in the cache a download was cut off: it goes on
+        if files and user_cache() not in place.parents:  # in the cache a download was cut off: it goes on
             raise UsageError(f"{place} holds {next(iter(files))} but not {', '.join(lacking)}: add what is missing")
     else:
         for root in roots:
             if os.path.isfile(root / f"{name}.npz"):  # as Keras has it
                 return replace(from_npz(root / f"{name}.npz", room, preparation, None), name=name)
-        place = cache() / name
+        place = user_cache() / name
         download(name, place, searched, room)
         files = files_in(place, entry, room)
 

@@ -109,6 +109,8 @@ class RunConfig(Preparation):
     # learns the same
     graph: bool = True  # record gradient steps and run the recording, where that is possible
     # learns the same
+    compile: Literal["auto", "always", "never"] = "auto"  # recorded steps to machine code, on a CPU, where it repays
+    # learns the same
     verify_graph: int = 0  # recorded steps compared with eager ones, besides the 1st, 10th, 100th, ...; in [0, inf)
     # learns the same
     name: str | None = None  # of the run: letters, digits, . _ - (None: made of env or data, algo, seed and time)

@@ -34,13 +34,15 @@ class Recorded:
     Args:
         verify: compare the first so many too.
         record: makes a recording of a step; by default a CUDA graph on CUDA, and a list of operations elsewhere.
+        always: record at the first chance, as a run whose recordings round otherwise than eager steps has to:
+            where it goes on after a pause, they must not begin at another update.
 
     Attributes:
         refused: name of a loss: why its step is not recorded.
     """
 
-    def __init__(self, verify: int = 0, record: Record | None = None) -> None:
-        self.verify, self.record = verify, record
+    def __init__(self, verify: int = 0, record: Record | None = None, always: bool = False) -> None:
+        self.verify, self.record, self.always = verify, record, always
         self.refused: dict[str, str] = {}
         self.recordings: Known = {}
         self._num_warm: dict[str, int] = {}
@@ -48,7 +50,7 @@ class Recorded:
         self._eager = Eager()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recorded:
-        return Recorded(self.verify, self.record)  # a recording belongs to the tensors it was made with
+        return Recorded(self.verify, self.record, self.always)  # a recording belongs to the tensors it was made with
 
     def minimize(self, step: GradientStep) -> Batch:
         metrics = self.minimize_together([step])
@@ -100,7 +102,7 @@ class Recorded:
         taken = learner.num_updates - 1  # updates before this one; left are taken * (1 - progress) / progress
         worth_it = taken * (1 - learner.progress) >= MIN_UPDATES_LEFT * learner.progress
         adams = [step.optimizer for step in steps if isinstance(step.optimizer, torch.optim.Adam)]
-        return worth_it and all(adam.state for adam in adams)  # which its first step makes
+        return (worth_it or self.always) and all(adam.state for adam in adams)  # which its first step makes
 
     def _record(
         self, key: tuple[Any, ...], steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None

@@ -51,7 +51,7 @@ class Recording:
 
     def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> None:
         self.count, self.next_check = 0, 1
-        self.adams = [FusedAdam(step.optimizer) for step in steps]
+        self.adams = [self._adam(step.optimizer) for step in steps]
         self._max_grad_norm = steps[0].max_grad_norm
         self._module = LossModule(steps[0].learner, steps[0].loss)
         self._metrics: list[str] = []  # their names
@@ -64,7 +64,11 @@ class Recording:
         self._num_trained = len(trained)
         whole = own if stacked is None else {name: stacked[name.removeprefix("learner.")] for name in own}
         self.tensors = [whole[name].detach() for name in self._names]
-        self._listed: Callable[..., tuple[Tensor, ...]] | None = None  # `_outputs` as a list of operations
+        self._listed: Callable[..., Sequence[Tensor]] | None = None  # `_outputs` as a list of operations
+
+    def _adam(self, optimizer: torch.optim.Optimizer) -> FusedAdam:
+        """What moves the parameters of an optimizer."""
+        return FusedAdam(optimizer)
 
     def is_stale(self, steps: Sequence[GradientStep]) -> bool:
         """Whether the tensors it was recorded with are no longer those of the learners."""
@@ -84,9 +88,10 @@ class Recording:
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
         """Draw noise, find the gradients and move; returns the metrics."""
         outputs = (self._listed or self._outputs)(*self.tensors, *self._noisy_batch(steps).values())
-        for i, adam in enumerate(self.adams):
-            adam.step(outputs[i * self._num_trained : (i + 1) * self._num_trained])
-        return outputs[len(self.adams) * self._num_trained :]
+        begin = 0
+        for adam in self.adams:
+            adam.step(outputs[begin : (begin := begin + len(adam.moved))])
+        return outputs[begin:]
 
     def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
         batches = [split_parts(step.noisy_batch()) for step in steps]
@@ -110,6 +115,7 @@ class Recording:
             trained: list[Tensor], frozen: list[Tensor], batch: Batch
         ) -> tuple[Sequence[Tensor], list[Tensor]]:
             grads, (_, metrics) = grad_and_value(value, has_aux=True)(trained, frozen, batch)
+            grads = self.adams[0].joined(grads)
             return grads if self._max_grad_norm is None else clip_norm(grads, self._max_grad_norm), metrics
 
         trained, frozen = list(tensors[: self._num_trained]), list(tensors[self._num_trained : num])
@@ -118,8 +124,8 @@ class Recording:
         else:
             stacked, metrics = vmap(gradients)(trained, frozen, batch)
             grads = [grad[s] for s in range(len(self.adams)) for grad in stacked]
-        params = [param for adam in self.adams for param in adam.params]
-        return (*(same_layout(grad, param) for grad, param in zip(grads, params, strict=True)), *metrics)
+        moved = [tensor for adam in self.adams for tensor in adam.moved]
+        return (*(same_layout(grad, tensor) for grad, tensor in zip(grads, moved, strict=True)), *metrics)
 
     def state(self, steps: Sequence[GradientStep]) -> State:
         """All that a step changes, as it is now."""
@@ -138,14 +144,23 @@ class ListRecording(Recording):
         before.put_back_generators()
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
-            recorded = make_fx(self._outputs)(*tensors)
-            recorded.graph.eliminate_dead_code()
-            recorded.recompile()
-            try:
-                self._listed = torch.jit.trace(recorded, tensors, check_trace=False)
-                self._listed(*tensors)  # it takes some operations that it cannot run
-            except Exception:  # it does not take every operation: the backward of a convolution, for one
-                self._listed = recorded  # a Python function of one line an operation
+            self._listed = self._fast(self._list(tensors), tensors)
+
+    def _list(self, tensors: tuple[Tensor, ...]) -> Any:
+        """The operations that `_outputs` does, written down: a function of one line an operation."""
+        recorded = make_fx(self._outputs)(*tensors)
+        recorded.graph.eliminate_dead_code()
+        recorded.recompile()
+        return recorded
+
+    def _fast(self, recorded: Any, tensors: tuple[Tensor, ...]) -> Callable[..., Sequence[Tensor]]:
+        """The list of operations as something that runs fast."""
+        try:
+            traced = torch.jit.trace(recorded, tensors, check_trace=False)
+            traced(*tensors)  # it takes some operations that it cannot run
+        except Exception:  # it does not take every operation: the backward of a convolution, for one
+            return recorded  # type: ignore[no-any-return]
+        return traced  # type: ignore[no-any-return]
 
 
 class GraphRecording(Recording):

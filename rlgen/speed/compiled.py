@@ -1,0 +1,131 @@
+"""A recorded step on the CPU as machine code, with flat parameters and without denormal numbers; and when it repays."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rlgen.core.learner import Learner
+from rlgen.core.step import GradientStep
+from rlgen.speed import machine_code
+from rlgen.speed.adam import FlatAdam, FusedAdam, JoinedAdam
+from rlgen.speed.device import cores
+from rlgen.speed.machine_code import CannotCompileError, Program
+from rlgen.speed.recorded import MIN_UPDATES_LEFT, Recorded
+from rlgen.speed.recording import ListRecording
+
+REPAID = 150_000  # rounds of updates that repay a compilation: it takes some 15 s, a round gains 0.1 ms or more
+
+
+class CompiledRecording(ListRecording):
+    """A recorded step that runs as machine code; as a list of operations where it cannot be compiled.
+
+    Adam's moments of units that died fall below the smallest normal number, and arithmetic with those is 5 times as
+    slow. So they count as 0 during the step; environments, which run in the same thread, do not see it.
+
+    Args:
+        steps: as of `Recording`.
+        stacked: as of `Recording`; not given.
+        work: whose programs are counted together.
+    """
+
+    def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None, work: str = "") -> None:
+        self._work = work
+        super().__init__(steps, stacked)
+
+    def _adam(self, optimizer: torch.optim.Optimizer) -> FusedAdam:
+        try:
+            return FlatAdam(optimizer)
+        except ValueError:
+            return FusedAdam(optimizer)
+
+    def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
+        torch.set_flush_denormal(True)
+        try:
+            return super().take(steps)
+        finally:
+            torch.set_flush_denormal(False)
+
+    def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
+        # Machine code does not look at strides.
+        return {name: value.contiguous() for name, value in super()._noisy_batch(steps).items()}
+
+    def _fast(self, recorded: Any, tensors: tuple[Tensor, ...]) -> Callable[..., Sequence[Tensor]]:
+        try:
+            program = Program(recorded, tensors, self._work)
+            function = program.load()
+            if function is None:
+                say("compiling gradient steps to machine code, once on this machine: 10 s or more")
+                program.compile()
+                function = program.load()
+            if function is None:
+                raise CannotCompileError("the cache does not keep it")
+            function(*tensors)
+        except CannotCompileError as error:
+            say(f"gradient steps are recorded, not compiled: {error}; a run that had compiled ones goes on inexactly")
+            return super()._fast(recorded, tensors)
+        machine_code.note_work(program.folder, self._work, program.key)
+        return function
+
+
+class FillingRecording(ListRecording):
+    """A recorded step whose machine code is made beside the run, for runs to come.
+
+    Args:
+        steps: as of `Recording`.
+        stacked: as of `Recording`; not given.
+        work: as of `CompiledRecording`.
+    """
+
+    def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None, work: str = "") -> None:
+        self._work, self._steps = work, steps
+        super().__init__(steps, stacked)
+
+    def _fast(self, recorded: Any, tensors: tuple[Tensor, ...]) -> Callable[..., Sequence[Tensor]]:
+        own = self.adams
+        with contextlib.suppress(CannotCompileError, ValueError):
+            self.adams = [JoinedAdam(step.optimizer) for step in self._steps]
+            Program(self._list(tensors), tensors, self._work).compile_aside()
+        self.adams = own
+        return super()._fast(recorded, tensors)
+
+
+def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int) -> str:
+    """Choose how a run's gradient steps are taken on a CPU, before its first one, and hand that to the learner.
+
+    Args:
+        config: of the run: its `graph`, `compile` and `verify_graph`.
+        work: all that the operations of its steps depend on.
+        learner: gets its executor.
+        rounds: of updates that the run takes.
+
+    Returns:
+        `always` or `never`: what `compile` is from now on.
+    """
+    chosen = config["compile"]
+    if not config["graph"] or learner.device.type != "cpu":
+        return "never" if chosen == "auto" else chosen
+    key, fill = machine_code.hashed(sorted(work.items())), False
+    if chosen == "auto":
+        with contextlib.suppress(CannotCompileError):
+            machine_code.folder()
+            if rounds >= MIN_UPDATES_LEFT and not any(isinstance(each, nn.Conv2d) for each in learner.modules()):
+                chosen = "always" if rounds >= REPAID or machine_code.is_filled(key) else "never"
+                fill = chosen == "never" and cores() > 1
+        chosen = chosen.replace("auto", "never")
+    if chosen == "always" or fill:
+        kind = CompiledRecording if chosen == "always" else FillingRecording
+        learner.executor = Recorded(config["verify_graph"], partial(kind, work=key), always=chosen == "always")
+    return chosen
+
+
+def say(what: str) -> None:
+    """A line above the bar."""
+    tqdm.write(f"note: {what}", sys.stderr)
