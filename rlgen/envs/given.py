@@ -72,13 +72,26 @@ def hold_wrappers(wrappers: Any, names: Sequence[str] | None = None) -> list[str
     return [_kept(wrapper, name) for wrapper, name in zip(found.values(), missing, strict=True)]
 
 
+def to_go_on(env_id: str, wrappers: Sequence[str]) -> str:
+    """What goes on with a run whose environment or wrappers only this process has; empty where others find them."""
+    env = f", env={_plain(env_id)}" if env_id.startswith(PASSED) else ""
+    passed = dict.fromkeys(_plain(name) for name in wrappers if name.startswith(PASSED))
+    wrapper = f", wrapper=[{', '.join(passed)}]" if passed else ""
+    return f"rlgen.resume(run{env}{wrapper})" if env or wrapper else ""
+
+
 def lost(name: str, option: str = "env") -> UsageError:
     """The error of an environment, or a wrapper, that this process was not passed."""
-    what, make = {"env": "environment"}.get(option, option), name.removeprefix(PASSED).rpartition("-")[0]
+    what, make = {"env": "environment"}.get(option, option), _plain(name)
     return UsageError(
         f"{what} {name!r} was passed from Python: pass it again, as in rlgen.resume(run, {option}={make}); a class or "
         f"a function in a module of its own, --{option} module:Name, is found again"
     )
+
+
+def _plain(name: str) -> str:
+    """What a passed class or function is called in Python."""
+    return name.removeprefix(PASSED).rpartition("-")[0]
 
 
 def _kept(made_by: Any, name: str | None = None) -> str:

@@ -12,6 +12,7 @@ from rlgen.core.normalization import is_normalised
 from rlgen.core.source import EnvSource, ImageSource
 from rlgen.envs import atari, own_files
 from rlgen.envs.border import in_words
+from rlgen.envs.given import to_go_on
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.parts import about, kept
 from rlgen.text import warn
@@ -28,6 +29,8 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
         warn(seen, note=True)
     if isinstance(source, EnvSource) and (actions := in_words(source.spec)):
         warn(actions, note=True)
+    if isinstance(source, EnvSource) and (how := to_go_on(source.env_id, source.options.get("wrappers") or ())):
+        warn(f"what is passed from Python is not saved; to go on with the run, pass it again: {how}", note=True)
     if isinstance(source, EnvSource) and not source.has_time_limit:
         limit = f"evaluation cuts its episodes after {source.eval_max_episode_steps:,} steps (--eval-max-episode-steps)"
         warn(f"environment {source.env_id!r} has no time limit: {limit}", note=True)

@@ -109,7 +109,8 @@ def diff(run: Sequence[str], runs_dir: str) -> Rows:
     if a.path == b.path:
         raise UsageError(f"{run[0]!r} and {run[1]!r} are the same run {a.name}; give two: rlgen diff RUN RUN")
     left, right = flattened(a.info), flattened(b.info)
-    keys = [key for key in left | right if key not in OWN and left.get(key) != right.get(key)]
+    own = {*OWN, "resume.why"} if left.get("resume.level") == right.get("resume.level") else OWN  # it counts trials
+    keys = [key for key in left | right if key not in own and left.get(key) != right.get(key)]
     result = Rows({"what": key, "a": left.get(key), "b": right.get(key)} for key in keys)
     names = (a.name, b.name) if a.name != b.name else (str(a.path), str(b.path))
     result.shown = [{"what": row["what"], names[0]: row["a"], names[1]: row["b"]} for row in result]

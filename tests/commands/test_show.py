@@ -41,6 +41,16 @@ def test_the_lineage_is_followed_and_a_circle_ends(four_runs):
     assert json.loads(four_runs("show", third.name, "--json")[1])["lineage"] == [f"{second.name}@30000", first.name]
 
 
+def test_diff_leaves_out_how_many_trials_said_that_a_resume_is_exact(four_runs):
+    first, second = "CartPole-v1__dqn__0", "CartPole-v1__dqn__1"
+    for name, why in ((first, "177 resets"), (second, "183 resets")):
+        change(Path("runs", name), resume={"level": "tried exact", "why": why})
+    assert "resume" not in four_runs("diff", first, second)[1]
+    change(Path("runs", second), resume={"level": "approximate", "why": "it keeps traces"})
+    out = four_runs("diff", first, second)[1]
+    assert "resume.level" in out and "it keeps traces" in out
+
+
 def test_diff_names_what_differs_and_nothing_else(four_runs):
     first, second = "CartPole-v1__dqn__0", "CartPole-v1__dqn__1"
     change(Path("runs", second), versions={"python": "3.11.2", "torch": "2.12.0", "gymnasium": "1.4.0"}, wandb_id="x")

@@ -41,3 +41,17 @@ def test_what_is_said_of_environments_is_said_once_a_run(tmp_path, capsys):
     assert "mine goes on at step 60" in err and "no time limit" not in err
     experiment.fork("mine", {"steps": 120}, str(tmp_path), "other")
     assert line in capsys.readouterr().err, "another run"
+
+
+def test_what_resume_needs_of_what_was_passed_from_python_is_said(capsys):
+    source = EnvSource("CartPole-v1", 1, "sync", seed=0, eval_episodes=1)
+    source.close()
+    source.options["wrappers"] = ["my_env:Halved", "passed:soft-012345", "passed:hard-6789ab", "passed:soft-012345"]
+    for env_id, how in (("CartPole-v1", ""), ("passed:make_env-012345", "env=make_env, ")):
+        source.env_id = env_id
+        notes.say(source, {})
+        assert f"pass it again: rlgen.resume(run, {how}wrapper=[soft, hard])\n" in capsys.readouterr().err
+    source.options["wrappers"] = ["my_env:Halved"]
+    source.env_id = "CartPole-v1"
+    notes.say(source, {})
+    assert capsys.readouterr().err == ""
