@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -112,7 +113,7 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
     chosen = config["compile"]
     if not config["graph"] or learner.device.type != "cpu":
         return "never" if chosen == "auto" else chosen
-    key, fill = machine_code.hashed(sorted(work.items())), False
+    key, fill = machine_code.hashed(json.dumps(work, sort_keys=True)), False
     if chosen == "auto":
         with contextlib.suppress(CannotCompileError):
             machine_code.folder()

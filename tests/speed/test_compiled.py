@@ -237,6 +237,8 @@ def test_a_run_whose_steps_were_compiled_aside_is_followed_by_compiled_ones(
         run = experiment.start(tiny("dqn", tmp_path, seed=seed), quiet=True)
         assert run.config["compile"] == chosen and f'"compile": "{chosen}"' in (run.path / "config.json").read_text()
     assert len(stand_in) == 1 and stand_in[0].endswith(" aside")  # and the second run loaded what that made
+    resumed = experiment.resume(str(run.path), steps=1_300, quiet=True)
+    assert resumed.config["compile"] == "always" and len([*machine_code.folder().glob("*.work")]) == 1
     assert build(tmp_path, gamma=0.5) == ("never", FillingRecording)  # its steps are others
 
 
