@@ -21,13 +21,13 @@ import torch
 LIMITS = {  # seconds of each part, in order of what must not be lost: less than 475 in all
     "machine": 15,
     "tests": 100,
-    "micro": 50,
-    "atari_dqn": 55,
+    "micro": 45,
+    "atari_dqn": 50,
     "atari_ppo": 60,
     "learn": 55,
     "seeds": 35,
     "bench": 30,
-    "resume": 65,
+    "resume": 75,
 }
 SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
 IS_TRIAL = SCALE < 1
