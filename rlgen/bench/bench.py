@@ -29,6 +29,7 @@ def bench(
     threads: int = 1,
     peers: bool = False,
     cleanrl: str | None = None,
+    compiled: bool = False,
     profile: bool = False,
     scale: bool = False,
     out: str | None = None,
@@ -44,6 +45,7 @@ def bench(
         threads: of torch, for every contender.
         peers: time installed peers too.
         cleanrl: a checkout of CleanRL, whose scripts are timed too.
+        compiled: time rlgen with compiled gradient steps too, on a CPU.
         profile: where the time of a step goes.
         scale: cost over the number of environments, batch size, buffer fill and seeds.
         out: PNG of the scaling.
@@ -55,13 +57,13 @@ def bench(
     """
     if profile and scale:
         raise UsageError("--profile and --scale: one at a time")
-    if cleanrl is not None and (profile or scale):
-        raise UsageError("--cleanrl: not with --profile or --scale")
+    if (cleanrl is not None or compiled) and (profile or scale):
+        raise UsageError(f"{'--compiled' if compiled else '--cleanrl'}: not with --profile or --scale")
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
     names = list(SCALES) if scale else STEPPED if profile else list(WORKS)
     chosen = select(only or (PROFILED if profile else ""), names)
-    others = find.chosen(peers, cleanrl, chosen)
+    others = find.chosen(peers, cleanrl, chosen, compiled)
     where = {"device": str(pick_device(device)), "threads": threads}
     report = Report(
         command=command,

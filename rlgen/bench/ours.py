@@ -37,6 +37,8 @@ class Trainer:
             self.source = experiment.build_source(config)
         stack.enter_context(closing(self.source))
         self.learner = experiment.build_learner(config, self.source.spec)
+        if config["compile"] == "always":
+            experiment.choose_executor(config, self.learner, self.source.spec)
         self.buffer = experiment.build_buffer(self.learner, self.source.spec)
 
     def step(self) -> int:
@@ -53,6 +55,11 @@ class Trainer:
         before = self.learner.num_updates
         count, took = repeat(seconds, self.step, self.config["device"])
         return per(took, **{self.unit: count, "update": self.learner.num_updates - before})
+
+
+def compiled(config: dict[str, Any], work: Work, stack: ExitStack) -> Trainer:
+    """The same with gradient steps as machine code."""
+    return Trainer(config | {"compile": "always"}, work, stack)
 
 
 def forget(metrics: Batch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlgen.bench import timing
+from rlgen.bench import ours, timing
 from rlgen.bench.measure import Cost
 from rlgen.bench.peers import find
 from rlgen.bench.peers.find import Peer
@@ -21,6 +21,18 @@ def test_a_peer_that_fails_is_left_out_with_its_reason(tiny_bench, monkeypatch):
     assert report["skipped"]["dqn-1env: A"] == "TypeError: another version"
     assert report["skipped"]["dqn-1env: B"].startswith("ZeroDivisionError")
     assert [row["contender"] for row in report["results"]] == ["rlgen"]
+
+
+def test_compiled_steps_are_a_contender_of_what_is_trained(tiny_bench, monkeypatch):
+    made = []
+    monkeypatch.setattr(ours.experiment, "choose_executor", lambda config, *_: made.append(config["compile"]))
+    report = tiny_bench(only="dqn-1env,atari-update", compiled=True)
+    assert [(row["work"], row["contender"]) for row in report["results"]] == [
+        ("dqn-1env", "rlgen"),
+        ("dqn-1env", "rlgen, compiled"),
+        ("atari-update", "rlgen"),
+    ]
+    assert made == ["always"]  # our own steps are recorded, whatever the cache holds
 
 
 def test_contenders_take_turns_and_their_first_blocks_do_not_count():

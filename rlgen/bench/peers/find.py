@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
+from rlgen.bench import ours
 from rlgen.bench.measure import Block
 from rlgen.bench.peers import cleanrl, eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
-from rlgen.bench.works import Maker, Work
+from rlgen.bench.works import STEPPED, Maker, Work
 from rlgen.errors import install
 
 
@@ -68,11 +69,12 @@ class Found:
     failed: dict[str, str] = field(default_factory=dict)  # why they could not be made
 
 
-def chosen(peers: bool, checkout: str | None, works: list[str]) -> dict[str, Peer]:
+def chosen(peers: bool, checkout: str | None, works: list[str], compiled: bool = False) -> dict[str, Peer]:
     """Who is asked: everybody if `peers`, and CleanRL's own scripts where there is a checkout of them.
 
     Args:
         peers: all of `PEERS`.
+        compiled: rlgen itself, with gradient steps as machine code.
         checkout: a directory.
         works: names of those that will be timed.
 
@@ -80,7 +82,9 @@ def chosen(peers: bool, checkout: str | None, works: list[str]) -> dict[str, Pee
         UsageError: the directory is no such checkout.
         MissingExtraError: its scripts import what is not installed.
     """
-    own = {"CleanRL": Peer("torch", "torch", cleanrl.makers(checkout, works))} if checkout is not None else {}
+    own = {"rlgen, compiled": Peer("torch", "torch", dict.fromkeys(STEPPED, ours.compiled))} if compiled else {}
+    if checkout is not None:
+        own["CleanRL"] = Peer("torch", "torch", cleanrl.makers(checkout, works))
     return own | (PEERS if peers else {})
 
 
