@@ -33,7 +33,7 @@ def check_form(saved: Any, now: Any, name: str = "it") -> None:
     elif isinstance(now, list | tuple):
         _expect(isinstance(saved, list | tuple), f"{name} is of type {found}")
         if now and {*map(type, saved), *map(type, now)} in ({int}, {bool}, {str}):
-            return  # a ring has a million counts
+            return  # of a generator: hundreds of numbers
         same_length = len(saved) == len(now)
         for number, item in enumerate(saved if now else ()):
             check_form(item, now[number if same_length else 0], f"{name}.{number}")

@@ -149,7 +149,8 @@ class FinalObservations:
     def state_dict(self, num_rows: int) -> dict[str, Any]:
         """The tables, and which row has which."""
         number = self.number[:num_rows].to("cpu", copy=True)
-        counts = {"dropped": self.dropped, "added": self.added, "in_row": list(self.in_row)}
+        in_row = torch.from_numpy(np.array(self.in_row, np.int32))
+        counts = {"dropped": self.dropped, "added": self.added, "in_row": in_row}
         tables = {name: table.to("cpu", copy=True) for name, table in self.tables.items()}
         return counts | {"tables": tables, "number": number}
 
@@ -172,12 +173,12 @@ class FinalObservations:
         shape = (self.ring.num_saved(self.ring.oldest, self.ring.num_used), self.ring.num_envs)
         if state["number"].shape != shape:
             raise ValueError(f"frames.number has shape {list(state['number'].shape)}, here it is {list(shape)}")
-        check_between(torch.tensor(state["in_row"]), 0, self.ring.num_envs + 1, "frames.in_row")
+        check_between(state["in_row"], 0, self.ring.num_envs + 1, "frames.in_row")
         check_between(state["number"], -1, max(1, state["added"]), "frames.number")
         for name, table in state["tables"].items():
             if table.shape[1:] != self.tables[name].shape[1:]:
                 raise ValueError(f"frames of {name} have shape {list(table.shape[1:])}")
-        self.dropped, self.added, self.in_row = state["dropped"], state["added"], list(state["in_row"])
+        self.dropped, self.added, self.in_row = state["dropped"], state["added"], state["in_row"].tolist()
         self.tables = {name: table.to(self.number.device, copy=True) for name, table in state["tables"].items()}
         self.number[: len(state["number"])] = state["number"].to(self.number.device)
 

@@ -108,7 +108,8 @@ class UniformIndex:
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, and the list where there is one."""
-        counts = {"num_added": self.num_added, "num_valid": self.num_valid, "valid_in_row": list(self.valid_in_row)}
+        in_row = torch.from_numpy(np.array(self.valid_in_row, np.int32))  # of a list, torch reads each number by itself
+        counts = {"num_added": self.num_added, "num_valid": self.num_valid, "valid_in_row": in_row}
         return counts | {"listed": None if self.listed is None else self.listed.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -120,13 +121,13 @@ class UniformIndex:
         num_added, num_valid, in_row, listed = (state[name] for name in self.state_dict())
         ring, room = self.ring, self.ring.max_used * self.ring.num_envs
         used = (ring.oldest + np.arange(ring.num_used)) % ring.num_rows
-        if len(in_row) != ring.num_rows or not num_added >= num_valid == sum(in_row[row] for row in used):
+        if len(in_row) != ring.num_rows or not num_added >= num_valid == in_row.numpy()[used].sum():
             raise ValueError(f"index: {num_valid} of {num_added} transitions are not those of a ring of {room}")
-        check_between(torch.tensor(in_row), 0, ring.num_envs + 1, "index.valid_in_row")
+        check_between(in_row, 0, ring.num_envs + 1, "index.valid_in_row")
         if listed is not None:
             check_form(listed, torch.zeros(room, dtype=torch.int64), "index.listed")
             check_between(listed, 0, ring.size, "index.listed")
-        self.num_added, self.num_valid, self.valid_in_row = num_added, num_valid, list(in_row)
+        self.num_added, self.num_valid, self.valid_in_row = num_added, num_valid, in_row.tolist()
         self.listed = None if listed is None else listed.to(ring.backend.device, copy=True)
 
 

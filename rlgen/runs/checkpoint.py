@@ -22,11 +22,11 @@ from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError, i
 from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, open_file, remove, write_json
-from rlgen.runs.old_states import converted
+from rlgen.runs.old_states import converted, with_tensors
 from rlgen.runs.records import Manifest, Versioned, read
 from rlgen.text import warn
 
-FORMAT = 3  # of state.pt
+FORMAT = 4  # of state.pt
 LARGE = 2**25  # bytes: a buffer in a larger file stays there until its owner copies it
 MORE = 1.2  # times as much room as the last one took has to be free for the next
 NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
@@ -107,7 +107,7 @@ def verified(path: Path) -> Manifest:
         OSError: a file of it cannot be read.
     """
     version = read(path / "manifest.json", Versioned)
-    if version and version["format"] not in (1, 2, FORMAT):
+    if version and version["format"] not in range(1, FORMAT + 1):
         raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {FORMAT}")
     manifest = read(path / "manifest.json", Manifest)
     if manifest is None:
@@ -145,6 +145,8 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             raise CheckpointError(f"its manifest says format {manifest['format']}, its state {own}")
         if manifest["format"] == 1:
             state = converted(state)
+        if manifest["format"] < FORMAT:
+            state = with_tensors(state)
         state = {name: value if name == "buffer" else copy.deepcopy(value) for name, value in state.items()}
         if name := not_finite(state.get("learner")):
             raise CheckpointError(f"it is of a run that had diverged: {name} is not a number")

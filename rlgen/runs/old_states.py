@@ -37,3 +37,18 @@ def converted_buffer(old: dict[str, Any]) -> dict[str, Any]:
     index = {"num_added": old["num_added"], "num_valid": old["_num_valid"]}
     index |= {"valid_in_row": old["_valid_in_row"], "listed": old["_ids"]}
     return kind | {"row": shapes, "ring": ring, "index": index, "frames": frames}
+
+
+def with_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """A state.pt of format 2 or 3 in format 4, where what is counted of every row of a ring is a tensor, not a list.
+
+    Args:
+        state: of a checkpoint, whole.
+    """
+    import torch
+
+    buffer = dict(state.get("buffer") or {})
+    for part, name in (("index", "valid_in_row"), ("frames", "in_row")):
+        if counts := buffer.get(part):
+            buffer[part] = counts | {name: torch.tensor(counts[name], dtype=torch.int32)}
+    return state | {"buffer": buffer} if buffer else state

@@ -447,8 +447,15 @@ WRONG_ROWS = {
     "a head that is text": (lambda state: state["buffer"]["ring"].update(oldest="x"), "buffer.ring.oldest is 'x'"),
     "transitions that never were": (lambda state: index(state).update(num_added=2**40), "were added in"),
     "another count of transitions": (lambda state: index(state).update(num_valid=3), "index: 3 of"),
-    "counts of too few rows": (lambda state: index(state)["valid_in_row"].pop(), "index: "),
+    "counts of too few rows": (
+        lambda state: index(state).update(valid_in_row=index(state)["valid_in_row"][:-1]),
+        "index: ",
+    ),
     "counts below zero": (lambda state: shift(index(state)["valid_in_row"]), "index.valid_in_row has numbers"),
+    "counts in a list": (
+        lambda state: index(state).update(valid_in_row=index(state)["valid_in_row"].tolist()),
+        "valid_in_row is of type list",
+    ),
     "a list of doubles": (lambda state: index(state).update(listed=torch.zeros(400).double()), "listed is of"),
     "a list that leads out": (lambda state: index(state).update(listed=torch.full((400,), 10**6)), "index.listed has"),
     "no final frames": (lambda state: frames(state)["tables"].clear(), "frames of [] are not those of ['obs']"),
