@@ -121,6 +121,7 @@ CASES = [
 def environment(checkout: Path) -> dict[str, str]:
     """Of a process that runs the code of `checkout` on one thread."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RLGEN_", "WANDB_", "PYTHON"))}
+    kept["RLGEN_COMPILED"] = ""  # nothing is compiled, whatever this machine has
     return kept | {
         "PYTHONPATH": str(checkout.resolve()),
         "OMP_NUM_THREADS": "1",
