@@ -46,6 +46,7 @@ def _different(ours: dict[str, Any], given: dict[str, Any]) -> str:
     left_out = {
         "runs_dir",
         *("max_memory", "device"),  # are the machine's
+        *(["compile"] if given.get("compile") == "auto" else []),  # it was chosen when the run began
         *(["steps"] if given.get("steps") is None else []),
         *(f"{what}_every" for what in PERIODS if given.get(f"{what}_every") is None),
     }
