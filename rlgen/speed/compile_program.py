@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     cache, key = folder.parent, folder.name.split("-")[1]
     description = json.loads((folder / "program.json").read_text())
     os.nice(description["nice"])
-    failed = cache / f"{key}.failed"
+    failed = cache / f"{key}.failed"  # there until the end: what is killed has failed too
     try:
         failed.touch()
         with open(cache / "lock", "w") as lock:
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
                 evict(cache)
         with open(cache / f"{description['work']}.work", "a") as work:
             work.write(f"{key}\n")
-        failed.unlink()
+        failed.unlink(missing_ok=True)  # who waited for another process shares it with that one
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

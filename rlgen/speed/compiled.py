@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from rlgen.core.learner import Learner
 from rlgen.core.step import GradientStep
@@ -21,6 +19,7 @@ from rlgen.speed.device import cores
 from rlgen.speed.machine_code import CannotCompileError, Program
 from rlgen.speed.recorded import MIN_UPDATES_LEFT, Recorded
 from rlgen.speed.recording import ListRecording
+from rlgen.text import warn
 
 REPAID = 150_000  # rounds of updates that repay a compilation: it takes some 15 s, a round gains 0.1 ms or more
 
@@ -63,14 +62,15 @@ class CompiledRecording(ListRecording):
             program = Program(recorded, tensors, self._work)
             function = program.load()
             if function is None:
-                say("compiling gradient steps to machine code, once on this machine: 10 s or more")
+                warn("compiling gradient steps to machine code, once on this machine: 10 s or more", note=True)
                 program.compile()
                 function = program.load()
             if function is None:
                 raise CannotCompileError("the cache does not keep it")
             function(*tensors)
         except CannotCompileError as error:
-            say(f"gradient steps are recorded, not compiled: {error}; a run that had compiled ones goes on inexactly")
+            what = f"gradient steps are recorded, not compiled: {error}"
+            warn(f"{what}; a run that had compiled ones goes on inexactly", note=True)
             return super()._fast(recorded, tensors)
         machine_code.note_work(program.folder, self._work, program.key)
         return function
@@ -91,7 +91,7 @@ class FillingRecording(ListRecording):
 
     def _fast(self, recorded: Any, tensors: tuple[Tensor, ...]) -> Callable[..., Sequence[Tensor]]:
         own = self.adams
-        with contextlib.suppress(CannotCompileError, ValueError):
+        with contextlib.suppress(CannotCompileError, ValueError, OSError):
             self.adams = [JoinedAdam(step.optimizer) for step in self._steps]
             Program(self._list(tensors), tensors, self._work).compile_aside()
         self.adams = own
@@ -116,17 +116,12 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
     key, fill = machine_code.hashed(json.dumps(work, sort_keys=True)), False
     if chosen == "auto":
         with contextlib.suppress(CannotCompileError):
-            machine_code.folder()
+            filled = machine_code.is_filled(key)
             if rounds >= MIN_UPDATES_LEFT and not any(isinstance(each, nn.Conv2d) for each in learner.modules()):
-                chosen = "always" if rounds >= REPAID or machine_code.is_filled(key) else "never"
+                chosen = "always" if filled or rounds >= REPAID else "never"
                 fill = chosen == "never" and cores() > 1
         chosen = chosen.replace("auto", "never")
     if chosen == "always" or fill:
         kind = CompiledRecording if chosen == "always" else FillingRecording
         learner.executor = Recorded(config["verify_graph"], partial(kind, work=key), always=chosen == "always")
     return chosen
-
-
-def say(what: str) -> None:
-    """A line above the bar."""
-    tqdm.write(f"note: {what}", sys.stderr)

@@ -18,6 +18,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -124,6 +125,8 @@ class Program:
             CannotCompileError: torch does not take it.
         """
         package, manifest = (self.folder / f"{self.key}{suffix}" for suffix in (".pt2", ".json"))
+        if not self.is_there():  # the package may be: its manifest comes last
+            return None
         try:
             for path in (package, manifest):
                 found = path.lstat()
@@ -132,7 +135,7 @@ class Program:
             said = json.loads(manifest.read_bytes())
             if hashlib.sha256(package.read_bytes()).hexdigest() != said["sha256"]:
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: as good as not there
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: as good as not there
             for path in (manifest, package):
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -182,9 +185,9 @@ class Program:
             with contextlib.suppress(OSError):
                 if time.time() - old.stat().st_mtime > STALE:
                     shutil.rmtree(old)
-        place = self.folder / f"compiling-{self.key}-{os.getpid()}"
+        place = None
         try:
-            place.mkdir(mode=0o700)
+            place = Path(tempfile.mkdtemp(prefix=f"compiling-{self.key}-", dir=self.folder))
             (place / "program.json").write_text(json.dumps(self.description | {"nice": nice}))
             return subprocess.Popen(
                 [sys.executable, "-P", str(Path(__file__).with_name("compile_program.py")), str(place)],
@@ -195,7 +198,8 @@ class Program:
                 start_new_session=True,  # Ctrl-C in the terminal is the run's
             )
         except OSError as error:
-            shutil.rmtree(place, ignore_errors=True)
+            if place:
+                shutil.rmtree(place, ignore_errors=True)
             raise CannotCompileError(f"no process to compile it: {error.strerror or error}") from None
 
 

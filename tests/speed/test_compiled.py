@@ -17,7 +17,7 @@ from tiny import tiny
 from rlgen import experiment
 from rlgen.commands import doctor
 from rlgen.core.step import Eager
-from rlgen.speed import compiled, machine_code, recorded
+from rlgen.speed import compile_program, compiled, machine_code, recorded
 from rlgen.speed.compile_program import MOST_BYTES, evict
 from rlgen.speed.compiled import CompiledRecording, FillingRecording
 from rlgen.speed.machine_code import CannotCompileError, Program
@@ -162,6 +162,41 @@ def test_a_key_is_of_all_that_machine_code_depends_on(cache: Path, monkeypatch: 
     monkeypatch.setattr(machine_code, "machine", lambda: "another")
     keys.append(Program(one, [torch.zeros(2, 3)], "").key)
     assert len({*keys}) == len(keys)
+
+
+def test_a_package_whose_manifest_is_on_its_way_is_left_alone(cache: Path) -> None:
+    program = Program(torch.fx.symbolic_trace(lambda x: x + 1), [torch.zeros(1)], "")
+    package = cache / f"{program.key}.pt2"
+    package.write_text("another process has just put it there")
+    assert program.load() is None and package.exists()
+    (cache / f"{program.key}.json").write_text("{}")  # one that does not fit is as good as none
+    assert program.load() is None and not [*cache.iterdir()]
+
+
+def test_who_waited_for_another_compilation_has_not_failed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it had: of two runs that needed the same steps at once, the second one stayed recorded."""
+    place = cache / "compiling-key-1"
+    place.mkdir(parents=True)
+    (place / "program.json").write_text(json.dumps({"work": "work", "nice": 0}))
+
+    def lock(*_: object) -> None:  # the other one ends now
+        (cache / "key.json").write_text("{}")
+        (cache / "key.failed").unlink()
+
+    monkeypatch.setattr(compile_program.fcntl, "flock", lock)
+    compile_program.main(place)
+    assert (cache / "work.work").read_text() == "key\n" and not place.exists()
+
+
+def test_compilations_of_one_program_have_folders_of_their_own(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda argv, **_: folders.append(Path(argv[-1])))
+    monkeypatch.setattr(machine_code, "_aside", [])
+    program = Program(torch.fx.symbolic_trace(lambda x: x + 1), [torch.zeros(1)], "")
+    program.compile_aside()
+    program.compile_aside()  # by another run of this process
+    assert len({*folders}) == 2 and all((folder / "program.json").exists() for folder in folders)
+    assert {folder.name.split("-")[1] for folder in folders} == {program.key}
 
 
 def test_operations_that_draw_random_numbers_are_not_compiled(cache: Path) -> None:
