@@ -8,7 +8,7 @@ import pytest
 from toy_runs import make_run
 
 from rlgen.errors import UsageError
-from rlgen.runs.find import find, list_runs
+from rlgen.runs.find import find, find_group, list_runs
 
 
 def test_find_by_name_directory_prefix_and_last(tmp_path):
@@ -51,3 +51,13 @@ def test_runs_are_listed_without_torch_and_whatever_is_in_them(tmp_path):
     )
     out = subprocess.run([sys.executable, "-c", code, tmp_path / "runs"], capture_output=True, text=True)
     assert out.stdout == "2\n", out.stderr
+
+
+def test_wandbs_folder_among_the_runs_is_none_of_them(tmp_path):
+    """A shell makes `runs/*` of it and them: `rlgen compare runs/*` once stopped there."""
+    run = make_run(tmp_path, "mine")
+    (tmp_path / "runs" / "wandb").mkdir()
+    words = sorted(map(str, (tmp_path / "runs").iterdir()))
+    assert [path for word in words for path in find_group(word, tmp_path / "runs")] == [run.path]
+    with pytest.raises(UsageError, match="no run"):
+        find_group("wandb", tmp_path / "runs")
