@@ -55,6 +55,7 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
         frame_stack=config["frame_stack"],
         time_in_obs=config["time_in_obs"],
         rescale_actions=config["rescale_actions"],
+        masks=config.get("masks"),
         obs=config["obs"],
         obs_layout=config["obs_layout"],
         network=config["network"],

@@ -25,7 +25,7 @@ from rlgen.options.derived import in_steps
 from rlgen.runs import exactness, notes, preflight, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
-from rlgen.runs.records import check_spec
+from rlgen.runs.records import check_spec, without_masks
 from rlgen.runs.run import Run
 from rlgen.speed.device import few_collections, pick_device
 from rlgen.speed.recorded import Recorded
@@ -207,7 +207,7 @@ def resume(
     opened.info["device"] = exactness.last_device(opened.info)
     if device is not None:
         opened.config["device"] = device
-    own = opened.config | {"device": exactness.device_of(opened.info, asked=device)}
+    own = opened.config | {"device": exactness.device_of(opened.info, asked=device)} | without_masks(opened.info)
     with built(own, opened.path) as (learner, source, buffer):
         check_spec(opened.name, opened.info.get("spec"), source.spec)
         notes.say_changed_files(opened.name, opened.info, source)
@@ -237,7 +237,7 @@ def fork(
     """
     parent = Run.open(find(run, runs_dir))
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
-    with built(config, runs_dir) as (learner, source, buffer):
+    with built(config | without_masks(parent.info), runs_dir) as (learner, source, buffer):
         if isinstance(learner, Agent):
             check_spec(parent.name, parent.info.get("spec"), source.spec)
             notes.say_changed_files(parent.name, parent.info, source)

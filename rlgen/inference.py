@@ -23,9 +23,11 @@ from rlgen.options import algorithms
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
 from rlgen.runs.notes import say_changed_files
-from rlgen.runs.records import check_spec, spec_of
+from rlgen.runs.records import check_spec, spec_of, without_masks
 from rlgen.runs.run import Run
 from rlgen.video import Clip
+
+EPISODES = 100  # of an evaluation, where nothing is said
 
 
 def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last", device: str | None = None) -> Learner:
@@ -61,7 +63,7 @@ def _restored(run: str | Path, runs_dir: str, checkpoint: str, device: str | Non
 def evaluate(
     run: str | Path,
     runs_dir: str = "runs",
-    episodes: int = 100,
+    episodes: int | None = None,
     seed: int | None = None,
     checkpoint: str = "last",
     video: bool = False,
@@ -76,7 +78,7 @@ def evaluate(
     Args:
         run: a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
-        episodes: whole episodes an agent plays.
+        episodes: whole episodes an agent plays; None is 100.
         seed: of the episodes; by default the run's evaluation seed.
         checkpoint: `last`, `best`, or a step.
         video: record the first episode under the run's `videos/`.
@@ -94,9 +96,15 @@ def evaluate(
         hold(env, opened.config["env_id"])
     if wrapper is not None:
         hold_wrappers(wrapper, opened.config["wrapper"])
-    if split and isinstance(learner, Agent):
-        raise UsageError(f"--split {split}: {opened.name} is an agent, it is judged by episodes")
-    config = opened.config | {"video": False, "max_memory": max_memory}
+    is_agent = isinstance(learner, Agent)
+    of_images, of_episodes = {"split": split, "max-memory": max_memory}, {"episodes": episodes, "seed": seed}
+    for flag, value in of_images.items() if is_agent else {**of_episodes, "video": video or None}.items():
+        if value is not None:
+            why = "is an agent, it is judged by episodes" if is_agent else "is a model, it is judged by held-out images"
+            raise UsageError(
+                f"--{flag}{'' if value is True else f' {value}'}: {opened.name} {why}; leave that flag out"
+            )
+    config = opened.config | {"video": False, "max_memory": max_memory} | without_masks(opened.info)
     with watch.watching(config.get("step_timeout", 0)), closing(build_source(config, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
@@ -104,6 +112,7 @@ def evaluate(
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
         if isinstance(learner, Agent):
             seed = opened.config["seed"] + EVAL_SEED if seed is None else seed
+            episodes = episodes or EPISODES
             played = source.play(learner, episodes, seed)
             values = played.pop("returns")
             result |= {"env_id": opened.config["env_id"], "seed": seed, "episodes": episodes}

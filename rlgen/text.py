@@ -107,13 +107,24 @@ def page(values: dict[str, Any]) -> str:
     for key, value in zip(map(safe, values), values.values(), strict=True):
         if isinstance(value, dict):
             lines.append(key)
-            lines += [f"  {safe(name):{NAME_WIDTH - 2}} {_on_page(item)}" for name, item in value.items()]
+            lines += [_beside(f"  {safe(name):{NAME_WIDTH - 2}}", item) for name, item in value.items()]
         elif key in ("commands", "problems"):  # one a line, so that they can be copied
             first, *others = map(safe, value or ["none"])
-            lines += [f"{key:{NAME_WIDTH}} {first}", *(f"{'':{NAME_WIDTH}} {other}" for other in others)]
+            if (line := _beside(f"{key:{NAME_WIDTH}}", first)).startswith(f"{key}\n"):
+                lines += [line, *(f"    {other}" for other in others)]
+            else:
+                lines += [line, *(f"{'':{NAME_WIDTH}} {other}" for other in others)]
         else:
-            lines.append(f"{key:{NAME_WIDTH}} {_on_page(value)}")
+            lines.append(_beside(f"{key:{NAME_WIDTH}}", value))
     return "\n".join(lines)
+
+
+def _beside(name: str, value: Any) -> str:
+    """A name with its value beside it; below it where a command or a path fits the terminal only there."""
+    written, most = _on_page(value), terminal_width()
+    if len(name) + 1 + len(written) <= most or not isinstance(value, str) or "\n" in written or len(written) > most - 4:
+        return f"{name} {written}"
+    return f"{name.rstrip()}\n    {written}"
 
 
 def _on_page(value: Any) -> str:

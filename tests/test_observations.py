@@ -8,9 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from tiny import assert_equal, comparable, tiny
 
-from rlgen import experiment
+from rlgen import experiment, inference
 from rlgen.core.acting import checked
 from rlgen.envs.make import make_envs
 from rlgen.errors import UsageError
@@ -181,12 +182,34 @@ def test_what_is_no_observation_of_these_parts_is_one_line(tmp_path, obs, messag
     ("name", "how", "expected"),
     [
         ("Traps", {"try_first": True}, True),
-        ("Traps", {}, False),  # nothing was tried
+        ("Traps", {}, True),  # nothing was tried: the first reset tells
+        ("Traps", {"vectorization": "async"}, True),
+        ("Illegal", {}, True),
+        ("Illegal", {"vectorization": "async"}, True),
+        ("Traps", {"autoreset_mode": AutoresetMode.SAME_STEP}, False),  # Gymnasium's own vector class
+        ("Traps", {"masks": False}, False),
         ("Traps", {"try_first": True, "obs": "old"}, False),
+        ("Traps", {"obs": "old"}, False),
         ("Illegal", {"try_first": True, "vectorization": "async"}, True),
         ("Room", {"try_first": True}, False),
+        ("Room", {}, False),
+        ("Room", {"vectorization": "async"}, False),
     ],
 )
-def test_masks_are_found_by_the_check(name, how, expected):
+def test_masks_are_found_by_the_check_or_by_the_first_reset(name, how, expected):
     with closing(make_envs(f"observed:{name}-v0", 2, **how)) as envs:
         assert envs.spec.has_mask == expected
+
+
+def test_a_run_that_did_not_look_for_masks_goes_on_without(tmp_path, monkeypatch):
+    monkeypatch.setattr("rlgen.envs.make.any_gives_mask", lambda envs: False)  # as it was
+    config = tiny("dqn", tmp_path, env="observed:Traps-v0", name="old", steps=100, env_check=False)
+    experiment.start(config, quiet=True)
+    monkeypatch.undo()
+    assert experiment.resume("old", str(tmp_path), steps=200, quiet=True).finished
+    assert inference.evaluate("old", str(tmp_path), 1)["episodes"] == 1
+    assert experiment.fork("old", {"steps": 300}, str(tmp_path), name="forked", quiet=True).finished
+    assert experiment.resume("forked", str(tmp_path), steps=400, quiet=True).finished
+    new = experiment.start(config | {"name": "new"}, quiet=True)
+    assert [part["kind"] for part in new.info["spec"]["obs_parts"]] == ["discrete", "mask"]
+    assert experiment.resume("new", str(tmp_path), steps=200, quiet=True).finished

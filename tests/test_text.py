@@ -121,6 +121,16 @@ def test_prose_is_wrapped_and_words_stay_whole(monkeypatch):
     assert len(lines[0]) <= 40 and lines[1].startswith("  ") and any(path in line.split() for line in lines)
 
 
+def test_text_that_does_not_fit_beside_its_name_stands_below_it_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    command = "x" * 60
+    lines = page({"extra": command, "short": "y" * 49, "inner": {"place": command, "two": f"{command}\n{command}"}})
+    assert lines.splitlines()[:5] == ["extra", f"    {command}", f"{'short':30} {'y' * 49}", "inner", "  place"]
+    assert lines.splitlines()[5] == f"    {command}" and max(map(len, lines.splitlines()[:6])) <= 80
+    monkeypatch.setenv("COLUMNS", "91")
+    assert page({"extra": command}) == f"{'extra':30} {command}"
+
+
 def test_a_long_list_on_a_page_is_broken_between_words_and_text_is_not(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     command = "rlgen train dqn " + "--name of-a-run " * 6

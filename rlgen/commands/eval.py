@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rlgen.errors import InterruptedRunError, RlgenError
+from rlgen.options import algorithms
 from rlgen.text import Rows
 
 
@@ -14,7 +17,7 @@ class Options:
     """Play greedy episodes with agents, or score models on held-out images."""
 
     run: tuple[str, ...]  # names, directories, unique prefixes, globs as 'dqn-*', or last
-    episodes: int = 100  # whole episodes an agent plays; in [1, 100000]
+    episodes: int | None = None  # whole episodes an agent plays (None: 100); in [1, 100000]
     seed: int | None = None  # of the episodes (None: the run's evaluation seed); in [0, 2**63)
     checkpoint: str = "last"  # last, best, or a step
     video: bool = False  # record the first episode as a gif in the run's directory
@@ -32,12 +35,16 @@ def run(options: Options) -> dict[str, Any] | Rows:
 
     found = [path for word in options.run for path in find_group(word, options.runs_dir)]
     paths = list({path.resolve(): path for path in found}.values())
-    rows, problems, split = Rows(), [], None if options.split == "auto" else options.split
+    rows, problems, kinds = Rows(), [], [kind(path) for path in paths]
     device = None if options.device == "same" else options.device
-    for path in paths:
+    of_agents: dict[str, Any] = {"episodes": options.episodes, "seed": options.seed, "video": options.video}
+    split = None if options.split == "auto" else options.split
+    of_models: dict[str, Any] = {"split": split, "max_memory": options.max_memory}
+    for path, own in zip(paths, kinds, strict=True):
+        both = len({*kinds} - {""}) < 2  # what concerns none of the runs is refused
+        how = (of_agents if both or own == "agent" else {}) | (of_models if both or own != "agent" else {})
         try:
-            how = (options.episodes, options.seed, options.checkpoint, options.video, split, options.max_memory)
-            rows.append(inference.evaluate(path, options.runs_dir, *how, device=device))
+            rows.append(inference.evaluate(path, options.runs_dir, checkpoint=options.checkpoint, device=device, **how))
         except RlgenError as error:
             if len(paths) == 1 or isinstance(error, InterruptedRunError):
                 raise
@@ -49,6 +56,15 @@ def run(options: Options) -> dict[str, Any] | Rows:
     columns = list(dict.fromkeys(name for row in rows.shown for name in row))  # agents beside models
     rows.shown = [{name: row.get(name) for name in columns} for row in rows.shown]
     return rows
+
+
+def kind(path: Path) -> str:
+    """What learned in a run, `agent` or `generative`; empty where that cannot be read."""
+    from rlgen.runs.records import read_config
+
+    with contextlib.suppress(RlgenError):
+        return algorithms.find(read_config(path)[0]["config"]["algo"]).kind
+    return ""
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rlgen.envs.action_spaces import read
 from rlgen.envs.check import check, how_to_mend
 from rlgen.envs.find import check_env_id, one_line
 from rlgen.envs.keywords import check_keywords, refused
-from rlgen.envs.masks import choices
+from rlgen.envs.masks import any_gives_mask, choices
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.native import make_native
 from rlgen.envs.one_array import OneArray
@@ -81,7 +81,8 @@ def make_envs(
         rescale_actions: see `rlgen.envs.action_spaces`; False clips alone.
         obs: what an array is: `auto`, `image`, `flat`, or `old`, which makes one vector of all that is no array.
         obs_layout: of pictures: `auto`, `chw` or `hwc`.
-        masks: environments say which actions are valid, and observations hold it; None finds it out where one is tried.
+        masks: environments say which actions are valid, and observations hold it; None finds it out, by trying one or
+            else by their first reset.
         atari: "standard" makes a game of ALE the standard task, "life-loss" that with an episode a life, "raw" neither.
         time_in_obs: observations hold the share of the time limit that has passed, and reaching it is a termination.
         bound: cuts episodes that nothing else does, except of a native class that has no limit.
@@ -164,21 +165,23 @@ def make_envs(
             "--traceback shows more"
         )
         raise UsageError(what) from error
-    if found and masks is None and obs != "old":
-        vector_env.close()
-        return make_envs(
-            env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
-            masks=True, atari=atari, time_in_obs=time_in_obs, bound=bound, env_kwargs=env_kwargs, wrappers=wrappers,
-            **how,
-        )  # fmt: skip
+    looks_for_masks = masks is None and obs != "old"
     try:
-        stream = EnvStream(vector_env, seed, env_id, frame_stack, **how)
-        stream.spec = replace(stream.spec, **task)
-        return stream
+        if not (found and looks_for_masks):
+            stream = EnvStream(vector_env, seed, env_id, frame_stack, **how)
+            stream.spec = replace(stream.spec, **task)
+            with watch.call(f"asking {env_id!r} for its mask of actions"):
+                if not looks_for_masks or try_first or not any_gives_mask(vector_env):
+                    return stream
     except BaseException:
         with contextlib.suppress(StuckEnvError), watch.call(f"closing {env_id!r}"):
             vector_env.close()
         raise
+    vector_env.close()
+    return make_envs(
+        env_id, num_envs, vectorization, seed, autoreset_mode, render_mode, frame_stack, max_episode_steps,
+        masks=True, atari=atari, time_in_obs=time_in_obs, bound=bound, env_kwargs=env_kwargs, wrappers=wrappers, **how,
+    )  # fmt: skip
 
 
 def has_time_limit(env_id: str) -> bool:

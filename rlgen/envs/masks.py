@@ -35,6 +35,15 @@ def gives_mask(env: gym.Env, info: dict[str, Any]) -> bool:
     return MASK in info or env.has_wrapper_attr("action_masks")
 
 
+def any_gives_mask(vector_env: Any) -> bool:
+    """Whether single environments, which were just reset, say it of choices; those of a native class do not."""
+    if not hasattr(vector_env, "infos") or not choices(vector_env.single_action_space):
+        return False
+    infos = vector_env.infos
+    told = infos if isinstance(infos, dict) else {name for info in infos for name in info}
+    return MASK in told or any(vector_env.call("has_wrapper_attr", "action_masks"))
+
+
 def mask_of(env: gym.Env, info: dict[str, Any], sizes: Sequence[int], obs: Any = None) -> np.ndarray:
     """Which actions are valid now, bool [A]: as `info` says, the method `action_masks`, or a part; else all of them.
 

@@ -35,7 +35,7 @@ class LoopVectorEnv(SyncVectorEnv):
     """Environments stepped one by one without autoreset; new arrays every time and no infos, at a fifth of the cost.
 
     Attributes:
-        infos: of every environment's last step.
+        infos: of every environment's last step or reset.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -46,7 +46,7 @@ class LoopVectorEnv(SyncVectorEnv):
         """Reset those in `options["reset_mask"]` [N], each with its own of the seeds [N]; the others stay."""
         self._observations = self._observations.copy()
         for i in options["reset_mask"].nonzero()[0].tolist():
-            self._observations[i], _ = self.envs[i].reset(seed=seed[i], options={})
+            self._observations[i], self.infos[i] = self.envs[i].reset(seed=seed[i], options={})
         return self._observations, {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -73,9 +73,14 @@ class WorkerError(Exception):
 
 
 class WorkerVectorEnv(AsyncVectorEnv):
-    """Worker processes that ignore SIGTERM: `close` asks them to end, and kills a dead, busy or stuck one."""
+    """Worker processes that ignore SIGTERM: `close` asks them to end, and kills a dead, busy or stuck one.
+
+    Attributes:
+        infos: of the last reset.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
+        self.infos: dict[str, Any] = {}
         try:
             super().__init__(*args, **kwargs)
         except BaseException:
@@ -83,6 +88,10 @@ class WorkerVectorEnv(AsyncVectorEnv):
                 self.close()
             raise
         atexit.register(self.close)  # runs before multiprocessing's own, which would terminate and wait forever
+
+    def reset_wait(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        obs, self.infos = super().reset_wait(*args, **kwargs)
+        return obs, self.infos
 
     def _raise_if_errors(self, successes: Iterable[bool]) -> None:
         """Raise what a worker's environment raised; Gymnasium's own prints its traceback."""

@@ -198,6 +198,17 @@ def check_spec(run: str, saved: dict[str, Any] | None, found: Any) -> None:
             raise UsageError(f"not what run {run} began with: {name} was {str(then)[:40]} and is {str(now)[:40]}")
 
 
+def without_masks(info: dict[str, Any]) -> dict[str, Any]:
+    """What to add to the options of a run that did not look for masks of actions: not to do so now either.
+
+    Args:
+        info: config.json.
+    """
+    parts = (info.get("spec") or {}).get("obs_parts") or ()
+    looked = info["config"].get("env_check", True) or any(part["kind"] == "mask" for part in parts)
+    return {} if looked else {"masks": False}
+
+
 def _entries(spec: dict[str, Any]) -> dict[str, Any]:
     """Those of a spec, and each of its protocol's; another version of ALE is for `compare` to tell apart."""
     protocol = spec.get("protocol")

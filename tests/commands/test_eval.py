@@ -39,3 +39,21 @@ def test_one_that_cannot_be_evaluated_does_not_cost_the_others(group):
     assert code == 1 and len(out.splitlines()) == 2 and out.splitlines()[1].startswith("dqn-1 ")
     assert err.startswith("error: run dqn-0: ") and err.count("\n") == 1
     assert group("eval", "dqn-0")[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("run", "flag", "why"),
+    [
+        ("vae-0", ("--episodes", "5"), "is a model, it is judged by held-out images"),
+        ("vae-0", ("--seed", "0"), "is a model"),
+        ("vae-0", ("--video",), "is a model"),
+        ("dqn-0", ("--split", "val"), "is an agent, it is judged by episodes"),
+        ("dqn-0", ("--max-memory", "8GB"), "is an agent"),
+    ],
+)
+def test_a_flag_of_the_other_kind_is_not_ignored(group, run, flag, why):
+    code, out, err = group("eval", run, *flag)
+    assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith(f"error: {' '.join(flag)}: {run} {why}")
+    if flag[0] != "--split":  # a model has no split of one
+        code, out, err = group("eval", "dqn-1", "vae-0", *flag)
+        assert (code, len(out.splitlines()), err) == (0, 3, ""), "it is for one of them"
