@@ -14,7 +14,7 @@ from rlgen.bench.replay import NUM_WARM
 from rlgen.bench.report import Report
 from rlgen.bench.scaling import SCALES
 from rlgen.bench.timing import time_work
-from rlgen.bench.works import STEPPED, WORKS
+from rlgen.bench.works import QUICK, STEPPED, WORKS
 from rlgen.errors import UsageError
 from rlgen.speed.device import few_collections, pick_device
 
@@ -45,7 +45,7 @@ def bench(
         threads: of torch, for every contender.
         peers: time installed peers too.
         cleanrl: a checkout of CleanRL, whose scripts are timed too.
-        compiled: time rlgen with compiled gradient steps too, on a CPU.
+        compiled: rlgen takes compiled gradient steps, on a CPU; with recorded ones it is another contender.
         profile: where the time of a step goes.
         scale: cost over the number of environments, batch size, buffer fill and seeds.
         out: PNG of the scaling.
@@ -62,7 +62,7 @@ def bench(
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
     names = list(SCALES) if scale else STEPPED if profile else list(WORKS)
-    chosen = select(only or (PROFILED if profile else ""), names)
+    chosen = select(only, names) if only or scale else select(PROFILED, names) if profile else QUICK
     others = find.chosen(peers, cleanrl, chosen, compiled)
     where = {"device": str(pick_device(device)), "threads": threads}
     report = Report(
@@ -85,8 +85,9 @@ def bench(
             draw(report, out)
     else:
         report |= {"results": [], "not_installed": {}, "skipped": {}}
+        set_to = where | {"compile": "always" if compiled else "never"}
         for name in chosen:
-            timed = time_work(name, where, blocks, seconds, others)
+            timed = time_work(name, set_to, blocks, seconds, others)
             report["results"] += timed.rows
             report["not_installed"] |= timed.not_installed
             report["skipped"] |= timed.skipped

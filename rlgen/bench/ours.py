@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rlgen import experiment
@@ -57,9 +59,9 @@ class Trainer:
         return per(took, **{self.unit: count, "update": self.learner.num_updates - before})
 
 
-def compiled(config: dict[str, Any], work: Work, stack: ExitStack) -> Trainer:
-    """The same with gradient steps as machine code."""
-    return Trainer(config | {"compile": "always"}, work, stack)
+def recorded(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """The same work without machine code."""
+    return OURS[work.kind](config | {"compile": "never"}, work, stack)
 
 
 def forget(metrics: Batch) -> None:
@@ -119,6 +121,19 @@ def memory(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     return lambda seconds: {"bytes": Cost(train_in_new_process(config, config["buffer_size"] + 1_000))}
 
 
+def whole_run(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """The command line in a new process and an empty directory, with its evaluations and checkpoints."""
+    argv = [sys.executable, "-m", "rlgen", "train", *shlex.split(work.command), "--compile", config["compile"]]
+
+    def block(seconds: float) -> Costs:
+        with TemporaryDirectory() as directory:
+            begin = Took.until_now()
+            subprocess.run([*argv, "--runs-dir", directory], check=True, capture_output=True)
+            return {"s per run": Cost(*Took.until_now().since(begin))}
+
+    return block
+
+
 def train_in_new_process(config: dict[str, Any], steps: int) -> int:
     """Train for so many steps in a new process; returns its peak memory in bytes."""
     argv = [sys.executable, "-m", "rlgen.bench", json.dumps(config), str(steps)]
@@ -133,4 +148,5 @@ OURS: dict[str, Maker] = {  # by kind of work
     "replay": replay.ours,
     "start": start,
     "memory": memory,
+    "run": whole_run,
 }

@@ -15,7 +15,7 @@ from rlgen.bench.works import WORKS, configure
 from rlgen.speed.device import few_collections
 
 OURSELVES = "rlgen"
-SLOW_KINDS, SLOW_BLOCKS = ("start", "memory"), 3  # seconds each, however long a block is: at most so many
+SLOW_KINDS, SLOW_BLOCKS = ("start", "memory", "run"), 3  # seconds each, however long a block is: at most so many
 
 
 @dataclass
@@ -27,17 +27,17 @@ class Timed:
     skipped: dict[str, str]  # "work: peer", and why it was left out
 
 
-def time_work(name: str, where: dict[str, Any], blocks: int, seconds: float, peers: dict[str, Peer]) -> Timed:
+def time_work(name: str, set_to: dict[str, Any], blocks: int, seconds: float, peers: dict[str, Peer]) -> Timed:
     """Time all contenders of a work, block by block.
 
     Args:
         name: of the work.
-        where: device and threads.
+        set_to: device, threads and whether steps are compiled.
         blocks: measurements of each contender.
         seconds: of a block.
         peers: others that are timed, too, where they do the work.
     """
-    work, config = WORKS[name], configure(name, **where)
+    work, config = WORKS[name], configure(name, **set_to)
     if work.kind in SLOW_KINDS:
         blocks = min(blocks, SLOW_BLOCKS)
     with ExitStack() as stack:

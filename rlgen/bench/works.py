@@ -25,7 +25,7 @@ class Work:
     """Something to time."""
 
     command: str  # after `rlgen train`
-    kind: Literal["env", "image", "update", "sampled", "replay", "start", "memory"]  # what of it is timed: see ours.py
+    kind: Literal["env", "image", "update", "sampled", "replay", "start", "memory", "run"]  # what is timed: see ours.py
     shape: tuple[int, ...] = ()  # of one image or observation, where they are noise
 
 
@@ -45,8 +45,10 @@ WORKS = {
     "gan-no-r1": Work("gan --width 64 --batch-size 64 --r1-gamma 0", "image", (3, 32, 32)),
     "start": Work(f"{DQN_CARTPOLE} --train-every 10", "start"),
     "memory": Work(f"{DQN_CARTPOLE} --train-every 10", "memory"),
+    "default-run": Work("dqn --wandb disabled --threads 1", "run"),
 }
 STEPPED = [name for name, work in WORKS.items() if work.kind in ("env", "image")]  # those that the loop trains
+QUICK = [name for name, work in WORKS.items() if work.kind != "run"]  # a whole run is timed where it is asked for
 
 # Makes a contender: something that does a work, given its flat configuration, and closes with the stack.
 Maker = Callable[[dict[str, Any], Work, ExitStack], Block]

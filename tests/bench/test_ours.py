@@ -7,7 +7,7 @@ import torch
 
 from rlgen import experiment
 from rlgen.bench import ours, replay
-from rlgen.bench.works import WORKS, configure
+from rlgen.bench.works import WORKS, Work, configure
 
 
 @pytest.mark.parametrize("name", ["atari-update", "atari-sampled", "replay", "start", "memory"])
@@ -67,3 +67,16 @@ def test_a_sampled_update_draws_a_batch_of_its_own_from_single_frames(drawn, mon
     ((learner, buffer),) = built
     assert drawn == [2] * 3 and learner.num_updates == 3
     assert len(buffer) == 64 and buffer.ring.columns["obs"].shape[2:] == (84, 84)
+
+
+def test_a_whole_run_is_the_command_line_in_a_new_process():
+    work = Work("reinforce --steps 300 --rollout-steps 100 --wandb disabled --eval-episodes 1", "run")
+    cost = ours.whole_run(configure("default-run", compile="never"), work, ExitStack())(0.0)["s per run"]
+    assert cost.value > 0.5 and cost.cpu is not None and cost.cpu > 0.5  # torch alone takes longer to import
+
+
+def test_recorded_steps_are_timed_as_the_work_is_without_machine_code(monkeypatch):
+    seen = []
+    monkeypatch.setitem(ours.OURS, "env", lambda config, *_: seen.append(config["compile"]))
+    ours.recorded(configure("dqn-1env", compile="always"), WORKS["dqn-1env"], ExitStack())
+    assert seen == ["never"]

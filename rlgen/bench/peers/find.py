@@ -48,7 +48,7 @@ PEERS = {
     "SB3": Peer(
         "stable_baselines3",
         "stable-baselines3",
-        {"dqn-*": sb3.train, "ppo-*": sb3.train, "replay": sb3.replay_buffer},
+        {"dqn-*": sb3.train, "ppo-*": sb3.train, "replay": sb3.replay_buffer, "default-run": sb3.whole_run},
     ),
     "Tianshou": Peer("tianshou", "tianshou", {"dqn-*": tianshou.q_learning}),
     "TorchRL": Peer(
@@ -74,7 +74,7 @@ def chosen(peers: bool, checkout: str | None, works: list[str], compiled: bool =
 
     Args:
         peers: all of `PEERS`.
-        compiled: rlgen itself, with gradient steps as machine code.
+        compiled: rlgen runs machine code, and its recorded steps are another contender.
         checkout: a directory.
         works: names of those that will be timed.
 
@@ -82,7 +82,8 @@ def chosen(peers: bool, checkout: str | None, works: list[str], compiled: bool =
         UsageError: the directory is no such checkout.
         MissingExtraError: its scripts import what is not installed.
     """
-    own = {"rlgen, compiled": Peer("torch", "torch", dict.fromkeys(STEPPED, ours.compiled))} if compiled else {}
+    recorded: dict[str, Maker] = dict.fromkeys([*STEPPED, "default-run"], ours.recorded)
+    own = {"rlgen, recorded": Peer("torch", "torch", recorded)} if compiled else {}
     if checkout is not None:
         own["CleanRL"] = Peer("torch", "torch", cleanrl.makers(checkout, works))
     return own | (PEERS if peers else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlgen.bench import noise, replay
-from rlgen.bench.measure import Block
+from rlgen.bench.measure import Block, Cost, Costs, Took
 from rlgen.bench.peers.counter import Counter
 from rlgen.bench.works import Work
 
@@ -46,6 +48,30 @@ def train(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
         return model.num_timesteps - before
 
     return Counter(step, "env_step", config["device"], warm=config.get("learning_starts", 0) + piece)
+
+
+ZOO = """
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.env_util import make_vec_env
+
+torch.set_num_threads(1)
+found = dict(learning_rate=2.3e-3, batch_size=64, buffer_size=100_000, learning_starts=1_000, gamma=0.99)
+found |= dict(target_update_interval=10, train_freq=256, gradient_steps=128)
+found |= dict(exploration_fraction=0.16, exploration_final_eps=0.04, policy_kwargs=dict(net_arch=[256, 256]))
+DQN("MlpPolicy", make_vec_env("CartPole-v1", seed=1), device="cpu", **found).learn(50_000)
+"""  # rl-baselines3-zoo, hyperparams/dqn.yml, CartPole-v1
+
+
+def whole_run(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
+    """DQN on CartPole as its zoo tuned it, in a new process, without evaluations and checkpoints."""
+
+    def block(seconds: float) -> Costs:
+        begin = Took.until_now()
+        subprocess.run([sys.executable, "-c", ZOO], check=True, capture_output=True)
+        return {"s per run": Cost(*Took.until_now().since(begin))}
+
+    return block
 
 
 def replay_buffer(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
