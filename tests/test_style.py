@@ -18,7 +18,7 @@ EXCUSED: dict[str, dict[str, str]] = {
         "rlgen/runs/old_states.py: 'n_step'": "a name in the states of older checkpoints",
         "rlgen/options/old_names.py: self.cfg.batch_size": "what plug-ins of before are used to",
     },
-    "misleading_names": {"rlgen/speed/recording.py: the name replay": "a CUDA graph is replayed: the word is torch's"},
+    "misleading_names": {"rlgen/speed/graph.py: the name replay": "a CUDA graph is replayed: the word is torch's"},
     "mirror": {
         "tests/core/test_agents.py": WHOLE,
         "tests/core/test_algorithms.py": WHOLE,

@@ -127,11 +127,7 @@ def epsilon_greedy(q_value: Any, epsilon: float, generator: torch.Generator) -> 
     """The most valuable action, or with probability epsilon a valid one: [N, A] -> [N] int64, of an array an array."""
     is_array = type(q_value) is np.ndarray
     if not is_array and q_value.is_cuda:
-        uniform = torch.rand(2, len(q_value), generator=generator, device=q_value.device)  # [2, N]
-        valid = q_value > LOWEST  # [N, A]
-        place = (uniform[1] * valid.sum(-1)).long()  # [N] among the valid ones
-        chosen = (valid.cumsum(-1) > place[:, None]).int().argmax(-1)
-        return torch.where(uniform[0] < epsilon, chosen, q_value.argmax(-1))
+        return epsilon_greedy_in_few_kernels(q_value, epsilon, generator)
     values = q_value if is_array else q_value.numpy()  # a few numbers cost NumPy less
     action, (explore, choice) = values.argmax(-1), torch.rand(2, len(values), generator=generator).numpy()
     explore = explore < epsilon
@@ -140,6 +136,13 @@ def epsilon_greedy(q_value: Any, epsilon: float, generator: torch.Generator) -> 
         place = (choice[explore] * valid.sum(-1, dtype=np.float32)).astype(np.int64)  # [k] among the valid ones
         action[explore] = (valid.cumsum(-1) > place[:, None]).argmax(-1)
     return action if is_array else torch.from_numpy(action)
+
+
+def epsilon_greedy_in_few_kernels(q_value: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """The same on a GPU, where a launch takes longer than the numbers: of random values the largest is drawn evenly."""
+    uniform = torch.rand(len(q_value), 1 + q_value.shape[1], generator=generator, device=q_value.device)  # [N, 1 + A]
+    exploring = (uniform[:, :1] < epsilon) & (q_value > LOWEST)  # [N, A]
+    return torch.where(exploring, uniform[:, 1:], q_value).argmax(-1)
 
 
 class _WithLogStd(nn.Module):

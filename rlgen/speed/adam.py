@@ -26,6 +26,7 @@ class FusedAdam:
         exp_avg: their running means of the gradients.
         moved: the tensors that gradients are handed in for.
         state: all that a step changes beside the parameters.
+        counts: of steps, which are part of it.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -41,10 +42,11 @@ class FusedAdam:
             [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
         )
         self.state = [*self.exp_avg, *exp_avg_sq, *steps]
-        self._steps, on_cpu = steps, self.params[0].device.type == "cpu"
+        self.counts, on_cpu = steps, self.params[0].device.type == "cpu"
         self._counts = [step.numpy() for step in steps] if on_cpu else []  # torch takes 5 us to add 1, NumPy 0.2
         self.moved = self.params
         self._parts = []
+        self._uploaded: list[float | None] = [None] * len(groups)  # what the tensors of learning rates hold
         begin = 0
         for group in groups:
             part = slice(begin, begin := begin + len(group["params"]))
@@ -63,9 +65,10 @@ class FusedAdam:
 
     def upload_lr(self) -> None:
         """Put the learning rates where a CUDA graph reads them."""
-        for group, *_, lr in self._parts:
-            if lr is not None:
+        for i, (group, *_, lr) in enumerate(self._parts):
+            if lr is not None and group["lr"] != self._uploaded[i]:  # a launch, which a graph of 25 kernels would feel
                 lr.fill_(group["lr"])
+                self._uploaded[i] = group["lr"]
 
     def step(self, grads: Sequence[Tensor]) -> None:
         """Move the parameters."""
@@ -73,13 +76,18 @@ class FusedAdam:
             for count in self._counts:
                 count += 1
         else:
-            torch._foreach_add_(self._steps, 1)
+            torch._foreach_add_(self.counts, 1)
+        self.move(grads)
+
+    def move(self, grads: Sequence[Tensor], divisor: Tensor | None = None) -> None:
+        """Move the parameters; steps are counted elsewhere. Gradients are divided first, in place."""
         for group, part, exp_avg, exp_avg_sq, steps, lr in self._parts:
             fused: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
             fused(
                 self.moved[part], grads[part], exp_avg, exp_avg_sq, exp_avg[:0], steps,
                 lr=group["lr"] if lr is None else lr, beta1=group["betas"][0], beta2=group["betas"][1],
                 weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=group["maximize"],
+                grad_scale=divisor,
             )  # fmt: skip
 
 

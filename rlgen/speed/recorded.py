@@ -14,7 +14,8 @@ from tqdm import tqdm
 from rlgen.core.batch import Batch, LazyBatch, split_parts
 from rlgen.core.step import Eager, GradientStep
 from rlgen.errors import RlgenError
-from rlgen.speed.recording import GraphRecording, ListRecording, Recording, own_batch
+from rlgen.speed.graph import GraphRecording
+from rlgen.speed.recording import ListRecording, Recording, own_batch
 
 MIN_UPDATES_LEFT = 2_000  # of a run whose steps are worth recording: the first recording takes 2 s, a step saves 1 ms
 MAX_SIZES = 4  # recordings of one loss; batches of ever new sizes are not worth recording

@@ -1,16 +1,14 @@
 """One gradient step recorded: loss, gradient and clipping as a list of operations, without Python between them.
 
 A loss is a pure function of (networks, batch), so the list is the same every time. `make_fx` writes it down. On the CPU
-TorchScript's interpreter runs it where it takes it, else it runs as plain Python without autograd. On CUDA the drawing
-of the batch, the list and Adam are one CUDA graph. The parameters of S learners may be stacked: a seed each.
+TorchScript's interpreter runs it where it takes it, else it runs as plain Python without autograd. What is recorded on
+CUDA is in `graph.py`. The parameters of S learners may be stacked: a seed each.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,8 +113,7 @@ class Recording:
             trained: list[Tensor], frozen: list[Tensor], batch: Batch
         ) -> tuple[Sequence[Tensor], list[Tensor]]:
             grads, (_, metrics) = grad_and_value(value, has_aux=True)(trained, frozen, batch)
-            grads = self.adams[0].joined(grads)
-            return grads if self._max_grad_norm is None else clip_norm(grads, self._max_grad_norm), metrics
+            return self._clipped(self.adams[0].joined(grads)), metrics
 
         trained, frozen = list(tensors[: self._num_trained]), list(tensors[self._num_trained : num])
         if len(self.adams) == 1:
@@ -126,6 +123,9 @@ class Recording:
             grads = [grad[s] for s in range(len(self.adams)) for grad in stacked]
         moved = [tensor for adam in self.adams for tensor in adam.moved]
         return (*(same_layout(grad, tensor) for grad, tensor in zip(grads, moved, strict=True)), *metrics)
+
+    def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        return grads if self._max_grad_norm is None else clip_norm(grads, self._max_grad_norm)
 
     def state(self, steps: Sequence[GradientStep]) -> State:
         """All that a step changes, as it is now."""
@@ -163,84 +163,6 @@ class ListRecording(Recording):
         return traced  # type: ignore[no-any-return]
 
 
-class GraphRecording(Recording):
-    """A recorded step on CUDA: drawing, gradients and Adam in one graph."""
-
-    def __init__(
-        self,
-        steps: Sequence[GradientStep],
-        stacked: dict[str, Tensor] | None = None,
-        make_graph: Callable[[], Any] | None = None,
-    ) -> None:
-        super().__init__(steps, stacked)
-        self._graph = CudaGraph() if make_graph is None else make_graph()
-        for adam in self.adams:
-            adam.upload_lr()
-        # What the graph reads: a batch that nobody has drawn yet is drawn in the graph itself.
-        self._inputs = [own_batch(step.batch) for step in steps]
-        if len(steps) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
-            before = self.state(steps)
-            self.take([replace(step, batch=own_batch(step.batch)) for step in steps])
-            before.put_back()
-        captured = [replace(step, batch=batch) for step, batch in zip(steps, self._inputs, strict=True)]
-        generators = [step.learner.generator for step in steps]
-        self._captured = self._graph.capture(lambda: self.take(captured), generators)
-
-    def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
-        for inputs, step in zip(self._inputs, steps, strict=True):
-            if not isinstance(inputs, LazyBatch):
-                copy_changed(inputs, step.batch)
-        for adam in self.adams:
-            adam.upload_lr()
-        self._graph.replay()
-        for inputs, step in zip(self._inputs, steps, strict=True):
-            if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next
-                step.batch.tensors = inputs.tensors  # type: ignore[attr-defined]
-        return self.rows(self._captured)
-
-
-class CudaGraph:
-    """A torch.cuda.CUDAGraph whose captured function returns its outputs."""
-
-    def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
-        self.replay = self._graph.replay
-
-    def capture(
-        self, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]
-    ) -> Sequence[Tensor]:
-        """Record `function`; nothing has moved after. Its outputs are filled by every `replay`."""
-        with no_collections():
-            try:
-                # The stream is put back here too: should the capture fail, the graph leaves its own behind.
-                with torch.cuda.stream(torch.cuda.current_stream()):
-                    return capture_into(self._graph, function, generators)
-            except BaseException:
-                # Before torch 2.13 generators stay in a capture that failed. One that ends well takes them out.
-                capture_into(torch.cuda.CUDAGraph(), lambda: [torch.zeros((), device="cuda")], generators)
-                raise
-
-
-def capture_into(graph: Any, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]) -> Any:
-    """Capture `function`, which may draw from the generators; returns what it returned."""
-    for generator in generators:
-        graph.register_generator_state(generator)  # or every replay would draw the same numbers
-    with torch.cuda.graph(graph):
-        return function()
-
-
-@contextlib.contextmanager
-def no_collections() -> Iterator[None]:
-    """Leave garbage alone: an older graph in it, destroyed during a capture, would end the capture."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def own_batch(batch: Mapping[str, Tensor]) -> Any:
     """The same batch in other memory; one that is not drawn yet stays undrawn.
 
@@ -249,19 +171,6 @@ def own_batch(batch: Mapping[str, Tensor]) -> Any:
     if isinstance(batch, LazyBatch):
         return batch.undrawn() if batch.tensors is None else batch.tensors
     return join_parts({name: value.clone() for name, value in split_parts(batch).items()})
-
-
-def copy_changed(inputs: Batch, batch: Mapping[str, Tensor]) -> None:
-    """Copy a batch to where a graph reads it; what is there already is not copied."""
-    pairs = [(own, value) for own, value in zip(inputs.values(), batch.values(), strict=True) if own is not value]
-    if pairs:
-        flat = [(own, value) for pair in pairs for own, value in parts_of(*pair)]
-        torch._foreach_copy_([own for own, _ in flat], [value for _, value in flat])
-
-
-def parts_of(own: Any, value: Any) -> list[tuple[Tensor, Tensor]]:
-    """A pair of tensors, or a pair for every part of an observation."""
-    return [(own[part], value[part]) for part in own] if isinstance(own, dict) else [(own, value)]
 
 
 class State:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from rlgen.core.step import GradientStep
 from rlgen.speed.adam import FusedAdam
-from rlgen.speed.recording import GraphRecording
+from rlgen.speed.graph import GraphRecording
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default}
 

@@ -1,10 +1,21 @@
 """Distributions over actions are those of torch, and are drawn from as they should be."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from rlgen.nets.policies import Categorical, DiagonalNormal, IndependentCategoricals, epsilon_greedy
+from rlgen.nets.masks import LOWEST
+from rlgen.nets.policies import (
+    Categorical,
+    DiagonalNormal,
+    IndependentCategoricals,
+    epsilon_greedy,
+    epsilon_greedy_in_few_kernels,
+)
+
+BOTH = pytest.mark.parametrize("choose", [epsilon_greedy, epsilon_greedy_in_few_kernels])
 
 
 def test_distributions_agree_with_torch() -> None:
@@ -44,12 +55,22 @@ def test_actions_drawn_from_arrays_are_those_drawn_from_tensors(num: int) -> Non
         assert array.dtype == np.int64 and array.tolist() == Categorical(each).sample(states[3]).tolist()
 
 
-def test_epsilon_greedy_explores_as_often_as_it_is_told() -> None:
+@BOTH
+def test_epsilon_greedy_explores_as_often_as_it_is_told(choose: Any) -> None:
     q_value = torch.tensor([[0.0, 2.0, 1.0, -1.0]]).expand(40_000, 4).contiguous()
     generator = torch.Generator().manual_seed(0)
-    shares = torch.bincount(epsilon_greedy(q_value, 0.2, generator), minlength=4) / len(q_value)
+    action = choose(q_value, 0.2, generator)
+    assert action.dtype == torch.int64
+    shares = torch.bincount(action, minlength=4) / len(q_value)
     assert shares.tolist() == pytest.approx([0.05, 0.85, 0.05, 0.05], abs=0.006)
-    assert epsilon_greedy(q_value, 0.0, generator).eq(1).all()
+    assert choose(q_value, 0.0, generator).eq(1).all()
+
+
+@BOTH
+def test_random_actions_are_valid_ones_evenly(choose: Any) -> None:
+    q_value = torch.tensor([[LOWEST, -3.0, 1.0, LOWEST, -0.5]]).expand(40_000, 5).contiguous()
+    shares = torch.bincount(choose(q_value, 0.6, torch.Generator().manual_seed(0)), minlength=5) / len(q_value)
+    assert shares.tolist() == pytest.approx([0, 0.2, 0.6, 0, 0.2], abs=0.006)
 
 
 SIZES = (3, 2, 2, 5)

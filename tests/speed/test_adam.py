@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_graph import GraphAdam
 from line import Line, batches, params
 from tiny import assert_equal
 
@@ -83,3 +84,18 @@ def test_it_takes_adam_alone(optimizer: Any, options: dict[str, Any], reason: st
     learner.minimize(learner.loss, next(batches()), learner.optimizer)
     with pytest.raises(ValueError, match=reason):
         FusedAdam(learner.optimizer)
+
+
+def test_a_learning_rate_that_did_not_change_is_not_uploaded_again() -> None:
+    """PPO takes 256 updates with one of them: a launch each."""
+    learner = Line()
+    learner.minimize(learner.loss, next(batches()), learner.optimizer)
+    adam = GraphAdam(learner.optimizer)
+    [(*_, lr)] = adam._parts
+    versions = []
+    for rate in (0.1, 0.1, 0.2, 0.2, 0.1):
+        learner.optimizer.param_groups[0]["lr"] = rate
+        adam.upload_lr()
+        assert lr.item() == rate
+        versions.append(lr._version)
+    assert versions == [1, 1, 2, 2, 3]

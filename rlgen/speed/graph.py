@@ -1,0 +1,147 @@
+"""A gradient step as one CUDA graph: the drawing of the batch, loss, gradient and Adam.
+
+What a small step takes is the number of its kernels, 2 us each, however little they do. So gradients are clipped by the
+kernel that moves the parameters, and a replay is told what has changed since the last one, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlgen.core.batch import Batch, LazyBatch
+from rlgen.core.step import GradientStep
+from rlgen.speed.recording import Recording, own_batch
+
+
+class GraphRecording(Recording):
+    """A recorded step on CUDA: drawing, gradients and Adam in one graph.
+
+    Args:
+        steps: as of `Recording`.
+        stacked: as of `Recording`.
+        make_graph: a `CudaGraph`, or what stands for it.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[GradientStep],
+        stacked: dict[str, Tensor] | None = None,
+        make_graph: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(steps, stacked)
+        self._graph = CudaGraph() if make_graph is None else make_graph()
+        for adam in self.adams:
+            adam.upload_lr()
+        # What the graph reads: a batch that nobody has drawn yet is drawn in the graph itself.
+        self._inputs = [own_batch(step.batch) for step in steps]
+        if len(steps) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
+            before = self.state(steps)
+            self.take([replace(step, batch=own_batch(step.batch)) for step in steps])
+            before.put_back()
+        captured = [replace(step, batch=batch) for step, batch in zip(steps, self._inputs, strict=True)]
+        generators = [step.learner.generator for step in steps]
+        self._captured = self._graph.capture(lambda: self.take(captured), generators)
+
+    def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
+        outputs = (self._listed or self._outputs)(*self.tensors, *self._noisy_batch(steps).values())
+        num = len(self.adams[0].moved)
+        grads = [apart(outputs[begin : begin + num]) for begin in range(0, num * len(self.adams), num)]
+        torch._foreach_add_([count for adam in self.adams for count in adam.counts], 1)
+        for adam, own, divisor in zip(self.adams, grads, divisors(grads, self._max_grad_norm), strict=True):
+            adam.move(own, divisor)
+        return outputs[num * len(self.adams) :]
+
+    def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        return grads  # Adam divides them
+
+    def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
+        for inputs, step in zip(self._inputs, steps, strict=True):
+            if not isinstance(inputs, LazyBatch):
+                copy_changed(inputs, step.batch)
+        for adam in self.adams:
+            adam.upload_lr()
+        self._graph.replay()
+        for inputs, step in zip(self._inputs, steps, strict=True):
+            if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next
+                step.batch.tensors = inputs.tensors  # type: ignore[attr-defined]
+        return self.rows(self._captured)
+
+
+def divisors(grads: Sequence[Sequence[Tensor]], max_norm: float | None) -> list[Tensor | None]:
+    """What to divide the gradients of each learner by, so that their global L2 norm is at most `max_norm`."""
+    if max_norm is None:
+        return [None] * len(grads)
+    norms = torch.stack(torch._foreach_norm([grad for own in grads for grad in own]))  # type: ignore[arg-type]
+    norm = torch.linalg.vector_norm(norms.view(len(grads), -1), dim=1)  # [S]
+    return [*(norm / max_norm).clamp(min=1.0).unbind()]
+
+
+def apart(grads: Sequence[Tensor]) -> list[Tensor]:
+    """The same, no two in the same memory: what divides a gradient does so in place, and one may be that of two."""
+    places = [grad.data_ptr() for grad in grads]
+    return [grads[i].clone() if place in places[:i] else grads[i] for i, place in enumerate(places)]
+
+
+class CudaGraph:
+    """A torch.cuda.CUDAGraph whose captured function returns its outputs."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self.replay = self._graph.replay
+
+    def capture(
+        self, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]
+    ) -> Sequence[Tensor]:
+        """Record `function`; nothing has moved after. Its outputs are filled by every `replay`."""
+        with no_collections():
+            try:
+                # The stream is put back here too: should the capture fail, the graph leaves its own behind.
+                with torch.cuda.stream(torch.cuda.current_stream()):
+                    return capture_into(self._graph, function, generators)
+            except BaseException:
+                # Before torch 2.13 generators stay in a capture that failed. One that ends well takes them out.
+                capture_into(torch.cuda.CUDAGraph(), lambda: [torch.zeros((), device="cuda")], generators)
+                raise
+
+
+def capture_into(graph: Any, function: Callable[[], Sequence[Tensor]], generators: Sequence[torch.Generator]) -> Any:
+    """Capture `function`, which may draw from the generators; returns what it returned."""
+    for generator in generators:
+        graph.register_generator_state(generator)  # or every replay would draw the same numbers
+    with torch.cuda.graph(graph):
+        return function()
+
+
+@contextlib.contextmanager
+def no_collections() -> Iterator[None]:
+    """Leave garbage alone: an older graph in it, destroyed during a capture, would end the capture."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def copy_changed(inputs: Batch, batch: Mapping[str, Tensor]) -> None:
+    """Copy a batch to where a graph reads it; what is there already is not copied."""
+    pairs = [(own, value) for own, value in zip(inputs.values(), batch.values(), strict=True) if own is not value]
+    alike: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}  # one kernel copies all that are
+    for pair in pairs:
+        for own, value in parts_of(*pair):
+            alike.setdefault(own.dtype, []).append((own, value))
+    for flat in alike.values():
+        torch._foreach_copy_([own for own, _ in flat], [value for _, value in flat])
+
+
+def parts_of(own: Any, value: Any) -> list[tuple[Tensor, Tensor]]:
+    """A pair of tensors, or a pair for every part of an observation."""
+    return [(own[part], value[part]) for part in own] if isinstance(own, dict) else [(own, value)]
