@@ -35,7 +35,7 @@ LONGER = {
     "gan": 2400,
 }
 
-EVALS = [f"eval {name} --json --episodes 3" for name in (*AGENTS, *IMAGES)]
+EVALS = [*(f"eval {name} --json --episodes 3" for name in AGENTS), *(f"eval {name} --json" for name in IMAGES)]
 EVALS += ["eval dqn --json --episodes 3 --checkpoint best", "eval ppo --json --episodes 3 --checkpoint 512 --seed 7"]
 SAMPLES = [f"sample {name} --num 9 --seed 3 --out {name}.npz" for name in IMAGES]
 READING = [

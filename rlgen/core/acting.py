@@ -68,14 +68,16 @@ def as_stored(obs: Any, spec: EnvSpec, action_mask: Any = None) -> Any:
         except (LookupError, ValueError, TypeError) as error:
             raise UsageError(f"observations must be {wanted(spec)}, not of type {type(obs).__name__}") from error
         values[part.name] = value
-    first = values[parts[0].name]
-    lead = () if first.shape in (parts[0].shape, ()) else first.shape[:1]
+    first, stack = values[parts[0].name], (parts[0].frames,) * (parts[0].frames > 1)
+    lead = () if first.shape in ((*stack, *parts[0].shape), stack, ()) else first.shape[:1]  # one of n has no axis
     for part in parts:
-        found, expected = values[part.name], (*lead, *part.shape)
+        found, expected = values[part.name], (*lead, *stack, *part.shape)
+        if part.kind == "mask" and stack and found.shape in (part.shape, (*lead, *part.shape)):
+            found = np.broadcast_to(found[..., None, :], expected)  # of the newest frame
         if found.size != math.prod(expected) and (part.kind != "mask" or found.ndim):
             raise UsageError(f"{part.name or 'observations'} of shape {[*found.shape]}: must be {wanted(spec)}")
         values[part.name] = np.broadcast_to(found, expected) if not found.ndim else found.reshape(expected)
-    return pack(spec.obs_parts, values, lead) if len(parts) > 1 else values[parts[0].name]
+    return pack(spec.obs_parts, values, (*lead, *stack)) if len(parts) > 1 else values[parts[0].name]
 
 
 def _joined(value: Any) -> np.ndarray:
@@ -113,6 +115,7 @@ def wanted(spec: EnvSpec) -> str:
     """The shapes that observations may have, in words."""
     parts = kept(spec.obs_parts)
     if len(parts) > 1:
-        return "of the parts " + ", ".join(f"{part.name!r} {[*part.shape]}" for part in parts)
+        stack = (parts[0].frames,) * (parts[0].frames > 1)
+        return "of the parts " + ", ".join(f"{part.name!r} {[*stack, *part.shape]}" for part in parts)
     numbers = ", ".join(map(str, spec.obs_shape))
     return f"numbers [{numbers}] or, of N environments, [N{', ' if numbers else ''}{numbers}]"

@@ -94,7 +94,9 @@ class Normalizer(nn.Module):
         )
         # of an array of bytes its first numbers, which are float32; else of all of it
         self.num_in_bytes = None if spec.obs_dtype == "float32" else len(normalised)
-        shape = spec.obs_shape if self.num_in_bytes is None else (self.num_in_bytes,)
+        self.stacks = kept(spec.parts)[0].frames > 1  # whose statistics are those of the newest frames
+        frame = spec.obs_shape[1:] if self.stacks else spec.obs_shape
+        shape = frame if self.num_in_bytes is None else (self.num_in_bytes,)
         shape = shape if obs and normalised.any() else ()
         self.obs = Moments(shape) if shape else None
         self.returns = Moments(()) if reward else None
@@ -125,7 +127,8 @@ class Normalizer(nn.Module):
             moments.add(values if kept is None else values[kept])
 
         if self.obs:
-            add(self.obs, self.numbers(torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows])))
+            numbers = self.numbers(torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows]))
+            add(self.obs, numbers[..., -1, :] if self.stacks else numbers)
         if self.returns:
             over = np.array([np.asarray(row["terminated"]) | np.asarray(row["truncated"]) for row in rows]) | ~valid
             goes_on = torch.from_numpy(~over).to(device)  # [T, N]

@@ -24,8 +24,8 @@ from rlgen.envs.keywords import check_keywords, refused
 from rlgen.envs.masks import any_gives_mask, choices
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.native import make_native
-from rlgen.envs.one_array import OneArray
-from rlgen.envs.parts import parts_of
+from rlgen.envs.one_array import Described, OneArray
+from rlgen.envs.parts import parts_of, stacked
 from rlgen.envs.passive_checker import make_quietly
 from rlgen.envs.raised import said, without_context
 from rlgen.envs.repeat import Found, tried
@@ -74,8 +74,8 @@ def make_envs(
         seed: of all episodes.
         autoreset_mode: None is DISABLED, or the best that a native class offers.
         render_mode: Gymnasium's, for `vector_env.render()`.
-        frame_stack: k > 1 makes observations [k, H, W] of the last k grey frames [H, W]; the newest is last. 1 leaves
-            observations as they are: ALE's native class stacks 4 frames itself.
+        frame_stack: k > 1 makes observations [k, ...] of the last k frames, which are pictures or have one as a part;
+            the newest is last. 1 leaves observations as they are: ALE's native class stacks 4 frames itself.
         max_episode_steps: cuts episodes; None is the environment's own limit.
         try_first: check one before; a native class has none.
         rescale_actions: see `rlgen.envs.action_spaces`; False clips alone.
@@ -239,14 +239,16 @@ def _make_single(
         wrappers: directly round it.
         frame_stack: as of `make_envs`.
         main_pid: of the main process.
-        read_as: `obs`, `obs_layout`, `masks` and `time_in_obs` of `make_envs`; observations are as they are without.
+        read_as: `obs`, `obs_layout`, `masks` and `time_in_obs` of `make_envs`; without, observations are as they are.
     """
     if os.getpid() != main_pid:
         prepare_worker(main_pid)
     kwargs: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     env = wrap(make_quietly(spec, max_episode_steps=max_episode_steps, **kwargs), wrappers)
     read(env.action_space, spec.id)  # what it refuses, Gymnasium's vector classes do too, in other words
-    env = _read_observations(env, spec.id, bool(wrappers), **read_as) if read_as else env
+    if read_as is None:
+        return env
+    env = _read_observations(env, spec.id, bool(wrappers), **read_as)
     return env if frame_stack == 1 else _stack_frames(env, spec.id, frame_stack)
 
 
@@ -281,15 +283,14 @@ def _flattened(env: gym.Env, env_id: str) -> gym.Env:
 
 
 def _stack_frames(env: gym.Env, env_id: str, frame_stack: int) -> gym.Env:
-    shape = env.observation_space.shape or ()
-    if len(shape) < 2:
-        raise UsageError(
-            f"environment {env_id!r}: frame_stack is {frame_stack}, but observations of shape {shape} are no images; "
-            "use frame_stack 1"
-        )
-    if len(shape) > 2:
-        raise UsageError(
-            f"environment {env_id!r}: frame_stack is {frame_stack}, but frames of shape {shape} are not grey [H, W]; "
-            "make them grey with gymnasium.wrappers.GrayscaleObservation"
-        )
-    return gym.wrappers.FrameStackObservation(env, frame_stack, padding_type="reset")
+    space = env.observation_space
+    shape, parts = space.shape or (), getattr(space, "parts", ())
+    refused = f"environment {env_id!r}: frame_stack is {frame_stack}, but "
+    if len(shape) == 4:
+        raise UsageError(f"{refused}observations of shape {shape} are stacks already; use frame_stack 1")
+    if len(shape) != 2 and not any(part.kind == "image" for part in parts):
+        raise UsageError(f"{refused}observations of shape {shape} are no images; use frame_stack 1")
+    env = gym.wrappers.FrameStackObservation(env, frame_stack, padding_type="reset")
+    if len(shape) != 2:
+        env.observation_space = Described(stacked(parts, frame_stack))
+    return env

@@ -38,6 +38,7 @@ class Part:
     scale: float = 1.0  # its numbers are divided by this in the network
     sizes: tuple[int, ...] = ()  # of a discrete part: n of each number; of a mask of several choices: of each choice
     firsts: tuple[float, ...] = ()  # and the smallest value that it takes
+    frames: int = 1  # k > 1: an observation is a stack [k, ...] of packed arrays, in each of which it lies so
 
     @property
     def size(self) -> int:
@@ -132,8 +133,23 @@ def kept(parts: Sequence[Part]) -> list[Part]:
     return [part for part in parts if part.kind != "left out"]
 
 
+def stacked(parts: Sequence[Part], frames: int) -> tuple[Part, ...]:
+    """The same of stacks [k, ...] of the last k frames; of several parts each lies in every frame."""
+    if len(kept(parts)) > 1:
+        return tuple(replace(part, frames=frames) for part in parts)
+    return tuple(
+        replace(part, shape=(frames, *part.shape), layout=f"k{part.layout}") if part.kind != "left out" else part
+        for part in parts
+    )
+
+
 def stored_as(parts: Sequence[Part]) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of the one array."""
+    frames, (shape, dtype) = kept(parts)[0].frames, _frame_stored_as(parts)
+    return (frames, *shape) if frames > 1 else shape, dtype
+
+
+def _frame_stored_as(parts: Sequence[Part]) -> tuple[tuple[int, ...], str]:
     stored = kept(parts)
     if len(stored) == 1:
         return stored[0].shape, stored[0].dtype
@@ -153,9 +169,9 @@ def pack(parts: Sequence[Part], values: Mapping[str, Any], lead: tuple[int, ...]
     Args:
         parts: with their places; several.
         values: by name.
-        lead: the axes before those of an observation.
+        lead: the axes before those of an observation, or of a frame in it.
     """
-    shape, dtype = stored_as(parts)
+    shape, dtype = _frame_stored_as(parts)
     array = np.zeros((*lead, *shape), dtype)
     for part in kept(parts):
         value = np.asarray(values[part.name]).astype(part.dtype, copy=False).reshape(*lead, part.size)
@@ -166,10 +182,11 @@ def pack(parts: Sequence[Part], values: Mapping[str, Any], lead: tuple[int, ...]
 
 
 def about(parts: Sequence[Part]) -> str:
-    """What a network will see, in a line; empty where an observation is plain numbers."""
-    if len(parts) == 1 and parts[0].kind in ("vector", "discrete") and len(parts[0].shape) < 2:
+    """What a network will see, in a line; empty where an observation is plain numbers, or nothing is known of it."""
+    if not parts or (len(parts) == 1 and parts[0].kind in ("vector", "discrete") and len(parts[0].shape) < 2):
         return ""
-    return "observations are " + "; ".join(_about(part) for part in parts)
+    stack = f"stacks of {parts[0].frames} frames, of " if parts[0].frames > 1 else ""
+    return f"observations are {stack}" + "; ".join(_about(replace(part, frames=1)) for part in parts)
 
 
 def _about(part: Part) -> str:
@@ -194,7 +211,7 @@ def _about(part: Part) -> str:
 def planes(part: Part) -> tuple[int, int, int]:
     """Channels, height and width of an image; a stack's are channels too."""
     sides = dict(zip(part.layout, part.shape, strict=True))
-    return sides.get("k", 1) * sides.get("c", 1), sides["h"], sides["w"]
+    return part.frames * sides.get("k", 1) * sides.get("c", 1), sides["h"], sides["w"]
 
 
 def _part(name: str, space: spaces.Space, env_id: str, obs: str, layout: str) -> Part:

@@ -53,7 +53,11 @@ class EnvSpec:
             np.dtype(self.action_dtype)
         except TypeError:
             raise ValueError(f"action_dtype: there is no type {self.action_dtype!r:.40}") from None
-        if self.obs_parts and self.frame_stack == 1 and stored_as(self.obs_parts) != (self.obs_shape, self.obs_dtype):
+        stacks = self.obs_parts and self.obs_parts[0].frames > 1
+        if stacks and {part.frames for part in self.obs_parts} != {self.frame_stack}:
+            raise ValueError("obs_parts: must be of frame_stack frames")
+        has_own = self.obs_parts and (self.frame_stack == 1 or stacks)
+        if has_own and stored_as(self.obs_parts) != (self.obs_shape, self.obs_dtype):
             raise ValueError("obs_parts: must be those of obs_shape and obs_dtype")
 
     @property
@@ -68,7 +72,7 @@ class EnvSpec:
 
     @property
     def obs_floats(self) -> int | None:
-        """How many numbers at the beginning of an array of bytes are float32; None where all of an array is."""
+        """How many numbers at the beginning of an array of bytes, or of its frames, are float32; None: all are."""
         if self.obs_dtype == "float32":
             return None
         return num_floats(self.obs_parts) if len(kept(self.obs_parts)) > 1 else 0
@@ -133,7 +137,8 @@ def describe(
     Args:
         vector_env: what is described.
         env_id: its name in the spec; None is its own.
-        frame_stack: frames that a FrameStackObservation with padding "reset" stacks in every environment.
+        frame_stack: frames that a FrameStackObservation with padding "reset" stacks in every environment; what is not
+            grey tells its parts itself.
         rescale_actions: as `read` takes it.
         obs: as `parts_of` takes it; `old` goes by shape alone.
         obs_layout: as `parts_of` takes it.

@@ -189,7 +189,7 @@ class EnvStream:
         return obs
 
     def _floats_in_bytes(self, obs: np.ndarray) -> np.ndarray:
-        return obs.reshape(len(obs), -1)[:, : 4 * (self.spec.obs_floats or 0)].view(np.float32)
+        return obs[..., : 4 * (self.spec.obs_floats or 0)].view(np.float32)
 
     def _check_finite(self, name: str, values: np.ndarray) -> None:
         if math.isfinite(np.vdot(values, values)):  # as in `step`, of any shape

@@ -35,13 +35,18 @@ class Masked(nn.Module):
         """[B, ...] -> [B, A]; of an array perhaps an array, as an MLP answers it."""
         return self._of_array(obs) if type(obs) is np.ndarray else super().__call__(obs)
 
+    def mask_of(self, obs: Any) -> Any:
+        """The mask [B, A] in observations, of a stack's newest frame."""
+        mask = part_of(obs, self.mask, self.parts) != 0
+        return mask[:, -1] if self.mask.frames > 1 else mask
+
     def forward(self, obs: Tensor) -> Tensor:
-        out, mask = self.net(obs), part_of(obs, self.mask, self.parts) != 0
+        out, mask = self.net(obs), self.mask_of(obs)
         return torch.where(mask | ~mask.any(-1, keepdim=True), out, torch.finfo(out.dtype).min)
 
     def _of_array(self, obs: np.ndarray) -> Any:
         out = self.net(obs)
         if type(out) is not np.ndarray:
             return self(torch.from_numpy(obs))
-        mask = part_of(obs, self.mask, self.parts) != 0
+        mask = self.mask_of(obs)
         return np.where(mask | ~mask.any(-1, keepdims=True), out, np.float32(LOWEST))

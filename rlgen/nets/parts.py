@@ -13,7 +13,7 @@ from rlgen.envs.parts import Part, kept, planes
 
 
 def part_of(obs: Any, part: Part, parts: Sequence[Part]) -> Any:
-    """One part of observations [B, ...] as it is stored, an array of an array: [B, *shape]."""
+    """One part of observations [B, ...] as it is stored, an array of one: [B, *shape], of frames [B, k, *shape]."""
     if len(kept(parts)) == 1:
         return obs
     begin = part.offset
@@ -45,7 +45,9 @@ class Numbers(nn.Module):
     def __init__(self, chosen: Sequence[Part], parts: Sequence[Part]) -> None:
         super().__init__()
         self.chosen, self.parts = chosen, parts
-        self.num_features = sum(sum(part.sizes) if part.kind == "discrete" else part.size for part in chosen)
+        self.num_features = sum(
+            part.frames * (sum(part.sizes) if part.kind == "discrete" else part.size) for part in chosen
+        )
 
     def forward(self, obs: Any) -> Tensor:
         found = [(part, torch.as_tensor(part_of(obs, part, self.parts)).flatten(1).float()) for part in self.chosen]
@@ -63,12 +65,12 @@ def _scaled(value: Any, part: Part) -> Any:
 
 
 def _one_hot(value: Tensor, part: Part) -> Tensor:
-    columns = zip(value.unbind(-1), part.sizes, part.firsts, strict=True)
+    columns = zip(value.unbind(-1), part.sizes * part.frames, part.firsts * part.frames, strict=True)
     hot = [column[:, None] - first == torch.arange(size, device=value.device) for column, size, first in columns]
     return torch.cat(hot, -1).float()
 
 
 def _one_hot_array(value: np.ndarray, part: Part) -> np.ndarray:
-    columns = zip(value.T, part.sizes, part.firsts, strict=True)
+    columns = zip(value.T, part.sizes * part.frames, part.firsts * part.frames, strict=True)
     hot = [column[:, None] - first == np.arange(size) for column, size, first in columns]
     return np.concatenate(hot, -1, dtype=np.float32)

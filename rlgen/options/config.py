@@ -81,7 +81,7 @@ class RunConfig(Preparation):
     # learns the same
     env_check: bool = True  # try an environment before the run: reset, step, what they return, and masks of actions
     # fixed: networks of other inputs
-    frame_stack: int | None = None  # grey frames in an observation (None: 4 of Atari, else 1, as it is); in [1, 64]
+    frame_stack: int | None = None  # newest frames in an observation (None: 4 of Atari, else 1, as it is); in [1, 64]
     # fixed: networks of other inputs
     atari: Literal["standard", "life-loss", "raw"] = "standard"  # the standard task, with an episode a life, or neither
     # fixed: what its actions mean

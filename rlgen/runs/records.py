@@ -204,13 +204,20 @@ def without_masks(info: dict[str, Any]) -> dict[str, Any]:
     Args:
         info: config.json.
     """
-    parts = (info.get("spec") or {}).get("obs_parts") or ()
-    looked = info["config"].get("env_check", True) or any(part["kind"] == "mask" for part in parts)
+    parts = _parts(info.get("spec") or {})
+    looked = info["config"].get("env_check", True) or any(part.get("kind") == "mask" for part in parts)
     return {} if looked else {"masks": False}
+
+
+def _parts(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = spec.get("obs_parts")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
 def _entries(spec: dict[str, Any]) -> dict[str, Any]:
     """Those of a spec, and each of its protocol's; another version of ALE is for `compare` to tell apart."""
+    if parts := _parts(spec):
+        spec = spec | {"obs_parts": [{"frames": 1, **part} for part in parts]}  # older ones do not say it
     protocol = spec.get("protocol")
     if not isinstance(protocol, dict):
         return spec

@@ -57,6 +57,17 @@ class Room(Guess):
         return {"camera": camera, "gear": gear, "mission": "go"}
 
 
+class Pictured(gym.ObservationWrapper):  # type: ignore[type-arg]
+    """What it is put round, with a picture beside its observation."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.observation_space = Dict(shown=env.observation_space, camera=Box(0, 255, (8, 9, 3), np.uint8))
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        return {"shown": observation, "camera": np.zeros((8, 9, 3), np.uint8)}
+
+
 class Traps(Guess):
     """Two of five doors are open, the number of the better one is shown; the others end the episode badly."""
 
