@@ -22,6 +22,19 @@ from rlgen.nets.parts import Numbers, part_of, pictures
 from rlgen.runs import checkpoint
 from rlgen.runs.records import check_spec
 
+
+@pytest.fixture
+def make(request):
+    """`make_envs` whose environments are closed after the test."""
+
+    def make(*args, **kwargs):
+        made = make_envs(*args, **kwargs)
+        request.addfinalizer(made.close)
+        return made
+
+    return make
+
+
 COLOUR = Box(0, 255, (8, 9, 3), np.uint8)
 WHOLE = Dict(
     camera=COLOUR, depth=Box(0, 1, (8, 9)), gear=Discrete(3, start=2), keys=MultiBinary(4), speed=Box(-9, 9, (2,))
