@@ -241,7 +241,7 @@ def fork(
         if isinstance(learner, Agent):
             check_spec(parent.name, parent.info.get("spec"), source.spec)
             notes.say_changed_files(parent.name, parent.info, source)
-        parent.restore_learner(learner, checkpoint)  # what does not fit leaves no directory behind
+        parent.restore_learner(learner, checkpoint, whole=True)  # what does not fit leaves no directory behind
         if config["steps"] <= parent.step:
             asked = f"epochs {config['epochs']:g} are steps" if config.get("epochs") else "steps"
             more = "more epochs" if config.get("epochs") else "--steps"

@@ -16,7 +16,7 @@ from rlgen.core.batch import Batch, join_parts, split_parts
 from rlgen.core.form import check_form
 from rlgen.core.frames import Observations, StackedFrames
 from rlgen.core.index import NStepReturn, UniformIndex
-from rlgen.core.ring import Arrays, Backend, Ring, Tensors, available_memory
+from rlgen.core.ring import Arrays, Backend, Ring, Tensors, available_memory, in_ring
 from rlgen.errors import UsageError
 
 MAX_FRAMES = 64  # in a stack, as `--frame-stack` has it
@@ -187,8 +187,36 @@ class Buffer:
         self.ring.oldest, self.ring.num_used = self.frame_stack - 1, 0
         return join_parts({n: value.unflatten(0, index.shape) for n, value in self.backend.tensors(batch).items()})
 
+    def mark(self) -> tuple[int, ...]:
+        """Where it stands, for `changed_since`."""
+        if not self.is_allocated:
+            return ()
+        finals = self.observations.finals if self.observations else None
+        in_finals = (finals.room, finals.added) if finals else ()
+        return (self.ring.number, self.ring.position, self.index.num_added, *in_finals)
+
+    def changed_since(self, mark: tuple[int, ...]) -> dict[str, list[range]]:
+        """Rows of the `ring`, and of the tables of `frames`, that may have been written since `mark` was taken.
+
+        Nothing is counted for that when rows are written: they are written one after the other, and as long as a
+        transition of before can be drawn, the ring has not gone round, nor was it drained.
+        """
+        if not self.is_allocated:
+            return {}
+        ring, now = self.ring, self.mark()
+        everything = {"ring": [range(ring.num_rows)], "frames": [range(now[3])] if now[3:] else []}
+        if mark[:1] != now[:1] or now[2] - mark[2] >= self.index.num_valid:
+            return everything
+        rows = in_ring(mark[1], (now[1] - mark[1]) % ring.num_rows + 1, ring.num_rows)
+        grown = mark[3:4] != now[3:4]  # the table of last observations, where there is one
+        finals = everything["frames"] if grown or not now[3:] else in_ring(mark[4] % now[3], now[4] - mark[4], now[3])
+        return {"ring": rows, "frames": finals}
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything stored, as tensors and plain Python; rows never written are left out."""
+        """Everything stored, as tensors and plain Python; rows never written are left out.
+
+        Columns and tables are parts of the buffer's memory, not copies: who keeps the state copies it.
+        """
         kind = {"capacity": self.capacity or -1, "n_step": self.n_step, "frame_stack": self.frame_stack}
         if not self.is_allocated:
             return kind

@@ -147,12 +147,11 @@ class FinalObservations:
         self.number.fill_(-1)
 
     def state_dict(self, num_rows: int) -> dict[str, Any]:
-        """The tables, and which row has which."""
+        """The tables, not copies, and which row has which."""
         number = self.number[:num_rows].to("cpu", copy=True)
         in_row = torch.from_numpy(np.array(self.in_row, np.int32))
         counts = {"dropped": self.dropped, "added": self.added, "in_row": in_row}
-        tables = {name: table.to("cpu", copy=True) for name, table in self.tables.items()}
-        return counts | {"tables": tables, "number": number}
+        return counts | {"tables": dict(self.tables), "number": number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned.
@@ -180,6 +179,8 @@ class FinalObservations:
                 raise ValueError(f"frames of {name} have shape {list(table.shape[1:])}")
         self.dropped, self.added, self.in_row = state["dropped"], state["added"], state["in_row"].tolist()
         self.tables = {name: table.to(self.number.device, copy=True) for name, table in state["tables"].items()}
+        if "blocks" in state:  # the tables have their shape alone
+            state["blocks"].read_into(self.tables)
         self.number[: len(state["number"])] = state["number"].to(self.number.device)
 
 

@@ -82,14 +82,22 @@ class Ring:
         wrapped = oldest + num_used >= self.num_rows or num_used == self.max_used
         return self.num_rows if wrapped else oldest + num_used + 1
 
+    @property
+    def position(self) -> int:
+        """The row that is written next; the newest `next_obs` is in it already."""
+        return (self.oldest + self.num_used) % self.num_rows
+
     def state_dict(self) -> dict[str, Any]:
-        """Rows that were ever written, on the CPU."""
+        """Rows that were ever written: parts of the columns, not copies, which may not be in memory twice."""
         used = self.num_saved(self.oldest, self.num_used)
-        columns = {name: column[:used].to("cpu", copy=True) for name, column in self.columns.items()}
+        columns = {name: column[:used] for name, column in self.columns.items()}
         return {"oldest": self.oldest, "num_used": self.num_used, "columns": columns}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned; rows that were never written keep their zeros.
+
+        Args:
+            state: with `blocks`, the rows lie in files: its columns have their shape alone.
 
         Raises:
             ValueError: it is not of a ring of this size.
@@ -103,7 +111,10 @@ class Ring:
                 raise ValueError(
                     f"{name} has shape {list(rows.shape)}, with {num_used} rows of {list(column.shape)} in use"
                 )
-            column[: len(rows)].copy_(rows)  # without another copy on the device
+            if "blocks" not in state:
+                column[: len(rows)].copy_(rows)  # without another copy on the device
+        if "blocks" in state:
+            state["blocks"].read_into({name: column[: len(columns[name])] for name, column in self.columns.items()})
         self.oldest, self.num_used = oldest, num_used
         self.version += 1
 
@@ -188,6 +199,13 @@ class Tensors:
 
     def tensors(self, values: dict[str, Any]) -> Batch:
         return values
+
+
+def in_ring(first: int, num: int, size: int) -> list[range]:
+    """`num` rows from `first` on in a ring of `size`, as one or two ranges; all of them where that is more."""
+    if num >= size:
+        return [range(size)]
+    return [range(first, min(first + num, size)), range(first + num - size)]
 
 
 def available_memory(device: torch.device) -> int:

@@ -9,6 +9,7 @@ When the content of state.pt changes, FORMAT is raised, and `old_states.py` conv
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import pickle
@@ -19,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError, is_out_of_memory
-from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
+from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made
+from rlgen.runs import segments
 from rlgen.runs.diverged import not_finite
 from rlgen.runs.files import digest, open_file, remove, write_json
 from rlgen.runs.old_states import converted, with_tensors
 from rlgen.runs.records import Manifest, Versioned, read
 from rlgen.text import warn
 
-FORMAT = 4  # of state.pt
+FORMAT, WITH_SEGMENTS = 4, 5  # of state.pt; the latter of one whose ring lies in segments
 LARGE = 2**25  # bytes: a buffer in a larger file stays there until its owner copies it
-MORE = 1.2  # times as much room as the last one took has to be free for the next
 NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
 
 
@@ -43,14 +44,21 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(name[5:]) for name in names)
 
 
-def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] | None = None) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    state: dict[str, Any],
+    about: dict[str, Any] | None = None,
+    blocks: segments.Segments | None = None,
+) -> Path:
     """Write a checkpoint so that a crash, a signal or a full disk at any moment leaves the earlier ones as they were.
 
     Args:
         folder: holds all checkpoints of a run; made if missing, in a directory that is there.
         step: names the checkpoint; one that is already there is replaced.
-        state: tensors and plain Python.
+        state: tensors and plain Python. A large ring in it goes to segments, which are written first.
         about: goes into the manifest for people to read.
+        blocks: what is known of the ring's segments; None is nothing.
 
     Raises:
         DiskError: it could not be written; nothing of it is left.
@@ -62,6 +70,10 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
     try:
         made(folder)  # but not the one above it, which may have been moved
         temporary.mkdir()
+        buffer, sizes = (blocks or segments.Segments()).stored(folder / segments.FOLDER, state.get("buffer"))
+        own = WITH_SEGMENTS if sizes else FORMAT
+        state = state | {"buffer": buffer} if buffer else state
+        state = state | {"format": own} if sizes else state
         with WholeWrites(temporary / "state.pt", "wb") as file:
             try:
                 torch.save(state, file)
@@ -70,11 +82,11 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
                     raise file.refused from None
                 raise
         manifest = {
-            "format": FORMAT,
+            "format": own,
             "step": step,
             **(about or {}),
             "files": {"state.pt": digest(temporary / "state.pt")},
-        }
+        } | ({"segments": sizes} if sizes else {})
         fsync(temporary / "state.pt")
         write_json(temporary / "manifest.json", manifest)
         discard(final)
@@ -82,6 +94,8 @@ def save(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any] |
         fsync(folder)
     except BaseException as error:  # a second Ctrl-C too must not leave gigabytes behind
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(DiskError):
+            collect(folder)
         if refused := disk_error(error):
             reason = refused.strerror or str(refused).split("\n")[0]
             kept = f"step {last[-1]} is intact" if (last := steps(folder)) else "none was saved before"
@@ -98,8 +112,12 @@ def owned(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def verified(path: Path) -> Manifest:
+def verified(path: Path, with_segments: bool = False) -> Manifest:
     """The manifest of a checkpoint, after checking format, size and sha256.
+
+    Args:
+        path: of the checkpoint.
+        with_segments: check the sha256 of its segments too; without it, whether they are there with their size.
 
     Raises:
         CheckpointError: it cannot be used.
@@ -107,8 +125,8 @@ def verified(path: Path) -> Manifest:
         OSError: a file of it cannot be read.
     """
     version = read(path / "manifest.json", Versioned)
-    if version and version["format"] not in range(1, FORMAT + 1):
-        raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {FORMAT}")
+    if version and version["format"] not in range(1, WITH_SEGMENTS + 1):
+        raise CheckpointError(f"its format is {version['format']}, this version of rlgen reads up to {WITH_SEGMENTS}")
     manifest = read(path / "manifest.json", Manifest)
     if manifest is None:
         raise CheckpointError("manifest.json is missing")
@@ -119,6 +137,10 @@ def verified(path: Path) -> Manifest:
         raise CheckpointError(f"state.pt has {size} bytes, its manifest says {expected['size']}")
     if digest(path / "state.pt")["sha256"] != expected["sha256"]:
         raise CheckpointError("state.pt does not match the sha256 in its manifest")
+    sizes = manifest.get("segments", {})
+    segments.check_sizes(path.parent / segments.FOLDER, sizes)
+    for name in sizes if with_segments else ():
+        segments.check(path.parent / segments.FOLDER, name)
     return manifest
 
 
@@ -147,6 +169,9 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             state = converted(state)
         if manifest["format"] < FORMAT:
             state = with_tensors(state)
+        if manifest["format"] == WITH_SEGMENTS:
+            sizes = manifest.get("segments", {})
+            state = state | {"buffer": segments.opened(folder / segments.FOLDER, state["buffer"], sizes)}
         state = {name: value if name == "buffer" else copy.deepcopy(value) for name, value in state.items()}
         if name := not_finite(state.get("learner")):
             raise CheckpointError(f"it is of a run that had diverged: {name} is not a number")
@@ -241,49 +266,25 @@ def _replaced(folder: Path) -> UsageError:
     )
 
 
-def prune(folder: Path, step: int, best: int | None, newest: int = 2) -> None:
-    """Keep the `newest` up to `step`, and the best one. Later steps belong to a future that a resume gave up.
+def collect(folder: Path) -> None:
+    """Remove the segments that no checkpoint names, whose manifest is read. Only under the run's lock.
 
     Raises:
         DiskError: one cannot be removed.
     """
-    keep = {*[s for s in steps(folder) if s <= step][-newest:], best}
-    with writing(folder):
-        for other in steps(folder):
-            if other not in keep:
-                discard(directory(folder, other))
+    if (folder / segments.FOLDER).is_dir():
+        named = {name for step in steps(folder) for name in segments_of(directory(folder, step))}
+        segments.collect(folder / segments.FOLDER, named)
 
 
-def make_room(folder: Path, step: int, best: int | None) -> None:
-    """Where one more as large as the largest might not fit: keep the newest whole one up to `step`, and the best.
-
-    Without a whole one all stay.
-
-    Raises:
-        DiskError: one cannot be removed.
-    """
-    found = steps(folder)
-    largest = max((size_of(directory(folder, each)) for each in found), default=0)
-    if len(found) < 2 or shutil.disk_usage(folder).free > MORE * largest:
-        return
-    for newest in (each for each in reversed(found) if each <= step):
-        try:
-            verified(directory(folder, newest))
-        except (CheckpointError, DamagedError, OSError):
-            continue
-        with writing(folder):
-            for other in found:
-                if other not in (newest, best):
-                    discard(directory(folder, other))
-        return
-
-
-def size_of(path: Path) -> int:
-    """Of a checkpoint's state, in bytes; 0 where there is none."""
+def segments_of(path: Path) -> dict[str, int]:
+    """Size by name of the segments of a checkpoint; none where its manifest does not say."""
     try:
-        return (path / "state.pt").stat().st_size
-    except OSError:
-        return 0
+        manifest = read(path / "manifest.json", Manifest)
+    except DamagedError:
+        return {}
+    found = manifest.get("segments", {}) if manifest else {}
+    return {name: size for name, size in found.items() if segments.NAME.fullmatch(name)}
 
 
 def discard(path: Path) -> None:

@@ -21,7 +21,7 @@ FILES = (
     *("config.json", "metrics.jsonl", "summary.json", "error.txt", "weights.safetensors"),
     *("checkpoints/best.json", ".lock"),
 )
-FOLDERS = ("checkpoints", "samples", "videos", "wandb")
+FOLDERS = ("checkpoints", "checkpoints/segments", "samples", "videos", "wandb")
 
 
 def write_json(path: Path, value: Any) -> None:

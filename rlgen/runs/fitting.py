@@ -15,6 +15,7 @@ from rlgen.runs.diverged import not_finite
 from rlgen.runs.records import Best, fit
 
 if TYPE_CHECKING:
+    from rlgen.core.buffer import Buffer
     from rlgen.core.learner import Learner
 
 PARTS = {"learner", "source", "buffer", "log", "best", "rng"}  # of a state, beside its step
@@ -98,14 +99,6 @@ def check_source(learner: Learner, source: Any, state: dict[str, Any]) -> None:
     columns = ring["columns"]
     if state["buffer"]["index"]["num_added"] > state["step"]:
         raise ValueError(f"{state['buffer']['index']['num_added']} transitions were added in {state['step']} steps")
-    seen = {name: value for name, value in columns.items() if name == "reward" or name.split("/")[0] == "obs"}
-    if name := not_finite(
-        {"buffer": seen, "frames": state["buffer"]["frames"]}, ()
-    ):  # environments have no such numbers
-        raise ValueError(f"{name} is not finite")
-    num_actions = source.spec.num_actions
-    if isinstance(num_actions, int):
-        check_between(columns["action"], 0, num_actions, "buffer.action")
     for name in sorted(columns.keys() & row.keys()):
         now = torch.as_tensor(row[name])
         if columns[name].dtype != now.dtype:
@@ -115,6 +108,22 @@ def check_source(learner: Learner, source: Any, state: dict[str, Any]) -> None:
             del shape[1]  # a row has the newest frame alone
         if now.ndim and [*columns[name].shape[1:]] != shape:
             raise ValueError(f"buffer.{name} has rows {list(columns[name].shape[1:])}, here they are {shape}")
+
+
+def check_rows(source: Any, buffer: Buffer) -> None:
+    """Check the numbers of a buffer that was loaded.
+
+    Raises:
+        ValueError: an environment has no such observation or reward, or no such action.
+    """
+    if not buffer.is_allocated:
+        return
+    columns, finals = buffer.ring.columns, buffer.observations and buffer.observations.finals.tables
+    seen = {name: value for name, value in columns.items() if name == "reward" or name.split("/")[0] == "obs"}
+    if name := not_finite({"buffer": seen, "frames": finals}, ()):
+        raise ValueError(f"{name} is not finite")
+    if isinstance(num_actions := source.spec.num_actions, int):
+        check_between(columns["action"], 0, num_actions, "buffer.action")
 
 
 def load_learner(learner: Learner, state: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from rlgen.errors import DiskError, UsageError
 from rlgen.files import TEMPORARY, copy_file, writing
 from rlgen.options.config import NAME
-from rlgen.runs import checkpoint, lock
+from rlgen.runs import checkpoint, lock, segments
 
 HOUR = 3600.0  # seconds
 
@@ -112,6 +112,7 @@ def _copy(parent: Path, saved: Path, path: Path) -> None:
     with writing(path):
         copy = path / "checkpoints" / saved.name
         copy.mkdir(parents=True)
+        segments.give(saved.parent / segments.FOLDER, checkpoint.segments_of(saved), copy.parent / segments.FOLDER)
         for name in ("state.pt", "manifest.json"):  # and nothing else that somebody may have put there
             copy_file(saved / name, copy / name)
         if (parent / "metrics.jsonl").exists():

@@ -110,6 +110,7 @@ class Manifest(Versioned):
 
     step: int
     files: Files
+    segments: NotRequired[dict[str, int]]  # size by name
 
 
 def read(path: Path, kind: type[T]) -> T | None:

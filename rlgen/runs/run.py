@@ -18,21 +18,24 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-from rlgen.core.generators import generator_states, set_generators
-from rlgen.errors import DiskError, DivergedError, UsageError
+from rlgen.core.generators import set_generators
+from rlgen.errors import DiskError, UsageError
 from rlgen.files import writing
 from rlgen.options.derived import PERIODS
-from rlgen.runs import checkpoint, diverged, formats, rows, stopping, wandb_environment
+from rlgen.runs import checkpoint, formats, pruning, rows, stopping, wandb_environment
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
 from rlgen.runs.files import remove_stale, write_json
-from rlgen.runs.fitting import check_best, check_source, fitting, load_learner
+from rlgen.runs.fitting import check_best, check_rows, check_source, fitting, load_learner
 from rlgen.runs.new import check_name, copy_state, default_name, directory
+from rlgen.runs.pace import Pace
 from rlgen.runs.records import Best, fit, read_best, read_config, read_status
+from rlgen.runs.segments import Segments
 from rlgen.runs.session import session
-from rlgen.runs.weights import digest, save_weights
+from rlgen.runs.state import Log, gather
+from rlgen.runs.weights import save_weights
 from rlgen.secret import command_line, scrubbed
 from rlgen.text import warn
 
@@ -40,16 +43,6 @@ if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
     from rlgen.core.evaluation import Source
     from rlgen.core.learner import Learner
-
-
-class Log(Protocol):
-    """What a checkpoint needs of the log: its clock, and the metrics added since the last row."""
-
-    def state_dict(self, weights: str) -> dict[str, Any]:
-        """Everything it has to go on with; notes the digest of the weights."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with that."""
 
 
 class Run(stopping.Stoppable):
@@ -70,7 +63,7 @@ class Run(stopping.Stoppable):
         self.resumed: str | None = None  # what `restore` reached, one of them
         self._candidate: dict[str, Any] | None = None  # best evaluation so far, until it is saved
         self.is_new = False  # nothing of an earlier session lies in the directory
-        self._last_save = time.monotonic()
+        self._pace, self._segments = Pace(), Segments()
 
     @classmethod
     def create(
@@ -160,11 +153,13 @@ class Run(stopping.Stoppable):
         )
 
     def due(self, what: Literal["log", "eval", "checkpoint"], last_step: int) -> bool:
-        """Whether a multiple of the period lies in (last_step, step]: steps come several at a time."""
-        every, minutes = self.config[f"{what}_every"], self.config.get("checkpoint_minutes")
-        if what == "checkpoint" and minutes and time.monotonic() - self._last_save >= 60 * minutes:
-            return True
-        return self.step // every > last_step // every
+        """Whether a multiple of the period lies in (last_step, step]: steps come several at a time.
+
+        A checkpoint may also be due by the clock, or wait: see `Pace`.
+        """
+        every = self.config[f"{what}_every"]
+        reached = self.step // every > last_step // every
+        return self._pace.due(reached, self.config.get("checkpoint_minutes")) if what == "checkpoint" else reached
 
     def save(self, learner: Learner, source: Source, buffer: Buffer, log: Log) -> None:
         """Save a checkpoint of everything at `step`; keep the newest ones and the best.
@@ -175,36 +170,25 @@ class Run(stopping.Stoppable):
             MovedRunError: the directory was removed.
         """
         self.look()
-        learner_state = learner.state_dict()
-        log_state = log.state_dict(digest(learner_state))
-        if name := diverged.not_finite(learner_state, dict(learner.named_buffers())):
-            raise DivergedError(f"{name} is not finite at step {self.step:,}: {diverged.advice(self)}")
+        begin = time.monotonic()
         best = self._candidate if self._candidate and self._candidate["step"] == self.step else self.best
-        state = {
-            "format": checkpoint.FORMAT,
-            "step": self.step,
-            "learner": checkpoint.owned(learner_state),
-            "source": source.state_dict(),
-            "buffer": buffer.state_dict() if source.streams else None,  # a data set's is filled again
-            "log": log_state,
-            "best": best,
-            "eval_due": self.eval_due,
-            "rng": generator_states(learner.device.type == "cuda"),
-        }
+        state = gather(self, learner, source, buffer, log, best)
         about = {"run": self.name, "algo": self.config["algo"], "versions": self.info.get("versions")}
         about["resume"] = self.resumable = source.restores
-        checkpoint.make_room(self.checkpoints, self.step, self.best["step"] if self.best else None)
+        pending = self._segments.look(buffer, state["buffer"])
+        pruning.make_room(self.checkpoints, self.step, self.best["step"] if self.best else None, pending)
         try:
-            checkpoint.save(self.checkpoints, self.step, state, about)
+            checkpoint.save(self.checkpoints, self.step, state, about, self._segments)
         except DiskError:
             if not self.look():
                 raise
             remove_stale(self.checkpoints)  # it was moved in the middle of that
-            checkpoint.save(self.checkpoints, self.step, state, about)
-        self.saved, self._last_save = self.step, time.monotonic()
+            checkpoint.save(self.checkpoints, self.step, state, about, self._segments)
+        self.saved = self.step
         if best != self.best:
             self._mark_best(best)
-        checkpoint.prune(self.checkpoints, self.step, best["step"] if best else None, self.config.get("keep", 2))
+        pruning.prune(self.checkpoints, self.step, best["step"] if best else None, self.config.get("keep", 2))
+        self._pace.saved(begin)
 
     def export(self, learner: Learner) -> None:
         """Write the networks' weights to weights.safetensors, for programs that are not rlgen.
@@ -252,6 +236,8 @@ class Run(stopping.Stoppable):
                     self.restoring = False
                 if source.streams:
                     buffer.load_state_dict(state["buffer"])
+                    check_rows(source, buffer)
+                    self._segments.loaded(state["buffer"], buffer)
                 log.load_state_dict(state["log"])
                 set_generators(state["rng"])
 
@@ -264,14 +250,21 @@ class Run(stopping.Stoppable):
         elif (metrics.stat().st_size if metrics.exists() else 0) < state["log"].get("size", 0):
             warn(f"metrics.jsonl lacks rows that this run had written before step {self.step:,}")
 
-    def restore_learner(self, learner: Learner, which: str | int = "last") -> None:
+    def restore_learner(self, learner: Learner, which: str | int = "last", whole: bool = False) -> None:
         """Load the learner alone, to evaluate or sample; nothing of the run is touched.
+
+        Args:
+            learner: of this architecture.
+            which: as of `load`.
+            whole: check the segments of the ring too, which a learner does without.
 
         Raises:
             CheckpointError: as `restore`.
         """
 
         def put_back(state: dict[str, Any]) -> None:
+            if whole:
+                checkpoint.verified(checkpoint.directory(self.checkpoints, state["step"]), with_segments=True)
             with fitting(state, self.config["algo"]):
                 load_learner(learner, state["learner"])
 

@@ -83,6 +83,7 @@ def session(run: Held) -> Iterator[None]:
         with lock.hold(run.path), held(run), error_file(run):
             for folder in FOLDERS:
                 remove_stale(run.path / folder)
+            checkpoint.collect(run.path / "checkpoints")
             if read_json(run.path / "config.json") != run.info:
                 write_json(run.path / "config.json", run.info)
             with writing(run.path):

@@ -42,6 +42,7 @@ class Counter:
 
     restores, restores_why = "exact", ""
     streams = True
+    is_allocated = False  # as a buffer: it has no ring
 
     def __init__(self, scores=()):
         self.count, self.rows, self.scores = 0, [], scores
@@ -59,6 +60,12 @@ class Counter:
 
     def evaluate(self, learner, final=False, interrupted=None):
         return {"eval/episodic_return": self.scores[self.count // 10 - 1] if self.scores else float(self.count)}
+
+    def mark(self):
+        return ()
+
+    def changed_since(self, mark):
+        return {}
 
     def state_dict(self):
         return {"count": self.count, "rows": self.rows}

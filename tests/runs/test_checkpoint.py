@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from tiny import tiny
 from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.errors import CheckpointError, DiskError, UsageError
-from rlgen.runs import checkpoint, files
+from rlgen.runs import checkpoint, files, pruning, segments
 
 
 def state(step, size=1000):
@@ -174,42 +173,11 @@ def test_failed_save_leaves_nothing_behind(tmp_path, monkeypatch, raised, expect
     assert os.listdir(tmp_path) == []
 
 
-def test_prune_keeps_the_last_two_and_the_best_and_no_abandoned_future(tmp_path):
-    save(tmp_path, 10, 20, 30, 40, 90)
-    checkpoint.prune(tmp_path, 40, best=10)
-    assert checkpoint.steps(tmp_path) == [10, 30, 40]
-    checkpoint.prune(tmp_path, 40, best=None)
-    assert checkpoint.steps(tmp_path) == [30, 40]
-    assert len(os.listdir(tmp_path)) == 2
-
-
 def test_a_step_saved_again_is_replaced(tmp_path):
     checkpoint.save(tmp_path, 10, state(10, size=3))
     checkpoint.save(tmp_path, 10, state(10, size=5))
     assert len(checkpoint.load(tmp_path, 10)["weights"]) == 5
     assert os.listdir(tmp_path) == ["step_000000010"]
-
-
-def test_as_many_as_asked_for_are_kept_beside_the_best(tmp_path):
-    save(tmp_path, 10, 20, 30, 40, 50)
-    checkpoint.prune(tmp_path, 50, 10, newest=3)
-    assert checkpoint.steps(tmp_path) == [10, 30, 40, 50]
-    checkpoint.prune(tmp_path, 50, 40, newest=1)
-    assert checkpoint.steps(tmp_path) == [40, 50]
-
-
-def test_pruning_removes_a_link_and_not_what_it_leads_to(tmp_path):
-    folder, outside = tmp_path / "checkpoints", tmp_path / "outside"
-    save(folder, 20, 30)
-    checkpoint.save(outside, 10, state(10))
-    (folder / "step_000000010").symlink_to(outside / "step_000000010")
-    (folder / "step_000000015").symlink_to(tmp_path / "nowhere")
-    assert torch.equal(checkpoint.load(folder, 10)["weights"], state(10)["weights"]), "reading through it is harmless"
-    checkpoint.prune(folder, 30, None)
-    assert checkpoint.steps(folder) == [20, 30] and not os.path.lexists(folder / "step_000000010")
-    assert sorted(os.listdir(outside / "step_000000010")) == ["manifest.json", "state.pt"]
-    checkpoint.save(folder, 15, state(15))
-    assert checkpoint.load(folder, 15)["step"] == 15 and not (tmp_path / "nowhere").exists()
 
 
 def test_names_that_are_no_steps_are_no_checkpoints(tmp_path):
@@ -256,7 +224,7 @@ def replacing(folder, times):
         if left:
             newer = checkpoint.steps(folder)[-1] + 10
             save(folder, newer)
-            checkpoint.prune(folder, newer, None, 1)
+            pruning.prune(folder, newer, None, 1)
             left.pop()
         return load(folder, step)
 
@@ -343,8 +311,9 @@ def anonymous():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_ring_is_in_memory_once_while_it_is_loaded(tmp_path):
+def test_a_ring_that_an_older_version_saved_is_in_memory_once_while_it_is_loaded(tmp_path, monkeypatch):
     """A full one took twice its memory when a run was resumed."""
+    monkeypatch.setattr(segments, "LARGE", 2**40)  # as it was before there were any
     row = {name: np.ones((1, 2**20), np.uint8) for name in ("obs", "next_obs")}
     row |= {"reward": np.zeros(1, np.float32)} | {name: np.zeros(1, np.bool_) for name in ("terminated", "truncated")}
     buffers = [Buffer(64, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
@@ -374,45 +343,3 @@ def test_a_run_that_goes_on_holds_no_file_of_a_checkpoint(algo, tmp_path, monkey
     monkeypatch.setattr("rlgen.core.loop.train", lambda *args: held.append(mapped()))
     experiment.resume("mine", str(tmp_path), steps=400, quiet=True)
     assert held == [False] and inference.load(run.path).num_updates and not mapped()
-
-
-@pytest.mark.parametrize(
-    ("free", "damaged", "best", "kept"),
-    [
-        (1_000_000, [], 10, [10, 20, 30, 50]),  # there is room
-        (1_000, [], 10, [10, 30]),
-        (1_000, [], None, [30]),
-        (1_000, [30], None, [20]),  # the newest whole one, which a crash may have left
-        (1_000, [10, 20, 30], None, [10, 20, 30, 50]),  # none is whole: nothing may be lost
-        (1_000, [30], 30, [20, 30]),
-    ],
-)
-def test_on_a_disk_that_is_almost_full_older_ones_go_before_another_is_written(
-    tmp_path, monkeypatch, free, damaged, best, kept
-):
-    """They went only after it was saved, so that one too many had to fit; 50 is of a future that was given up."""
-    save(tmp_path, 10, 20, 30, 50)
-    for step in damaged:
-        file = checkpoint.directory(tmp_path, step) / "state.pt"
-        file.write_bytes(file.read_bytes()[:-1] + b"?")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
-    checkpoint.make_room(tmp_path, 40, best)
-    assert checkpoint.steps(tmp_path) == kept
-    assert sorted(path.name for path in tmp_path.iterdir()) == [checkpoint.directory(tmp_path, s).name for s in kept]
-
-
-def test_a_run_makes_room_before_it_saves_and_is_never_without_a_checkpoint(tmp_path, monkeypatch):
-    seen = []
-    saves = checkpoint.save
-
-    def saving(folder, *args):
-        seen.append(len(checkpoint.steps(folder)))
-        return saves(folder, *args)
-
-    monkeypatch.setattr("rlgen.runs.checkpoint.save", saving)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
-    monkeypatch.setattr("rlgen.runs.preflight.check", lambda *args: None)
-    options = {"num_envs": 2, "vectorization": "native", "eval_episodes": 1, "checkpoint_every": 100, "keep": 4}
-    run = experiment.start(tiny("dqn", tmp_path, name="mine", eval_every=600, steps=600, **options), quiet=True)
-    assert len(seen) >= 6 and seen[0] == 0 and set(seen[1:]) <= {1, 2}
-    assert inference.load(run.path).num_updates

@@ -13,7 +13,7 @@ from tiny import tiny
 
 from rlgen import experiment
 from rlgen.errors import DiskError, UsageError
-from rlgen.runs import checkpoint, preflight
+from rlgen.runs import checkpoint, preflight, pruning
 from rlgen.runs.preflight import Needs, check, needs
 from rlgen.runs.table import size
 
@@ -38,13 +38,13 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo", "vae"])
 def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo):
-    most, save = [0], checkpoint.prune
+    most, save = [0], pruning.prune
 
     def prune(folder, *args):
         most[0] = max(most[0], size(folder.parent))
         save(folder, *args)
 
-    monkeypatch.setattr(checkpoint, "prune", prune)  # before it there are most files
+    monkeypatch.setattr(pruning, "prune", prune)  # before it there are most files
     config = tiny(algo, tmp_path, name="x", **({"buffer_size": 3000, "steps": 3000} if algo == "dqn" else {}))
     with closing(experiment.build_source(config)) as source:
         learner = experiment.build_learner(config, source.spec)
