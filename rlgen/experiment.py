@@ -69,7 +69,7 @@ def built(
         learner, source, buffer = build(config)
         with closing(source):
             need = preflight.needs(config, learner, source, buffer)
-            preflight.check(need, Path(folder), learner.device, config["keep"], runs, quiet, at_once)
+            preflight.check(need, Path(folder), learner.device, runs, quiet, at_once)
             yield learner, source, buffer
 
 

@@ -1,5 +1,6 @@
 """What several test files begin with: a run, and a clock that stands still; how long tests of properties search."""
 
+import math
 import os
 import signal
 import time
@@ -26,6 +27,12 @@ def pytest_configure():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for signum in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(signum, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    """A disk of the test's machine that is busy makes no checkpoint wait."""
+    monkeypatch.setattr("rlgen.runs.pace.SHORT", math.inf)
 
 
 @pytest.fixture

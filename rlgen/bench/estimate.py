@@ -21,7 +21,7 @@ from rlgen.core.play import MAX_ENVS, play
 from rlgen.envs.find import check_env_id
 from rlgen.memory import peak
 from rlgen.metrics import EVAL_IMAGES
-from rlgen.runs import checkpoint, notes, preflight
+from rlgen.runs import checkpoint, notes, preflight, segments
 from rlgen.runs.sums import Sums
 from rlgen.runs.weights import digest
 from rlgen.speed.device import few_collections
@@ -117,11 +117,11 @@ def memory(need: preflight.Needs, filled: int, buffer_is_here: bool) -> tuple[in
     Args:
         need: of the run.
         filled: transitions that the buffer holds; memory that was never written to is not in use yet.
-        buffer_is_here: and not on a GPU; a checkpoint copies it to here all the same.
+        buffer_is_here: and not on a GPU; a checkpoint copies a part of it to here all the same.
     """
     grows = need.transition * (need.transitions - filled) if buffer_is_here else 0
     learning = peak() + grows
-    return learning, learning + need.transition * need.transitions
+    return learning, learning + min(need.buffer, segments.LARGE)
 
 
 CALLS = ("eval", "checkpoint")
@@ -223,7 +223,8 @@ def time_scoring(model: Any, source: Any, times: int) -> Seconds:
 
 def time_saving(learner: Any, source: Any, buffer: Any, need: preflight.Needs, times: int) -> Seconds:
     """Checkpoints: one is timed, with a buffer of zeros where the run's is not full yet."""
-    missing = min(PADDED, need.checkpoint) - need.learner - need.transition * len(buffer)
+    written = need.learner + need.fresh
+    missing = min(PADDED, written) - need.learner - need.transition * len(buffer)
     begin = time.perf_counter()
     state = {
         "learner": checkpoint.owned(learner.state_dict()),
@@ -234,5 +235,5 @@ def time_saving(learner: Any, source: Any, buffer: Any, need: preflight.Needs, t
     }
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder), 0, state)
-    seconds = times * (time.perf_counter() - begin) * max(1.0, need.checkpoint / PADDED)
+    seconds = times * (time.perf_counter() - begin) * max(1.0, written / PADDED)
     return Seconds(seconds / 2, seconds, seconds * MARGIN)  # at first the buffer is not full

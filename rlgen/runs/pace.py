@@ -31,8 +31,9 @@ class Pace:
         self._is_late = since < self._wait
         if self._is_late and not self._said:
             self._said = True
-            took, wait = Seconds(SHARE * self._wait), Seconds(self._wait)
-            warn(f"a checkpoint took {took}, so the next one waits for {wait}: saving takes at most 5 %", note=True)
+            took, wait = Seconds(round(SHARE * self._wait)), Seconds(round(self._wait))
+            share = f"saving takes at most {100 * SHARE:g} % of the time"
+            warn(f"a checkpoint took {took}, so the next one waits for {wait}: {share}", note=True)
         return not self._is_late
 
     def saved(self, begin: float) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgen.core.ring import available_memory
 from rlgen.errors import DiskError, UsageError
+from rlgen.runs import segments
 from rlgen.runs.table import size
 from rlgen.text import Bytes, warn
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
     from rlgen.core.learner import Learner
 
+LARGE = 2**30  # bytes of disk that are said before a run begins
 MARGIN = 0.8  # of what is free: beyond it, it is said that it may be too little
 NOTABLE = 0.01  # of its steps: a run that goes further beyond its end says so before
 OVERHEAD = 40_000  # of a checkpoint: names, the log and the state of its generators
@@ -31,20 +33,38 @@ class Needs:
     learner: int  # in a checkpoint: weights, targets, statistics, two moments a weight, and what is of no size
     transition: int  # in the buffer
     transitions: int
+    changed: int  # of them, from one periodic checkpoint to the next
     checkpoints: int  # that are there at once: those that are kept, the best one, and the next one half-written
-    sure: int  # of them: the best one may be among the newest
+    sure: int  # of them, where the disk is almost full: the newest whole one, and the next one
     other: int  # rows and pictures
     memory: int  # of the buffer
 
     @property
+    def buffer(self) -> int:
+        """A full one."""
+        return self.transition * self.transitions
+
+    @property
     def checkpoint(self) -> int:
         """One with a full buffer."""
-        return self.learner + self.transition * self.transitions
+        return self.learner + self.buffer
+
+    @property
+    def fresh(self) -> int:
+        """Of a full buffer, what a checkpoint does not share with the one before."""
+        if self.buffer <= segments.LARGE:
+            return self.buffer
+        return min(self.buffer, self.transition * self.changed + 2 * segments.BLOCK)
 
     @property
     def disk(self) -> int:
         """When most of it is used."""
-        return self.checkpoints * self.checkpoint + self.other
+        return self.room(self.checkpoints) + self.other
+
+    def room(self, checkpoints: int) -> int:
+        """Of so many checkpoints at once. The third is the best one, which may be old and share nothing."""
+        old = self.buffer if checkpoints > 2 else 0
+        return checkpoints * self.learner + self.buffer + old + (checkpoints - 1 - (old > 0)) * self.fresh
 
 
 def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer) -> Needs:
@@ -78,8 +98,9 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
         learner=saved,
         transition=transition,
         transitions=transitions,
+        changed=config["checkpoint_every"],
         checkpoints=min(keep + 2, periodic + evaluations),
-        sure=min(keep + 1, periodic),
+        sure=min(2, periodic),
         other=other,
         memory=memory,
     )
@@ -111,7 +132,6 @@ def check(
     need: Needs,
     folder: Path,
     device: Any,
-    keep: int,
     runs: int = 1,
     quiet: bool = False,
     at_once: int | None = None,
@@ -122,7 +142,6 @@ def check(
         need: of one run.
         folder: the run's, or the one that it will be made in; checkpoints that are there make room.
         device: where the buffer is.
-        keep: newest checkpoints that are kept.
         runs: that are going to be trained.
         quiet: no warning.
         at_once: of them, each in a process of its own; None is all, in this one.
@@ -133,11 +152,15 @@ def check(
     """
     room = free(folder) + (size(folder / "checkpoints") if (folder / "checkpoints").exists() else 0)
     what = "this run" if runs == 1 else f"these {runs} runs"
-    disk = f"{what} will need {Bytes(runs * need.disk)} of disk; {Bytes(room)} are free in {folder}"
-    if runs * need.sure * need.checkpoint > room:
-        raise DiskError(f"{disk}: {_smaller(need, room // runs, keep)}")
-    if runs * need.disk > MARGIN * room and not quiet:
-        warn(disk)
+    least, most = runs * need.room(need.sure), runs * need.disk
+    free_here = f"{Bytes(room)} are free in {folder}"
+    if least > room:
+        raise DiskError(f"{what} will need {Bytes(least)} of disk; {free_here}: {_smaller(need, room // runs)}")
+    if most > MARGIN * room and not quiet:
+        fewer = ": older checkpoints go earlier where there is no room" if most > room else ""
+        warn(f"{what} will need up to {Bytes(most)} of disk; {free_here}{fewer}")
+    elif most > LARGE and not quiet:
+        warn(f"{what} will need up to {Bytes(most)} of disk; {free_here}", note=True)
     memory, num = available_memory(device), runs
     if at_once is not None:
         num, what = at_once, "this run" if at_once == 1 else f"{at_once} of these runs at a time"
@@ -148,16 +171,13 @@ def check(
         advice = f"lower --buffer-size to {fits:,}" if fits else "free some"
         advice += ", or --jobs" if at_once is not None and at_once > 1 else ""
         raise UsageError(f"{what} will need {Bytes(num * need.memory)} of memory for the buffer; {at_hand}: {advice}")
-    copied = need.memory if need.transition else 0  # of one run at a time, while it saves a checkpoint
+    copied = need.memory if need.transition and need.buffer <= segments.LARGE else 0  # of one run that saves
     if num * need.memory + copied > MARGIN * memory and not quiet:
-        total = Bytes(num * need.memory + copied)
-        warn(f"{what} will need {total} of memory for the buffer and its copy when saving; {at_hand}")
+        warn(f"{what} will need {Bytes(num * need.memory + copied)} of memory for the buffer; {at_hand}")
 
 
-def _smaller(need: Needs, room: int, keep: int) -> str:
+def _smaller(need: Needs, room: int) -> str:
     """What would fit."""
-    if keep > 1 and min(need.sure, 2) * need.checkpoint <= room:
-        return "free some, or give --keep 1"
     transitions = (room // need.sure - need.learner) // need.transition if need.transition else 0
     if 0 < transitions < need.transitions:
         return f"free some, or lower --buffer-size to {_round(transitions):,}"

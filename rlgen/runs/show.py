@@ -16,7 +16,7 @@ from rlgen.runs.records import read_config
 from rlgen.runs.rows import read_metrics
 from rlgen.runs.run import Run
 from rlgen.runs.table import columns, size
-from rlgen.text import Rows
+from rlgen.text import Bytes, Rows
 
 METRICS = (*SCORES, "charts/episodic_return")  # that matter; the first that a run has is drawn
 HEIGHT = 4  # lines of its curve
@@ -39,7 +39,8 @@ def show(run: str, runs_dir: str) -> dict[str, Any]:
     if saved:
         folder = checkpoint.directory(opened.checkpoints, saved[-1])
         when = datetime.fromtimestamp(folder.stat().st_mtime).astimezone().isoformat(timespec="seconds")
-        about["last_checkpoint"] = {"step": saved[-1], "path": str(folder), "saved": when, "size": size(folder)}
+        own = Bytes(size(folder) + sum(checkpoint.segments_of(folder).values()))
+        about["last_checkpoint"] = {"step": saved[-1], "path": str(folder), "saved": when, "size": own}
     if row["damaged"]:
         about["damaged"] = row["damaged"]
     about["curves"] = curves(points, (row["best"] or {}).get("metric"), max(opened.steps, step))

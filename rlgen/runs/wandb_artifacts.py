@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rlgen.runs import checkpoint
+from rlgen.runs import checkpoint, segments
 from rlgen.runs.files import digest
 from rlgen.runs.run import Run
 from rlgen.text import warn
@@ -54,6 +54,8 @@ class Artifacts:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             aliases = [f"step-{step}", *(["last"] if step == run.saved else []), *(["best"] if step == best else [])]
             files = {name: folder / name for name in ("state.pt", "manifest.json")}
+            where = run.checkpoints / segments.FOLDER
+            files |= {f"{where.name}/{name}": where / name for name in checkpoint.segments_of(folder)}
             about = {"step": step, "sha256": manifest["files"]["state.pt"]["sha256"]}
             self._send(f"{run.name}-checkpoint", "checkpoint", files, about | self._lineage(), aliases)
         weights = run.path / "weights.safetensors"

@@ -10,6 +10,7 @@ from rlgen.bench import estimate
 from rlgen.bench.estimate import Seconds, Training, time_playing, time_scoring
 from rlgen.core.evaluation import EvaluationInterrupted
 from rlgen.errors import UsageError
+from rlgen.runs import segments
 
 
 @pytest.fixture
@@ -156,7 +157,10 @@ def test_a_run_that_would_be_refused_has_no_estimate(tmp_path, monkeypatch):
 
 def test_memory_is_what_the_process_has_and_what_the_buffer_will_take(monkeypatch):
     monkeypatch.setattr(estimate, "peak", lambda: 1_000_000)
-    need = SimpleNamespace(transition=100, transitions=50_000)
+    need = SimpleNamespace(transition=100, transitions=50_000, buffer=5_000_000)
     assert estimate.memory(need, 1_000, buffer_is_here=True) == (5_900_000, 10_900_000)
     assert estimate.memory(need, 1_000, buffer_is_here=False) == (1_000_000, 6_000_000)
-    assert estimate.memory(SimpleNamespace(transition=0, transitions=0), 0, buffer_is_here=True) == (1_000_000,) * 2
+    need.buffer = 2**40  # it lies in segments, which are written without a copy
+    assert estimate.memory(need, 1_000, buffer_is_here=True) == (5_900_000, 5_900_000 + segments.LARGE)
+    nothing = SimpleNamespace(transition=0, transitions=0, buffer=0)
+    assert estimate.memory(nothing, 0, buffer_is_here=True) == (1_000_000,) * 2

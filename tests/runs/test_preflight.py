@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import namedtuple
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +14,14 @@ from tiny import tiny
 
 from rlgen import experiment
 from rlgen.errors import DiskError, UsageError
-from rlgen.runs import checkpoint, preflight, pruning
+from rlgen.runs import checkpoint, preflight, pruning, segments
 from rlgen.runs.preflight import Needs, check, needs
 from rlgen.runs.table import size
 
 GB = 2**30
 CPU = torch.device("cpu")
-# four checkpoints of 2 GB, three of them for sure, with a buffer of a million
-LARGE = Needs(GB, 1024, 2**20, checkpoints=4, sure=3, other=0, memory=GB)
+# four checkpoints of 1 GB and a buffer of a million; a quarter of it, and two blocks, is new in every one
+LARGE = Needs(GB, 1024, 2**20, 2**18, checkpoints=4, sure=2, other=0, memory=GB)
 
 
 @pytest.fixture
@@ -34,6 +35,25 @@ def machine(monkeypatch):
 
     machine()
     return machine
+
+
+@pytest.mark.parametrize("keep", [1, 2, 4])
+def test_what_checkpoints_share_is_counted_once(tmp_path, monkeypatch, keep):
+    monkeypatch.setattr(segments, "LARGE", 1000)
+    monkeypatch.setattr(segments, "BLOCK", 2000)
+    most, prune = [0], pruning.prune
+    monkeypatch.setattr(
+        pruning, "prune", lambda folder, *args: (most.append(size(folder / "segments")), prune(folder, *args))
+    )
+    options = {"buffer_size": 2000, "steps": 3000, "checkpoint_every": 200, "eval_every": 500, "eval_episodes": 1}
+    config = tiny("dqn", tmp_path, name="x", keep=keep, **options)
+    with closing(experiment.build_source(config)) as source:
+        learner = experiment.build_learner(config, source.spec)
+        need = needs(config, learner, source, experiment.build_buffer(learner, source.spec))
+    experiment.start(config, quiet=True)
+    said = need.disk - need.other - need.checkpoints * need.learner
+    assert max(most) < said < 1.8 * max(most)
+    assert need.checkpoints == keep + 2
 
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo", "vae"])
@@ -57,53 +77,61 @@ def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo):
 
 def test_a_disk_that_cannot_hold_the_checkpoints_is_refused_with_what_would_fit(tmp_path, machine):
     for disk, fix in (
-        (5 * GB, "free some, or give --keep 1"),
-        (4 * GB - 1, "free some, or lower --buffer-size to 340,000"),
-        (2 * GB, "free some, or name another disk with --runs-dir"),
+        (3.3, "free some, or lower --buffer-size to 680,000"),
+        (2, "free some, or name another disk with --runs-dir"),
     ):
-        machine(disk=disk)
+        machine(disk=int(disk * GB))
         with pytest.raises(DiskError) as caught:
-            check(LARGE, tmp_path / "not" / "made", CPU, keep=2)
+            check(LARGE, tmp_path / "not" / "made", CPU)
         message = str(caught.value)
-        assert message.startswith("this run will need 8.0 GiB of disk; ") and message.endswith(fix), message
+        assert message.startswith("this run will need 3.3 GiB of disk; ") and message.endswith(fix), message
         assert f"GiB are free in {tmp_path}/not/made" in message
-    with pytest.raises(DiskError, match="lower --buffer-size to"):
-        machine(disk=5 * GB)
-        check(LARGE, tmp_path, CPU, keep=1)
+    machine(disk=4 * GB)
+    check(LARGE, tmp_path, CPU)  # older ones go before the next is written
 
 
-def test_a_disk_that_may_be_too_small_is_a_warning_and_a_large_one_is_nothing(tmp_path, machine, capsys):
+def test_what_may_be_too_much_is_a_warning_what_is_large_is_said_and_what_is_small_is_not(tmp_path, machine, capsys):
     machine(disk=7 * GB)
-    check(LARGE, tmp_path, CPU, keep=2)
-    assert capsys.readouterr().err == (f"warning: this run will need 8.0 GiB of disk; 7.0 GiB are free in {tmp_path}\n")
-    check(LARGE, tmp_path, CPU, keep=2, quiet=True)
-    machine(disk=11 * GB)
-    check(LARGE, tmp_path, CPU, keep=2)
+    check(LARGE, tmp_path, CPU)
+    said = f"this run will need up to 6.6 GiB of disk; 7.0 GiB are free in {tmp_path}"
+    assert capsys.readouterr().err == f"warning: {said}\n"
+    check(LARGE, tmp_path, CPU, quiet=True)
+    machine(disk=9 * GB)
+    check(LARGE, tmp_path, CPU)
+    assert capsys.readouterr().err == f"{said.replace('7.0', '9.0')}\n"
+    check(replace(LARGE, learner=2**20, transitions=2**16), tmp_path, CPU)
     assert capsys.readouterr().err == ""
-    with pytest.raises(DiskError, match=r"these 10 runs will need 80\.0 GiB of disk; 11\.0 GiB are free"):
-        check(LARGE, tmp_path, CPU, keep=2, runs=10)
+    machine(disk=6 * GB)
+    check(LARGE, tmp_path, CPU)
+    assert capsys.readouterr().err.endswith(
+        f"free in {tmp_path}: older checkpoints go earlier where there is no room\n"
+    )
+    with pytest.raises(DiskError, match=r"these 10 runs will need 33\.1 GiB of disk; 6\.0 GiB are free"):
+        check(LARGE, tmp_path, CPU, runs=10)
 
 
 def test_checkpoints_that_a_resume_replaces_make_room(tmp_path, machine):
-    machine(disk=5 * GB)
+    machine(disk=2 * GB)
+    with pytest.raises(DiskError):
+        check(LARGE, tmp_path, CPU)
     (tmp_path / "checkpoints").mkdir()
     with open(tmp_path / "checkpoints" / "state.pt", "wb") as file:
         os.truncate(file.fileno(), 2 * GB)  # a hole
-    check(LARGE, tmp_path, CPU, keep=2)
+    check(LARGE, tmp_path, CPU)
 
 
 def test_a_buffer_too_large_for_memory_is_refused_and_one_that_barely_fits_is_a_warning(tmp_path, machine, capsys):
     machine(memory=GB // 2)
     with pytest.raises(UsageError) as caught:
-        check(LARGE, tmp_path, CPU, keep=2)
+        check(LARGE, tmp_path, CPU)
     assert str(caught.value) == (
         "this run will need 1.0 GiB of memory for the buffer; 512.0 MiB are at hand: lower --buffer-size to 520,000"
     )
-    machine(memory=2 * GB)
-    check(LARGE, tmp_path, CPU, keep=2)
-    assert "will need 2.0 GiB of memory for the buffer and its copy when saving; 2.0 GiB are" in capsys.readouterr().err
+    machine(memory=6 * GB // 5)
+    check(LARGE, tmp_path, CPU)
+    assert "will need 1.0 GiB of memory for the buffer; 1.2 GiB are" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"these 4 runs will need 4\.0 GiB"):
-        check(LARGE, tmp_path, CPU, keep=2, runs=4)
+        check(LARGE, tmp_path, CPU, runs=4)
 
 
 @pytest.mark.parametrize("seeds", [False, True])

@@ -16,6 +16,7 @@ from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.errors import CheckpointError, DiskError
 from rlgen.runs import checkpoint, files, pruning, segments
+from rlgen.runs.show import show
 
 ROW = 2 * 100 + 8 + 3 * 2  # bytes: observations, a reward, flags and `valid` of two environments
 PARTS = ("step", "learner", "source", "buffer", "rng", "best")
@@ -403,6 +404,16 @@ def test_a_run_goes_on_from_segments_as_if_it_had_never_stopped(tmp_path):
         assert_same_end(whole, again)
         ours = {name for each in checkpoint.steps(again.checkpoints) for name in named(again.checkpoints, each)}
         assert {path.name for path in (again.checkpoints / "segments").iterdir()} == ours
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_size_of_a_checkpoint_and_of_a_run_has_the_segments_in_it(tmp_path):
+    run = train(tmp_path, "mine", keep=3, steps=600)
+    ring = sum(manifest(run.checkpoints, run.saved)["segments"].values())
+    shown = show("mine", str(tmp_path))
+    state = checkpoint.directory(run.checkpoints, run.saved) / "state.pt"
+    assert ring < shown["last_checkpoint"]["size"] - state.stat().st_size < ring + 2000
+    assert shown["size"] > sum(path.stat().st_size for path in run.path.glob("checkpoints/**/*") if path.is_file())
 
 
 @pytest.mark.usefixtures("runs")

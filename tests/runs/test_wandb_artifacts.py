@@ -38,3 +38,15 @@ def test_artifacts_that_fail_or_are_too_large_cost_no_row(run, fake, monkeypatch
     finished(run)
     assert capsys.readouterr().err.count("warning: wandb has not all results") == 1
     assert module.calls[-1] == ("finish", (), {"exit_code": 0})
+
+
+def test_a_checkpoint_goes_to_wandb_with_its_segments(run, fake, monkeypatch):
+    module, name = fake(), "a" * 64
+    finished(run)
+    (run.checkpoints / "segments").mkdir()
+    (run.checkpoints / "segments" / name).write_bytes(b"rows")
+    monkeypatch.setattr(checkpoint, "segments_of", lambda path: {name: 4})
+    module = fake()
+    finished(run)
+    files = {options["name"] for call, _, options in module.calls if call == "add_file"}
+    assert {"state.pt", "manifest.json", f"segments/{name}"} <= files
