@@ -12,6 +12,7 @@ from rlgen.errors import UsageError
 from rlgen.options import algorithms, config
 from rlgen.options.checks import POSITIONAL, shown
 from rlgen.options.fields import Option
+from rlgen.options.files import presets
 
 
 def parse(words: Sequence[str]) -> Sequence[str]:
@@ -99,7 +100,7 @@ def read_line(words: Iterable[str], options: dict[str, Option]) -> Line:
 
 def targets(algorithm: algorithms.Algorithm, option: Option) -> list[str]:
     """What an algorithm can be trained on: sets that have a name, what it has presets for, the default."""
-    found = list(config.presets(algorithm))
+    found = [name for name in presets(algorithm) if "*" not in name]
     if option.name == "data":
         from rlgen.data.known import known
 

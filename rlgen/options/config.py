@@ -22,7 +22,7 @@ from rlgen.options.checks import FLAG, check_layer, check_limits, check_name, ch
 from rlgen.options.derived import frames, periods
 from rlgen.options.environment import from_environment
 from rlgen.options.fields import Option, read_options
-from rlgen.options.files import presets, read_file
+from rlgen.options.files import preset_for, read_file
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # of a run: no leading dot or dash, neither hidden nor a flag
 TARGET = {"agent": "env", "generative": "data"}  # the option that says what is learned, and chooses the preset
@@ -221,7 +221,7 @@ def resolve(algo: str, given: dict[str, Any]) -> Resolved:
 
     target = TARGET[algorithm.kind]
     chosen = str(flags.get(target) or file.get(target) or known[target].default)
-    source, tuned = (None, {}) if given.get("no_preset") else presets(algorithm).get(chosen, (None, {}))
+    source, tuned = (None, {}) if given.get("no_preset") else preset_for(algorithm, chosen)
     preset = check_layer(tuned, known, command, f"{source}: ", elsewhere)
 
     values = {name: option.default for name, option in known.items()}

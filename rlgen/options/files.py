@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,23 @@ MAX_SIZE = 2**18  # bytes; a parser takes a thousand times that, and every optio
 
 
 def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Tuned values by env id or data name, each with where it is from; an own table replaces an inherited one."""
+    """Tuned values by env id or data name, each with where it is from; an own table replaces an inherited one.
+
+    A name may be a pattern of several, as ALE/*.
+    """
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for path in (*reversed(algorithm.extends), algorithm.path):
         file = path.with_suffix(".toml")
         for key, values in (read_file(file) if file.is_file() else {}).items():
             found[key] = (f"{file.parent.name}/{file.name} [{key}]", values)
     return found
+
+
+def preset_for(algorithm: Algorithm, target: str) -> tuple[str | None, dict[str, Any]]:
+    """The tuned values of an env id or a data name, and where they are from; its own table before a pattern."""
+    found = presets(algorithm)
+    matching = (key for key in found if "*" in key and fnmatch.fnmatchcase(target, key))
+    return found.get(target) or found.get(next(matching, ""), (None, {}))
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

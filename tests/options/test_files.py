@@ -69,3 +69,23 @@ def test_yaml_that_refers_to_itself_is_one_short_line(lab):
     (lab / "my.yaml").write_text("lr: &a [*a]\n")
     with pytest.raises(UsageError, match=r"my\.yaml"):
         config.resolve("alpha", {"config": str(lab / "my.yaml")})
+
+
+def test_a_preset_may_be_of_a_pattern_of_names(lab):
+    file = lab / "agents" / "alpha.toml"
+    file.write_text(file.read_text() + '["ALE/*"]\nlr = 5e-3\n["ALE/Pong-v5"]\nlr = 6e-3\n')
+    found = {
+        env: config.resolve("alpha", {"env": env}) for env in ("ALE/Pong-v5", "ALE/Breakout-v5", "ALE", "Ale/X-v5")
+    }
+    assert [each.values["lr"] for each in found.values()] == [6e-3, 5e-3, 1e-3, 1e-3]
+    assert found["ALE/Breakout-v5"].preset == "agents/alpha.toml [ALE/*]" and found["ALE"].preset is None
+    assert config.resolve("child", {"env": "ALE/Breakout-v5"}).values["lr"] == 5e-3
+    assert config.resolve("alpha", {"env": "ALE/Breakout-v5", "no_preset": True}).preset is None
+
+
+@pytest.mark.parametrize("algo", ["dqn", "double_dqn", "ppo"])
+@pytest.mark.parametrize(("env", "frames"), [("ALE/Pong-v5", 4), ("MinAtar/Breakout-v1", 1)])
+def test_games_have_the_settings_that_were_published(algo, env, frames):
+    found = config.resolve(algo, {"env": env})
+    assert found.preset and found.preset.endswith(f"[{env.partition('/')[0]}/*]")
+    assert found.values["steps"] >= 5_000_000 and found.values["frame_stack"] == frames
