@@ -27,6 +27,7 @@ from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.records import check_spec, without_masks
 from rlgen.runs.run import Run
+from rlgen.speed.compiled import fusing
 from rlgen.speed.device import few_collections, pick_device
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
@@ -153,12 +154,16 @@ def start_seeds(
     Returns:
         By seed the finished run, or what ended it.
     """
-    together = Together(config["verify_graph"])
+    record = fusing(config, pick_device(config["device"]))
+    together = Together(config["verify_graph"], record)
 
     def body(seed: int) -> Run:
         stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
-        own, first = {**config, "seed": seed, "name": name, "compile": "never"}, seed == seed_range[0]
+        own, first = (
+            {**config, "seed": seed, "name": name, "compile": "always" if record else "never"},
+            seed == seed_range[0],
+        )
         with built(own, config["runs_dir"], len(seed_range), not first) as (learner, source, buffer):
             if isinstance(learner.executor, Recorded):
                 learner.executor = together

@@ -16,8 +16,9 @@ from rlgen.core.step import GradientStep
 from rlgen.speed import machine_code
 from rlgen.speed.adam import FlatAdam, FusedAdam, JoinedAdam
 from rlgen.speed.device import cores
+from rlgen.speed.fused import FusedRecording
 from rlgen.speed.machine_code import CannotCompileError, Program
-from rlgen.speed.recorded import MIN_UPDATES_LEFT, Recorded
+from rlgen.speed.recorded import MIN_UPDATES_LEFT, Record, Recorded
 from rlgen.speed.recording import ListRecording
 from rlgen.text import warn
 
@@ -99,7 +100,9 @@ class FillingRecording(ListRecording):
 
 
 def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int) -> str:
-    """Choose how a run's gradient steps are taken on a CPU, before its first one, and hand that to the learner.
+    """Choose how a run's gradient steps are taken, before its first one, and hand that to the learner.
+
+    On a GPU `auto` compiles nothing.
 
     Args:
         config: of the run: its `graph`, `compile` and `verify_graph`.
@@ -111,6 +114,8 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
         `always` or `never`: what `compile` is from now on.
     """
     chosen = config["compile"]
+    if (record := fusing(config, learner.device)) is not None:
+        learner.executor = Recorded(config["verify_graph"], record)
     if not config["graph"] or learner.device.type != "cpu":
         return "never" if chosen == "auto" else chosen
     key, fill = machine_code.hashed(json.dumps(work, sort_keys=True)), False
@@ -125,3 +130,8 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
         kind = CompiledRecording if chosen == "always" else FillingRecording
         learner.executor = Recorded(config["verify_graph"], partial(kind, work=key), always=chosen == "always")
     return chosen
+
+
+def fusing(config: dict[str, Any], device: torch.device) -> Record | None:
+    """What records the steps of a run on a GPU, where they are to be compiled."""
+    return FusedRecording if device.type == "cuda" and config["graph"] and config["compile"] == "always" else None

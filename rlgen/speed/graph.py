@@ -46,17 +46,24 @@ class GraphRecording(Recording):
             self.take([replace(step, batch=own_batch(step.batch)) for step in steps])
             before.put_back()
         captured = [replace(step, batch=batch) for step, batch in zip(steps, self._inputs, strict=True)]
+        self._prepare(captured)
         generators = [step.learner.generator for step in steps]
         self._captured = self._graph.capture(lambda: self.take(captured), generators)
 
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
-        outputs = (self._listed or self._outputs)(*self.tensors, *self._noisy_batch(steps).values())
+        return self._move(self._outputs(*self.tensors, *self._noisy_batch(steps).values()))
+
+    def _move(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Move by the gradients, which come first; returns the metrics."""
         num = len(self.adams[0].moved)
         grads = [apart(outputs[begin : begin + num]) for begin in range(0, num * len(self.adams), num)]
         torch._foreach_add_([count for adam in self.adams for count in adam.counts], 1)
         for adam, own, divisor in zip(self.adams, grads, divisors(grads, self._max_grad_norm), strict=True):
             adam.move(own, divisor)
         return outputs[num * len(self.adams) :]
+
+    def _prepare(self, captured: Sequence[GradientStep]) -> None:
+        """What a capture of these steps needs before it; nothing moves and nothing is drawn."""
 
     def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         return grads  # Adam divides them

@@ -35,6 +35,7 @@ FORMAT = 1  # of the packages: raise it where they are made otherwise
 WAIT = 300.0  # seconds that a run waits for a compilation
 RETRIED = 86_400.0  # seconds after which one that failed is tried again
 STALE = 3600.0  # seconds after which a folder of a compilation was left behind
+INDUCTOR = "inductor"  # folder of what is made for a GPU, beside the packages
 RANDOM = re.compile(r"\.(rand|randn|randint|randperm|bernoulli|normal|uniform|dropout|multinomial)\w*\.")
 
 Function = Callable[..., Sequence[Tensor]]
@@ -228,7 +229,8 @@ def is_filled(work: str) -> bool:
 
 def size(place: Path) -> int:
     """Bytes that the packages take."""
-    return sum(path.stat().st_size for path in place.glob("*.pt2"))
+    paths = [*place.glob("*.pt2"), *(path for path in (place / INDUCTOR).rglob("*") if path.is_file())]
+    return sum(path.stat().st_size for path in paths)
 
 
 def clear(place: Path) -> None:
@@ -236,3 +238,4 @@ def clear(place: Path) -> None:
     for pattern in ("*.json", "*.pt2", "*.work", "*.failed"):
         for path in place.glob(pattern):
             path.unlink(missing_ok=True)
+    shutil.rmtree(place / INDUCTOR, ignore_errors=True)

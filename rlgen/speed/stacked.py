@@ -17,7 +17,7 @@ from torch import Tensor
 from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
 from rlgen.core.step import Eager, GradientStep
-from rlgen.speed.recorded import Recorded, size_key
+from rlgen.speed.recorded import Record, Recorded, size_key
 
 CPU_SIZE = 2**16  # numbers in the largest matrix worth stacking on a CPU: 2.7 times as fast at 64 x 64, 1.1 at 256
 
@@ -29,21 +29,22 @@ class Together:
 
     Args:
         verify: as of `Recorded`.
+        record: as of `Recorded`.
 
     Attributes:
         recorded: the executor of the stacked steps.
     """
 
-    def __init__(self, verify: int = 0) -> None:
-        self._verify = verify
+    def __init__(self, verify: int = 0, record: Record | None = None) -> None:
+        self._verify, self._record = verify, record
         self._stacked_learners: list[Learner] = []  # in order of the rows
         self._stacked: dict[str, Tensor] = {}
-        self.recorded = Recorded(verify)
+        self.recorded = Recorded(verify, record)
         self._alone: dict[Learner, Recorded] = {}
         self._scheduler: greenlet | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> Recorded:
-        return Recorded(self._verify)  # a copy of one learner is alone
+        return Recorded(self._verify, self._record)  # a copy of one learner is alone
 
     def minimize(self, step: GradientStep) -> Batch:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""
@@ -85,14 +86,14 @@ class Together:
         if len(steps) > 1 and same and stackable(learners[0]):
             if learners != self._stacked_learners:
                 self._stacked_learners, self._stacked = learners, stack(learners)
-                self.recorded, refused = Recorded(self._verify), self.recorded.refused
+                self.recorded, refused = Recorded(self._verify, self._record), self.recorded.refused
                 self.recorded.refused = refused
             together = self.recorded.minimize_together(steps, self._stacked)
             if together is not None:
                 return [*together]
             if steps[0].loss.__name__ not in self.recorded.refused:
                 return [None] * len(steps)  # not yet: each takes its first step eagerly
-        alone = [self._alone.setdefault(step.learner, Recorded(self._verify)) for step in steps]
+        alone = [self._alone.setdefault(step.learner, Recorded(self._verify, self._record)) for step in steps]
         found = [own.minimize_together([step]) for own, step in zip(alone, steps, strict=True)]
         return [metrics[0] if metrics else None for metrics in found]
 

@@ -125,6 +125,10 @@ class GraphAdam(FusedAdam):
         self._parts = [(*part[:-1], torch.zeros((), dtype=torch.float64)) for part in self._parts]
 
 
-def record_graph(steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> GraphRecording:
+def record_graph(
+    steps: Sequence[GradientStep],
+    stacked: dict[str, Tensor] | None = None,
+    kind: type[GraphRecording] = GraphRecording,
+) -> GraphRecording:
     """For `Recorded(record=...)`, where `rlgen.speed.recording.FusedAdam` is `GraphAdam`."""
-    return GraphRecording(steps, stacked, make_graph=FakeGraph)
+    return kind(steps, stacked, make_graph=FakeGraph)

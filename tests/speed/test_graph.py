@@ -27,7 +27,8 @@ from rlgen.core.ring import Tensors
 from rlgen.core.step import Eager
 from rlgen.data.images import ImageSpec
 from rlgen.envs.spec import EnvSpec
-from rlgen.speed import graph, recorded, recording, stacked
+from rlgen.speed import fused, graph, recorded, recording, stacked
+from rlgen.speed.fused import FusedRecording
 from rlgen.speed.graph import GraphRecording
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
@@ -44,15 +45,19 @@ class Graphs(Recorded):
     """Records (simulated) CUDA graphs, and keeps those that became stale.
 
     Attributes:
+        kind: of recordings.
         made: name of a loss and recording, in order.
     """
 
-    def __init__(self, verify: int = 0) -> None:
+    kind: type[GraphRecording] = GraphRecording
+
+    def __init__(self, verify: int = 0, record: Any = None) -> None:
         super().__init__(verify, self.record_and_keep)
         self.made: list[tuple[str, GraphRecording]] = []
 
     def record_and_keep(self, steps: Any, stacked: Any) -> GraphRecording:
-        self.made.append((steps[0].loss.__name__, record_graph(steps, stacked)))
+        self.made.append((steps[0].loss.__name__, made := record_graph(steps, stacked, self.kind)))
+        assert not isinstance(made, FusedRecording) or made._fused, "it did not fall back to what it should do without"
         return self.made[-1][1]
 
     def counts(self) -> dict[str, int]:
@@ -60,11 +65,19 @@ class Graphs(Recorded):
         return {name: sum(each.count for other, each in self.made if other == name) for name, _ in self.made}
 
 
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graphs]:
-    """Executors that record graphs; what moves parameters is as it is on a GPU."""
+class FusedGraphs(Graphs):
+    """The same as one pure function of all that a step reads, as a compiler gets it."""
+
+    kind = FusedRecording
+
+
+@pytest.fixture(params=[Graphs, FusedGraphs], ids=["graph", "fused"])
+def graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Graphs]:
+    """Executors that record graphs; what moves parameters is as it is on a GPU. Nothing is compiled."""
     monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
-    return Graphs
+    monkeypatch.setattr(fused, "inductor", lambda recorded, tensors: recorded)
+    kind: type[Graphs] = request.param
+    return kind
 
 
 def rows(num: int, seed: int = 0) -> Iterator[dict[str, Any]]:
