@@ -24,7 +24,7 @@ from rlgen.envs.make import has_time_limit, make_envs, try_one
 from rlgen.envs.saved import check_saved
 from rlgen.envs.spec import EnvSpec, check_fits
 from rlgen.envs.stream import EnvStream
-from rlgen.errors import UsageError
+from rlgen.errors import BrokenEnvError, UsageError
 from rlgen.metrics import EVAL_IMAGES, SUBSET
 from rlgen.pictures import grid
 from rlgen.video import Clip, filming
@@ -203,7 +203,10 @@ class EnvSource:
     def check_video(self) -> None:
         """Refuse an environment that draws no pictures."""
         with closing(self.make_for_play(1, self.seed, render=True)) as envs:
-            check_picture(envs.render(), self.env_id)
+            try:
+                check_picture(envs.render(), self.env_id)
+            except BrokenEnvError as error:
+                raise UsageError(f"{error}; --video needs pictures: mend it, or leave out --video") from error
 
     @cached_property
     def restores(self) -> str:

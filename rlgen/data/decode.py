@@ -23,6 +23,7 @@ GREY_MODES = {"1", "L", "LA"}
 DECODING = {"L": 8, "RGB": 12}  # bytes a pixel, at most, that decoding one image takes: pillow makes copies
 ALPHA = 12  # and more, where it may have transparent pixels
 ORIENTATION = 0x0112  # a tag of EXIF; 1 is upright
+SMALL = 2**24  # pixels of an image that is decoded only to see whether it can be
 NAMED = 50  # bad files, at most, that a message names
 NO_IMAGE = ("no readable image", "replace or remove {}")
 NO_FILE = ("no file but a link to nothing or a device", "remove {}")
@@ -64,7 +65,12 @@ def read_images(
             sizes[image.size] += 1
             seen["alpha"] += image.has_transparency_data
             seen["frames"] += getattr(image, "is_animated", False)
-    refuse(folder, bad)
+    if bad:  # those that are cut off are named with the others
+        for name in files.keys() - bad.keys():
+            with noted(bad, name), opened(files[name]) as image:
+                if math.prod(image.size) <= SMALL:
+                    image.load()
+    refuse(folder, {name: bad[name] for name in files if name in bad})
     size, auto = preparation.image_size, "L" if modes <= GREY_MODES else "RGB"
     if size is None and len({tuple(sorted(one)) for one in sizes}) > 1:  # else the camera may have been turned
         check_sizes(folder, sizes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,16 +22,25 @@ from rlgen.errors import UsageError
 PIECE = 2**20  # bytes
 TENTH = 0.1  # is held out where nothing says how many are
 THINGS = "images?|imgs?|pictures?|data|set|split"
-PART = re.compile(  # as train, Training, val, validation_set, test-images, images_train, train2017
-    rf"(?:(?:{THINGS})[-_ ])?(?:(?P<train>train(?:ing)?)|(?P<val>val(?:id(?:ation)?)?|eval(?:uation)?|dev)|"
-    rf"(?P<test>test(?:ing)?))(?:[-_ ]?(?:{THINGS}))?[-_ ]?\d{{0,4}}",
+TRAIN = (
+    "train(?:ing)?|trainings(?:daten|bilder)?|entrenamiento|entra[iî]nement|apprentissage|trein(?:o|amento)|"
+    "addestramento|训练集?|訓練|学習"
+)
+VAL = (
+    "val(?:id(?:ation)?)?|eval(?:uation)?|dev|validierung|validaci[oó]n|valida[cç][aã]o|convalida|validazione|"
+    "验证集?|驗證|検証"
+)
+TEST = "test(?:ing)?|test(?:daten|bilder)|hold[-_ ]?out|pruebas?|testes?|测试集?|測試|テスト"
+PART = re.compile(  # as train, Training, val, validation_set, test-images, images_train, train2017, entrenamiento
+    rf"(?:(?:{THINGS})[-_ ])?(?:(?P<train>{TRAIN})|(?P<val>{VAL})|(?P<test>{TEST}))"
+    rf"(?:[-_ ]?(?:{THINGS}))?[-_ ]?\d{{0,4}}",
     re.IGNORECASE,
 )
 
 
 def part_of(name: str) -> str | None:
     """The part of a split that a name stands for, however it is spelled: train, val or test; None for other names."""
-    match = PART.fullmatch(name.strip())
+    match = PART.fullmatch(unicodedata.normalize("NFC", name.strip()))
     return match.lastgroup if match else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from rlgen.data.files import reason
 from rlgen.data.splits import part_of
 from rlgen.errors import UsageError
 
+PREFIXED = re.compile(r"(.+?)[-_ ]([^-_ ]+)$")  # what folders have in common, and what tells them apart
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif"}
 HIDDEN = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}  # beside those with a dot
@@ -48,7 +50,11 @@ def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"{folder} cannot be read ({reason(error)}): make it readable or remove it") from None
     for entry in entries:
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:  # of what a link leads to
+            raise UsageError(f"{entry.path} cannot be read ({reason(error)}): make it readable or remove it") from None
+        if is_folder:
             yield from walk(Path(entry.path), (*above, real))
         else:
             yield Path(entry.path)
@@ -72,7 +78,7 @@ def places(folder: str, names: Sequence[str]) -> list[Place]:
     Raises:
         UsageError: images or other folders lie beside those that are a split or labels.
     """
-    paths = unwrapped([tuple(name.split("/")) for name in names])
+    paths = without_prefix(unwrapped([tuple(name.split("/")) for name in names]))
     if any(part_of(path[0]) for path in paths if len(path) > 1):
         check_beside(folder, paths)
         return in_parts(folder, paths)
@@ -109,6 +115,16 @@ def unwrapped(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     while min(map(len, paths)) > 2 and len({path[0] for path in paths}) == 1 and not part_of(paths[0][0]):
         paths = [path[1:] for path in paths]
     return paths
+
+
+def without_prefix(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Paths where folders as `seg_train` and `seg_test` are called train and test; one `bullet_train` stays a label."""
+    stems: dict[str, dict[str, str]] = {}  # by what they have in common, the parts that folders stand for
+    for top in {path[0] for path in paths if len(path) > 1}:
+        if (match := PREFIXED.match(top)) and not part_of(top) and (part := part_of(match[2])):
+            stems.setdefault(match[1].lower(), {})[top] = part
+    parts = {top: part for own in stems.values() if {"train"} < {*own.values()} for top, part in own.items()}
+    return [(*(parts.get(name, name) for name in path[:-1]), path[-1]) for path in paths]
 
 
 def check_beside(folder: str, paths: Sequence[tuple[str, ...]]) -> None:

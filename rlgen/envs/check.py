@@ -185,8 +185,8 @@ class _Trial:
         number = _as_array(reward)
         if number is None or number.size != 1:
             refuse(f"returned {_kind(reward)} as the reward", "return one number, as float(reward)")
-        elif not np.isfinite(number).all():
-            refuse(f"returned the reward {number.item()}", "return a finite number")
+        elif not _is_finite(number).all():
+            refuse(f"returned the reward {number.item()}", "return a finite number, as float32 has it")
         for name, value in (("terminated", terminated), ("truncated", truncated)):
             if not (isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.dtype == bool)):
                 refuse(f"returned {_kind(value)} as {name}", f"return True or False, as bool({name})")
@@ -224,8 +224,8 @@ def _check_box(space: spaces.Box, obs: Any, refuse: Callable[[str, str], NoRetur
     elif array.shape != space.shape:
         refuse(f"{what} of shape {array.shape}, where observation_space declares {space.shape}", agree)
     elif space.dtype.kind == "f":
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            refuse(f"{what} with {array[~np.isfinite(array)][0]} in it", "return finite numbers")
+        if array.dtype.kind == "f" and not (finite := _is_finite(array)).all():
+            refuse(f"{what} with {array[~finite][0]} in it", "return finite numbers, as float32 has them")
     elif array.dtype.kind == "f":
         refuse(
             f"{what} of {array.dtype}, where observation_space declares {space.dtype}, which cuts fractions off",
@@ -237,6 +237,12 @@ def _check_box(space: spaces.Box, obs: Any, refuse: Callable[[str, str], NoRetur
         for extreme in (int(array.min()), int(array.max())):
             if not limits[0] <= extreme <= limits[1]:
                 refuse(f"{what} with {extreme} in it, which {space.dtype} cannot hold", agree)
+
+
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    """Where numbers are finite as float32, in which they are learned from."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(array.astype(np.float32))
 
 
 def _as_array(value: Any) -> np.ndarray | None:

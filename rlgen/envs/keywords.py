@@ -65,6 +65,8 @@ def missing(error: BaseException, creator: Callable[..., Any]) -> list[str]:
 def _all_keywords(creator: Callable[..., Any]) -> list[str]:
     """The arguments that a class and its bases name, or a function."""
     found: dict[str, None] = {}
+    if creator is None:  # a vector class's, or it was not found
+        return []
     for cls in creator.__mro__ if isinstance(creator, type) else (creator,):
         if cls is creator or "__init__" in vars(cls):
             for parameter in inspect.signature(cls).parameters.values():

@@ -156,7 +156,7 @@ def make_envs(
         ) from error
     except RlgenError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         own_error = without_context(error)

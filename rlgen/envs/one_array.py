@@ -48,7 +48,8 @@ class OneArray(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self._array(obs, info, bool(terminated or truncated)), reward, terminated, truncated, info
+        reward, terminated, truncated = number(reward), bool(terminated), bool(truncated)  # of an array with one, too
+        return self._array(obs, info, terminated or truncated), reward, terminated, truncated, info
 
     def _array(self, obs: Any, info: dict[str, Any], ended: bool) -> np.ndarray:
         values = {name: agreeing(space, value_of(obs, name), name) for name, space in self._spaces.items()}
@@ -64,6 +65,11 @@ class OneArray(gym.Wrapper):
             if len(self._choices) > 1:
                 values[name] = with_all_where_none(values[name], self._choices)
         return pack(self.parts, values)
+
+
+def number(reward: Any) -> float:
+    """A reward as a number, also where it is an array or a tensor with one; None is NaN."""
+    return reward if type(reward) is float else float(np.asarray(reward, np.float64).item())
 
 
 def agreeing(space: spaces.Space, value: Any, name: str) -> np.ndarray:

@@ -8,6 +8,7 @@ else as bytes, where float32 parts come first, so that they lie on multiples of 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,6 +75,9 @@ def parts_of(
     """
     hint = "hwc" if layout == "auto" and _HEIGHT_WIDTH_CHANNELS.match(env_id.rpartition(":")[2]) else layout
     parts = [_part(name, leaf, env_id, obs, hint) for name, leaf in leaves(space)]
+    names = [part.name for part in parts]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"environment {env_id!r}: two parts of its observations are called {twice[0]!r}: rename a key")
     of_mask = Part(MASK, "mask", (sum(choices),), "bool", sizes=choices if len(choices) > 1 else ())
     is_mask = [bool(choices) and part.name.rpartition("/")[2] == MASK and part.shape == of_mask.shape for part in parts]
     parts = [
@@ -110,8 +114,15 @@ def value_of(obs: Any, name: str) -> Any:
         return obs
     if isinstance(obs, Mapping) and name in obs:  # a key may have a slash
         return obs[name]
-    key, _, inner = name.partition("/")
-    return value_of(obs[key] if isinstance(obs, Mapping) else obs[int(key)], inner)
+    if not isinstance(obs, Mapping | Sequence):
+        raise LookupError(name)
+    for key in obs if isinstance(obs, Mapping) else range(len(obs)):  # a key may be a number
+        if name == str(key):
+            return obs[key]
+        if name.startswith(f"{key}/"):
+            with contextlib.suppress(LookupError):
+                return value_of(obs[key], name[len(f"{key}/") :])
+    raise LookupError(name)
 
 
 def packed(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -222,7 +233,7 @@ def _part(name: str, space: spaces.Space, env_id: str, obs: str, layout: str) ->
         return Part(name, "discrete", tuple(space.shape), "float32", sizes=tuple(sizes), firsts=tuple(firsts))
     if isinstance(space, spaces.MultiBinary):
         return Part(name, "vector", tuple(space.shape), "bool")
-    if not isinstance(space, spaces.Box):
+    if not isinstance(space, spaces.Box) or 0 in space.shape:
         return Part(name, "left out", (), "float32")
     dtype = str(space.dtype) if space.dtype in (np.uint8, np.bool_) else "float32"
     shape = tuple(space.shape) or (1,)

@@ -193,4 +193,6 @@ def _copied(obs: Any) -> Any:
     """An observation in bytes: some environments hand out the same array every time."""
     if isinstance(obs, dict):
         return {part: _copied(value) for part, value in obs.items()}
-    return [_copied(value) for value in obs] if isinstance(obs, tuple) else np.asarray(obs).tobytes()
+    if isinstance(obs, tuple) or (isinstance(obs, list) and any(np.ndim(value) or value is None for value in obs)):
+        return [_copied(value) for value in obs]
+    return np.asarray(obs).tobytes()

@@ -31,8 +31,8 @@ def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
 def preset_for(algorithm: Algorithm, target: str) -> tuple[str | None, dict[str, Any]]:
     """The tuned values of an env id or a data name, and where they are from; its own table before a pattern."""
     found = presets(algorithm)
-    matching = (key for key in found if "*" in key and fnmatch.fnmatchcase(target, key))
-    return found.get(target) or found.get(next(matching, ""), (None, {}))
+    matching = [target, *(key for key in found if "*" in key and fnmatch.fnmatchcase(target, key))]
+    return next((found[key] for key in matching if key in found), (None, {}))
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

@@ -203,6 +203,13 @@ def test_a_video_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch
         EnvSource("CartPole-v1", 1, "sync", 0, 1, video=True, env_check=False)
 
 
+def test_a_video_of_what_cannot_be_drawn_is_refused_before_the_run() -> None:
+    with pytest.raises(
+        UsageError, match=r"render\(\) raised NotImplementedError.*; --video needs pictures: mend it, or"
+    ):
+        EnvSource("observed:Guess-v0", 1, "sync", 0, 1, video=True)
+
+
 def test_a_run_with_videos_is_evaluated_where_nothing_can_be_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,8 +142,8 @@ def spoil(folder):
 def test_all_bad_files_are_named_at_once(tmp_path):
     spoil(tmp_path)
     assert error(tmp_path) == (
-        f"{tmp_path} has 2 files that are of more than 8 bits a channel (deep.png, deep.tif): convert them to 8 bits; "
-        "2 files that are no readable image (empty.png, text.jpg): replace or remove them; "
+        f"{tmp_path} has 3 files that are no readable image (001.png, empty.png, text.jpg): replace or remove them; "
+        "2 files that are of more than 8 bits a channel (deep.png, deep.tif): convert them to 8 bits; "
         "2 files that are no file but a link to nothing or a device (gone.png, pipe.png): remove them"
     )
     for name in ("deep.png", "deep.tif", "empty.png", "text.jpg", "gone.png", "pipe.png"):

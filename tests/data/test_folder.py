@@ -1,5 +1,6 @@
 """A folder of images: which of them are read, and what they are."""
 
+import contextlib
 import shutil
 import zlib
 
@@ -93,6 +94,14 @@ SPELLINGS = [
     ("training-images", "test-images"),
     ("train2017", "val2017"),
     ("images_train", "images_val"),
+    ("seg_train", "seg_test"),
+    ("Intel Train", "Intel Valid"),
+    ("entrenamiento", "prueba"),
+    ("entraînement", "validation"),
+    ("Trainingsdaten", "Testdaten"),
+    ("treino", "teste"),
+    ("训练集", "测试集"),
+    ("train", "hold-out"),
 ]
 
 
@@ -106,6 +115,28 @@ def test_a_split_of_any_spelling_is_no_class_and_what_is_held_out_is_never_learn
     data = load(str(tmp_path))
     assert {image.tobytes() for image in data.test} == held_out and data.test_label.tolist() == [0, 0, 1]
     assert not {image.tobytes() for image in data.train} & held_out
+
+
+def test_a_prefix_is_one_of_all_parts_or_none(tmp_path):
+    tree(tmp_path / "a", seg_train={"seg_train": {"cat": 4, "dog": 4}}, seg_test={"seg_test": {"cat": 2, "dog": 1}})
+    assert count(tmp_path / "a") == (8, 3, 2)
+    tree(tmp_path / "b", bullet_train=8, crash_test=9, cat=4)
+    assert load(str(tmp_path / "b")).num_classes == 3, "labels"
+    tree(tmp_path / "c", seg_train={"cat": 4}, seg_test={"cat": 2}, seg_pred=3)
+    assert "seg_pred/ beside them is none" in error(tmp_path / "c")
+
+
+def test_what_a_link_leads_to_may_not_be_looked_at(tmp_path, monkeypatch):
+    tree(tmp_path, a=3)
+
+    class Entry:
+        name, path = "a", str(tmp_path / "a")
+
+        def is_dir(self):
+            raise PermissionError(13, "Permission denied", self.path)
+
+    monkeypatch.setattr("os.scandir", lambda folder: contextlib.nullcontext([Entry()]))
+    assert f"{tmp_path}/a cannot be read (Permission denied)" in error(tmp_path)
 
 
 def test_with_train_val_and_test_val_is_held_out_and_test_is_left_aside_unless_it_is_asked_for(tmp_path):

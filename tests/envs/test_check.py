@@ -121,6 +121,8 @@ WRONG = [
     ({"answer": ("1", False, False, {})}, "returned a value of type str as the reward"),
     ({"answer": (np.ones(2), False, False, {})}, r"an array of float64 of shape \(2,\) as the reward"),
     ({"answer": (float("nan"), False, False, {})}, "the reward nan: return a finite number"),
+    ({"answer": (1e39, False, False, {})}, r"the reward 1e\+39: return a finite number, as float32 has it"),
+    ({"space": Box(-1, 1, (4,), np.float64), "obs": np.full(4, 1e39)}, r"with 1e\+39 in it: return finite numbers"),
     ({"answer": (0.0, 0, False, {})}, r"returned a value of type int as terminated: .* bool\(terminated\)"),
     ({"answer": (0.0, False, None, {})}, "returned None as truncated"),
     ({"answer": (0.0, np.zeros(2, bool), False, {})}, "as terminated: return one bool"),

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from env_streams import UNIT, random_actions, same, shapes_id
@@ -141,3 +142,38 @@ def test_a_machine_without_a_screen_draws_without_a_word():
     pytest.importorskip("pygame")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+class Exits:
+    """Leaves, as a program without its licence does."""
+
+    def __init__(self, **kwargs):
+        raise SystemExit("no licence")
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_a_constructor_that_leaves_is_one_line(monkeypatch, vectorization):
+    monkeypatch.setitem(gym.registry, "Exits-v0", gym.envs.registration.EnvSpec("Exits-v0", Exits))
+    with pytest.raises(UsageError, match="environment 'Exits-v0' cannot be made: SystemExit: no licence"):
+        make_envs("Exits-v0", 1, vectorization)
+
+
+class NoVector(gym.vector.VectorEnv):
+    """A vector class that takes no number of environments."""
+
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("points", "what"),
+    [
+        ({"vector_entry_point": NoVector}, "unexpected keyword argument 'num_envs'"),
+        ({"entry_point": "counting:Nope"}, "has no attribute 'Nope'"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_called_is_one_line(monkeypatch, points, what):
+    monkeypatch.setitem(gym.registry, "Points-v0", gym.envs.registration.EnvSpec("Points-v0", **points))
+    with pytest.raises(UsageError, match=f"environment 'Points-v0' cannot be made: .*{what}") as caught:
+        make_envs("Points-v0", 2)
+    assert "\n" not in str(caught.value)

@@ -4,12 +4,13 @@ import gymnasium as gym
 import numpy as np
 import observed
 import pytest
+import torch
 from env_streams import shapes_id
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 from specs import stored
 
 from rlgen.envs.make import make_envs
-from rlgen.errors import BrokenEnvError, DivergedError
+from rlgen.errors import BrokenEnvError, DivergedError, UsageError
 
 NUMBERS, PICTURE = Box(-1, 1, (4,), np.float32), Box(0, 255, (6, 6, 3), np.uint8)
 PARTS = Dict(camera=PICTURE, speed=Box(-1, 1, (2,), np.float32))
@@ -100,3 +101,49 @@ def test_the_array_of_a_stream_is_what_the_environment_gave(make, monkeypatch, s
         seen.append(envs.step(np.zeros(1, int)).next_obs)
     assert np.array_equal(np.concatenate(seen), stored(envs.spec, space, given))
     assert seen[0].dtype == envs.spec.obs_dtype
+
+
+class Boxed(gym.Env):
+    """What it returns of numbers is arrays, as of a vector of one."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    observation_space, action_space = Box(-1, 1, (2,)), Discrete(2)
+
+    def __init__(self, boxed=np.atleast_1d):
+        self.boxed = boxed
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        ends = [self.count == 3, self.count == 4]
+        return np.zeros(2, np.float32), self.boxed(1.5), *map(self.boxed, ends), {}
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("boxed", [np.atleast_1d, np.atleast_2d, np.asarray, torch.tensor])
+def test_numbers_in_arrays_are_numbers(make, monkeypatch, boxed, vectorization):
+    monkeypatch.setitem(gym.registry, "Boxed-v0", gym.envs.registration.EnvSpec("Boxed-v0", Boxed))
+    envs = make("Boxed-v0", 2, vectorization, env_kwargs={"boxed": boxed}, try_first=boxed is not torch.tensor)
+    steps = [envs.step(np.zeros(2, np.int64)) for _ in range(4)]
+    assert all(step.reward.tolist() == [1.5, 1.5] for step in steps)
+    assert [step.terminated.tolist() for step in steps] == [[False] * 2, [False] * 2, [True] * 2, [False] * 2]
+
+
+def test_keys_of_any_kind_and_with_slashes_find_their_parts(make, monkeypatch):
+    space = Dict({1: Box(-1, 1, (2,)), "a/b": Discrete(3), "a": Dict({"c": Box(-9, 9, (1,)), "b/d": Discrete(2)})})
+    envs = make(shapes_id(monkeypatch, space, Discrete(2)), 1, try_first=True)
+    assert {part.name for part in envs.spec.parts} == {"1", "a/b", "a/c", "a/b/d"}
+    same = Dict({"a/b": Discrete(3), "a": Dict({"b": Discrete(3)})})
+    with pytest.raises(UsageError, match="two parts of its observations are called 'a/b': rename a key"):
+        make(shapes_id(monkeypatch, same, Discrete(2)), 1)
+
+
+def test_parts_without_numbers_are_left_out(make, monkeypatch):
+    empty = Box(-1, 1, (0, 3))
+    envs = make(shapes_id(monkeypatch, Dict(empty=empty, x=Box(-1, 1, (2,))), Discrete(2)), 1)
+    assert [part.kind for part in envs.spec.parts] == ["left out", "vector"] and envs.spec.obs_shape == (2,)
+    with pytest.raises(UsageError, match="cannot be made a vector"):
+        make(shapes_id(monkeypatch, empty, Discrete(2)), 1)

@@ -1,3 +1,4 @@
+import copy
 import multiprocessing
 import random
 import time
@@ -9,6 +10,7 @@ import leaky
 import numpy as np
 import pytest
 
+from rlgen.envs import repeat
 from rlgen.envs.repeat import RESETS, Found, tried, try_resets
 
 
@@ -90,3 +92,9 @@ def test_a_trial_closes_its_environments(tmp_path):
 
     assert try_resets(Closing).repeats is True
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("obs", [[1, np.zeros(2)], (1, np.zeros(2)), [1, 2], [np.zeros(2), None]])
+def test_observations_of_any_form_are_compared(obs):
+    assert repeat._copied(obs) == repeat._copied(copy.deepcopy(obs))
+    assert repeat._copied(obs) != repeat._copied([7, np.ones(2)])
