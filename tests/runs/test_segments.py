@@ -16,6 +16,7 @@ from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.errors import CheckpointError, DiskError
 from rlgen.runs import checkpoint, files, pruning, segments
+from rlgen.runs.run import Run
 from rlgen.runs.show import show
 
 ROW = 2 * 100 + 8 + 3 * 2  # bytes: observations, a reward, flags and `valid` of two environments
@@ -404,6 +405,48 @@ def test_a_run_goes_on_from_segments_as_if_it_had_never_stopped(tmp_path):
         assert_same_end(whole, again)
         ours = {name for each in checkpoint.steps(again.checkpoints) for name in named(again.checkpoints, each)}
         assert {path.name for path in (again.checkpoints / "segments").iterdir()} == ours
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_resumed_run_writes_what_changed_and_removes_what_nobody_names(tmp_path, monkeypatch):
+    whole = train(tmp_path, "whole")
+    path = cut_after(whole, checkpoint.steps(whole.checkpoints)[5], "mine")  # segments of later ones are left
+    blocks, written, write = len(named(path / "checkpoints", checkpoint.steps(path / "checkpoints")[-1])), [], []
+    real, save = segments._write, Run.save
+    monkeypatch.setattr(segments, "_write", lambda *args: write.append(1) or real(*args))
+    monkeypatch.setattr(Run, "save", lambda run, *args: (save(run, *args), written.append(len(write))))
+    run = Run.open(path)
+    with run.running():
+        ours = {name for step in checkpoint.steps(run.checkpoints) for name in named(run.checkpoints, step)}
+        assert {each.name for each in (run.checkpoints / "segments").iterdir()} == ours
+    experiment.resume("mine", str(tmp_path), quiet=True)
+    assert 0 < written[0] < blocks / 2
+
+
+def test_names_in_a_manifest_that_lead_elsewhere_are_refused(three, tmp_path):
+    saved, _ = three
+    (tmp_path / "outside").write_bytes(b"x")
+    path = checkpoint.directory(saved.folder, 30) / "manifest.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"segments": whole["segments"] | {"../../outside": 1}}))
+    with pytest.raises(CheckpointError, match="no name of a segment"):
+        checkpoint.load(saved.folder, 30)
+    assert "../../outside" not in checkpoint.segments_of(path.parent)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("devices", [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
+def test_a_ring_on_a_gpu_is_written_and_read_block_by_block(tmp_path, devices):
+    one, other = (Buffer(200, generator=torch.Generator(device).manual_seed(0)) for device in devices)
+    saved = Saved(tmp_path)
+    for _ in range(4):
+        add(one, 37)
+        saved.save(one)
+    saved.load(other)
+    for name, column in one.ring.columns.items():
+        assert torch.equal(column.cpu(), other.ring.columns[name].cpu()), name
+    add(other, 3)
+    assert saved.save(other) <= 2
 
 
 @pytest.mark.usefixtures("runs")
