@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,14 +35,14 @@ def make_buffer(rows=100, frame_stack=1):
     return Buffer(2 * rows, frame_stack=frame_stack, generator=torch.Generator().manual_seed(0))
 
 
-def add(buffer, num, draw=None):
+def add(buffer, num, draw=None, rate=0.2):
     """Add rows that differ from each other; where `draw` says so, episodes end, or a row is not valid."""
     for _ in range(num):
         number = buffer.num_added
         obs, next_obs = (np.full((2, 100), (number + more) % 251, np.uint8) for more in (0, 1))
         if buffer.frame_stack > 1:
             obs, next_obs = (np.stack([each] * buffer.frame_stack, 1) for each in (obs, next_obs))
-        ended, valid = (draw.random((2, 2)) < [[0.2], [0.8]]) if draw else np.array([[False] * 2, [True] * 2])
+        ended, valid = (draw.random((2, 2)) < [[rate], [0.8]]) if draw else np.array([[False] * 2, [True] * 2])
         flags = {"terminated": ended, "truncated": np.zeros(2, np.bool_), "valid": valid}
         buffer.add({"obs": obs, "next_obs": next_obs, "reward": np.full(2, number, np.float32), **flags})
 
@@ -138,8 +139,8 @@ def test_whatever_was_added_since_the_last_save_what_is_loaded_is_what_was_there
 
 def test_tables_of_last_observations_that_are_large_lie_in_segments_too(tmp_path):
     buffer, saved, draw = make_buffer(100), Saved(tmp_path), np.random.default_rng(0)
-    for _ in range(12):
-        add(buffer, 30, draw)
+    for rate in [0.2] * 12 + [0.5, 0.9, 0.9]:  # the table grows when it has gone round
+        add(buffer, 30, draw, rate)
         saved.save(buffer)
         other = make_buffer(100)
         other.load_state_dict(checkpoint.load(tmp_path, saved.step)["buffer"])
@@ -252,6 +253,21 @@ def test_blocks_that_are_not_those_of_the_ring_are_refused(three, change):
     with pytest.raises(CheckpointError) as caught:
         saved.load(make_buffer(100), 30)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pending", "damaged", "kept"), [(0, [], [10, 20, 30]), (10**6, [], [30]), (10**6, [30], [20])]
+)
+def test_room_is_made_for_segments_too_down_to_a_checkpoint_whose_own_are_whole(
+    three, monkeypatch, pending, damaged, kept
+):
+    saved, _ = three
+    for step in damaged:
+        (saved.folder / "segments" / own_of(saved, step).pop()).write_bytes(b"")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**6))
+    pruning.make_room(saved.folder, 30, None, pending)
+    assert checkpoint.steps(saved.folder) == kept
+    assert saved.names() == {name for step in kept for name in named(saved.folder, step)}
 
 
 def test_segments_go_with_the_last_checkpoint_that_names_them(three):
