@@ -19,15 +19,16 @@ import numpy as np
 import torch
 
 LIMITS = {  # seconds of each part, in order of what must not be lost: less than 475 in all
-    "machine": 15,
-    "tests": 100,
+    "machine": 12,
+    "tests": 90,
     "micro": 45,
-    "atari_dqn": 50,
-    "atari_ppo": 60,
-    "learn": 55,
-    "seeds": 35,
-    "bench": 30,
-    "resume": 75,
+    "fused": 39,
+    "atari_dqn": 45,
+    "atari_ppo": 52,
+    "learn": 50,
+    "seeds": 33,
+    "bench": 28,
+    "resume": 70,
 }
 SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
 IS_TRIAL = SCALE < 1
@@ -119,14 +120,49 @@ def micro() -> None:
         with case("micro", work="dqn-images", precision=precision):
             learner, step, num_samples = image_step(precision)
             say("micro", work="dqn-images", precision=precision, **time_step(learner, step, num_samples))
+    with case("micro", work="dqn-images", clipped="by kernels of its own"), clipped_by_kernels_of_its_own():
+        learner, step, num_samples = image_step("tf32")
+        say("micro", work="dqn-images", clipped="by kernels of its own", **time_step(learner, step, num_samples))
 
 
-def work_step(name: str, precision: str, stack: ExitStack) -> tuple[Any, Callable[[], Any], int]:
+@contextmanager
+def clipped_by_kernels_of_its_own() -> Iterator[None]:
+    """Gradients as they were clipped before Adam's kernel did it: to see what that gains."""
+    from rlgen.speed import graph
+    from rlgen.speed.recording import Recording
+
+    kept = graph.GraphRecording._clipped, graph.divisors
+    graph.GraphRecording._clipped = Recording._clipped
+    graph.divisors = lambda grads, max_norm: [None] * len(grads)
+    try:
+        yield
+    finally:
+        graph.GraphRecording._clipped, graph.divisors = kept
+
+
+def fused() -> None:
+    """The same steps through kernels that Inductor has fused, `--compile always`; a kernel is made at its first use."""
+    for name in ("dqn-images", "dqn-64env", "vae-mlp", "ppo-64env")[: 2 if IS_TRIAL else 4]:  # to compile takes as long
+        with case("fused", work=name), ExitStack() as stack:
+            begin, options = time.perf_counter(), {"compile": "always"}
+            is_work = name != "dqn-images"
+            made = work_step(name, "tf32", stack, **options) if is_work else image_step("tf32", **options)
+            learner, step, num_samples = made
+            while not learner.executor.recordings and learner.num_updates < WARM_UPDATES:
+                step()
+            seconds = time.perf_counter() - begin
+            row = time_step(learner, step, num_samples) | {"seconds_to_begin": seconds}
+            if not all(recording._fused for recording in learner.executor.recordings.values()):
+                row["error"] = "a loss is not fused: see fused.log"
+            say("fused", work=name, **row)
+
+
+def work_step(name: str, precision: str, stack: ExitStack, **options: Any) -> tuple[Any, Callable[[], Any], int]:
     """Learner, update and samples an update of a work of `rlgen bench`."""
     from rlgen.bench import works
     from rlgen.bench.ours import Trainer
 
-    config = works.configure(name, device=DEVICE, precision=precision)
+    config = works.configure(name, device=DEVICE, precision=precision, **options)
     trainer = Trainer(config, works.WORKS[name], stack)
     while not trainer.learner.num_updates:
         trainer.step()
@@ -138,14 +174,17 @@ def work_step(name: str, precision: str, stack: ExitStack) -> tuple[Any, Callabl
     return learner, lambda: learner.learn(batch), size
 
 
-def image_step(precision: str, num_envs: int = 8, size: int = 32) -> tuple[Any, Callable[[], Any], int]:
+def image_step(
+    precision: str, num_envs: int = 8, size: int = 32, compile: str = "never"
+) -> tuple[Any, Callable[[], Any], int]:
     """Learner, update and samples an update of Q-learning from stacks of frames, which the ring keeps one by one."""
     from rlgen import experiment
     from rlgen.envs.spec import EnvSpec
 
-    config = configure("dqn", hidden=(512,), batch_size=size, precision=precision)
+    config = configure("dqn", hidden=(512,), batch_size=size, precision=precision, compile=compile)
     spec = EnvSpec("synthetic", (4, 84, 84), "uint8", 6, (), (), (), num_envs, frame_stack=4)
     learner = experiment.build_learner(config, spec)
+    experiment.choose_executor(config, learner, spec)
     buffer = experiment.build_buffer(learner, spec)
     obs = torch.randint(256, (num_envs, 4, 84, 84), dtype=torch.uint8, device=DEVICE)
     row: dict[str, Any] = {"obs": obs, "next_obs": obs, "reward": np.zeros(num_envs, np.float32)}
@@ -294,7 +333,7 @@ def bench() -> None:
     """`rlgen bench`."""
     from rlgen.bench.bench import bench as measure
 
-    for works in ("dqn-64env,dqn-1env", "ppo-64env", "atari-update", "vae-mlp,gan-r1,gan-no-r1"):
+    for works in ("dqn-64env,dqn-1env", "ppo-64env", "atari-update,atari-sampled", "vae-mlp,gan-r1,gan-no-r1"):
         with case("bench", works=works):
             report = measure(only=works, blocks=3, seconds=0.4 * max(SCALE, 0.1), device=DEVICE)
             for row in report["results"]:
