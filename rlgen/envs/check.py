@@ -23,6 +23,7 @@ from gymnasium import spaces
 from rlgen.envs import passive_checker
 from rlgen.envs.keywords import missing
 from rlgen.envs.masks import choices, gives_mask, is_allowed, mask_of, sample
+from rlgen.envs.parts import leaves, value_of
 from rlgen.envs.raised import said
 from rlgen.errors import RlgenError, UsageError, is_out_of_memory
 from rlgen.text import warn
@@ -60,6 +61,8 @@ def check(env: gym.Env, env_id: str) -> bool:
             masked = masked or gives_mask(env, info)
             if time.monotonic() - begin > SECONDS:
                 break
+    if tried.outside:
+        warn(f"environment {env_id!r}: {tried.outside}: make them agree, as the scale of pictures follows from bounds")
     if masked and not sizes:
         warn(f"environment {env_id!r}: its action mask is not used: actions are real numbers", note=True)
     return masked and bool(sizes)
@@ -103,6 +106,7 @@ class _Trial:
 
     def __init__(self, env: gym.Env, env_id: str) -> None:
         self.env, self.env_id, self.obs = env, env_id, None  # the last one, as it was returned
+        self.outside = ""  # what of an observation was not within the bounds of its space
 
     def refuse(self, method: str, what: str, mend: str) -> NoReturn:
         """Raise a UsageError that names the method and where it stands."""
@@ -172,6 +176,7 @@ class _Trial:
             self.refuse("reset", f"returned {_kind(returned)}, not an observation and a dictionary", f"write {RESET}")
         self.obs = returned[0]
         check_obs(self.env.observation_space, self.obs, functools.partial(self.refuse, "reset"))
+        self.outside = self.outside or outside(self.env.observation_space, self.obs)
 
     def _look_at_step(self, returned: Any) -> None:
         refuse = functools.partial(self.refuse, "step")
@@ -182,6 +187,7 @@ class _Trial:
             )
         self.obs, reward, terminated, truncated, info = returned
         check_obs(self.env.observation_space, self.obs, refuse)
+        self.outside = self.outside or outside(self.env.observation_space, self.obs)
         number = _as_array(reward)
         if number is None or number.size != 1:
             refuse(f"returned {_kind(reward)} as the reward", "return one number, as float(reward)")
@@ -237,6 +243,22 @@ def _check_box(space: spaces.Box, obs: Any, refuse: Callable[[str, str], NoRetur
         for extreme in (int(array.min()), int(array.max())):
             if not limits[0] <= extreme <= limits[1]:
                 refuse(f"{what} with {extreme} in it, which {space.dtype} cannot hold", agree)
+
+
+def outside(space: spaces.Space, obs: Any) -> str:
+    """What of an observation that is of its space's shape is well outside of its bounds; empty where nothing is."""
+    for name, leaf in leaves(space):
+        if not (isinstance(leaf, spaces.Box) and leaf.dtype.kind in "iuf"):
+            continue
+        array = np.asarray(value_of(obs, name), np.float64)
+        low, high = leaf.low.astype(np.float64), leaf.high.astype(np.float64)
+        near = 0.01 * np.maximum(1, np.abs(array))  # rounding, and a bound that is passed by a step
+        beyond = (array < low - near) | (array > high + near)
+        if beyond.any():
+            where = f" in {name!r}" if name else ""
+            value, bounds = array[beyond][0], f"[{low[beyond][0]:g}, {high[beyond][0]:g}]"
+            return f"an observation has {value:g}{where}, and observation_space declares {bounds}"
+    return ""
 
 
 def _is_finite(array: np.ndarray) -> np.ndarray:

@@ -227,3 +227,24 @@ def test_the_check_is_of_every_run_and_can_be_left_out(own, tmp_path, capsys):
     assert main(words) == 2
     assert "as terminated" in capsys.readouterr().err and not (tmp_path / "runs").exists()
     assert main([*words, "--no-env-check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "line"),
+    [
+        (
+            Box(0, 1, (20, 20, 3)),
+            np.full((20, 20, 3), 200, np.float32),
+            "has 200, and observation_space declares [0, 1]",
+        ),
+        (SPACE, np.full(4, -7, np.float32), "has -7, and observation_space declares [-1, 1]"),
+        (Dict(a=SPACE), {"a": np.full(4, 3, np.float32)}, "has 3 in 'a', and observation_space declares [-1, 1]"),
+        (SPACE, np.full(4, 1.005, np.float32), ""),
+        (Box(-np.inf, np.inf, (4,)), np.full(4, 1e9, np.float32), ""),
+        (BYTES, np.full(4, 255, np.uint8), ""),
+    ],
+)
+def test_what_is_outside_of_its_bounds_is_said_once(own, capsys, space, obs, line):
+    make_envs(own(space=space, obs=obs), 1, try_first=True).close()
+    said = capsys.readouterr().err
+    assert (line in said and said.count("\n") == 1 and said.startswith("warning: ")) if line else not said
