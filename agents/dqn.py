@@ -21,7 +21,7 @@ from rlgen.core.learner import Agent, Batch
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.networks import network
-from rlgen.nets.policies import epsilon_greedy
+from rlgen.nets.policies import epsilon_greedy, without_gradients
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,17 @@ class DQN(Agent):
         cfg = self.cfg
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
-    @torch.no_grad()
+    @without_gradients
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         q_value = self.q(obs)  # [N, A]
         if greedy:
             q_value = torch.as_tensor(q_value)
             return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}
-        return {"action": epsilon_greedy(q_value, self.epsilon, self.generator)}
+        return {"action": epsilon_greedy(q_value, self.epsilon, self.uniforms)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
         num_due = (buffer.num_added - self.min_added) // self.cfg.train_every * self.cfg.gradient_steps
-        while self.num_updates < num_due:
-            yield buffer.sample(self.cfg.batch_size)
+        yield from buffer.samples(num_due - self.num_updates, self.cfg.batch_size)
 
     def loss(self, nets: DQN, batch: Batch) -> tuple[Tensor, Batch]:
         with torch.no_grad():

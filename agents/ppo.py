@@ -21,7 +21,7 @@ from rlgen.core.learner import Agent
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.networks import network
-from rlgen.nets.policies import actor
+from rlgen.nets.policies import actor, without_gradients
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class PPO(Agent):
     def learning_rates(self) -> dict[str, float]:
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
-    @torch.no_grad()
+    @without_gradients
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}

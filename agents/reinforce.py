@@ -21,7 +21,7 @@ from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
 from rlgen.envs.spec import EnvSpec
 from rlgen.nets.networks import network
-from rlgen.nets.policies import actor
+from rlgen.nets.policies import actor, without_gradients
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Reinforce(Agent):
         scale = 1 - self.progress if self.cfg.anneal_lr else 1.0
         return {"optimizer": self.cfg.lr * scale, "baseline_optimizer": self.cfg.baseline_lr * scale}
 
-    @torch.no_grad()
+    @without_gradients
     def act(self, obs: Any, greedy: bool = False) -> Batch:
         policy = self.distribution(self.actor(obs))
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}

@@ -94,7 +94,14 @@ def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.
     flat = {name: value.flatten(0, 1) for name, value in split_parts(data).items()}  # [T * N, ...]
     total = len(next(iter(flat.values())))
     for _ in range(num_epochs):
-        order = torch.randperm(total, generator=generator, device=generator.device)
-        shuffled = {name: value[order] for name, value in flat.items()}  # one gather an epoch, not one a minibatch
-        for start in range(0, total - batch_size + 1, batch_size):
-            yield join_parts({name: value[start : start + batch_size] for name, value in shuffled.items()})
+        order = torch.randperm(total, generator=generator, device=generator.device)[: total // batch_size * batch_size]
+        yield from split(join_parts({name: value[order] for name, value in flat.items()}), batch_size)  # one gather
+
+
+def split(batch: Batch, size: int) -> Iterator[Batch]:
+    """Cut a batch into parts of `size`: views of it, of a multiple of that many."""
+    flat = split_parts(batch)
+    parts = zip(*(value.split(size) for value in flat.values()), strict=True)
+    for part in parts:
+        cut = dict(zip(flat, part, strict=True))
+        yield cut if len(flat) == len(batch) else join_parts(cut)

@@ -7,12 +7,12 @@ Transitions stream through it and are sampled (DQN), it is filled and drained (P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from rlgen.core.batch import Batch, join_parts, split_parts
+from rlgen.core.batch import Batch, join_parts, split, split_parts
 from rlgen.core.form import check_form
 from rlgen.core.frames import Observations, StackedFrames
 from rlgen.core.index import NStepReturn, UniformIndex
@@ -20,6 +20,7 @@ from rlgen.core.ring import Arrays, Backend, Ring, Tensors, available_memory, in
 from rlgen.errors import UsageError
 
 MAX_FRAMES = 64  # in a stack, as `--frame-stack` has it
+GATHERED = 2**18  # bytes of transitions that are gathered at once: more do not stay in a cache
 
 
 class Buffer:
@@ -55,7 +56,7 @@ class Buffer:
         self.backend: Backend = (Arrays if generator.device.type == "cpu" else Tensors)(generator)
         self.ring: Ring
         self.index: UniformIndex
-        self.is_allocated = False
+        self.is_allocated, self.together = False, 0  # transitions that are gathered at once
         self.observations: Observations | None = None  # None where rows are data
 
     def __len__(self) -> int:
@@ -91,8 +92,7 @@ class Buffer:
         for row in rows:
             for name, shape in self.shapes.items():
                 if name not in row or row[name].shape != shape:
-                    found = {name: tuple(value.shape) for name, value in row.items()}
-                    raise ValueError(f"{name} must have shape {shape} in every row; this one has {found}")
+                    raise misfit(name, shape, row)
         while rows:
             block = rows[: self.ring.room_in_one_piece()]
             for _ in range(self.ring.num_used + len(block) - self.ring.max_used):
@@ -136,6 +136,8 @@ class Buffer:
         sampled = ("reward", "terminated", "truncated") if streams else ()  # summed up in reward and discount
         self.extras = [name for name in self.names if name not in sampled]
         self.has_parts = any("/" in name for name in stored)
+        if type(self.index) is UniformIndex and type(self.backend) is Arrays:
+            self.together = GATHERED * num_envs // sum(value.nbytes for value in stored.values())
         self.shapes = {name: tuple(torch.as_tensor(value).shape) for name, value in row.items() if name != "valid"}
         self.shapes |= {f"next_{name}": self.shapes[name] for name in parts}
 
@@ -159,11 +161,19 @@ class Buffer:
         """
         if not self.is_allocated:
             raise ValueError("nothing to sample yet: the buffer is empty")
-        batch = self.backend.draw(self._read_drawn, *self.index.span(), batch_size, self.ring)
+        batch = self.backend.draw(
+            lambda drawn: self.read(self.index.locate(drawn)), *self.index.span(), batch_size, self.ring
+        )
         return join_parts(batch) if self.has_parts and type(batch) is dict else batch
 
-    def _read_drawn(self, drawn: Any) -> dict[str, Any]:
-        return self.read(self.index.locate(drawn))
+    def samples(self, num: int, batch_size: int) -> Iterator[Batch]:
+        """Draw `num` batches as `sample` draws each, for a learner that draws nothing else between them.
+
+        On a CPU small transitions are gathered for several batches at once.
+        """
+        for begin in range(0, num, most := max(1, self.together // batch_size)):
+            whole = self.sample(batch_size * min(most, num - begin))
+            yield from [whole] if most == 1 or begin + 1 == num else split(whole, batch_size)
 
     def read(self, index: Any) -> dict[str, Any]:
         """What `sample` returns of the transitions at `index` [B], part by part, as the backend has it."""
@@ -253,3 +263,9 @@ class Buffer:
         self.index.load_state_dict(state["index"])
         if self.observations:
             self.observations.load_state_dict(state["frames"])
+
+
+def misfit(name: str, shape: tuple[int, ...], row: Mapping[str, Any]) -> ValueError:
+    """What is wrong with a row that does not fit the others."""
+    found = {name: tuple(value.shape) for name, value in row.items()}
+    return ValueError(f"{name} must have shape {shape} in every row; this one has {found}")

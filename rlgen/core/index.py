@@ -160,11 +160,8 @@ class NStepReturn:
         if self.n_step > 1:
             return self._several(index)
         take, flat = self.ring.backend.take, self.ring.flat
-        return (
-            self.take_reward(flat["reward"], index, 0),
-            ~take(flat["terminated"], index, 0) * self.gammas_after[0],
-            index,
-        )
+        discount = ~take(flat["terminated"], index, 0) * self.gammas_after[0]
+        return self.take_reward(flat["reward"], index, 0), discount, index
 
     def _several(self, index: Any) -> tuple[Any, Any, Any]:
         ring, take, flat = self.ring, self.ring.backend.take, self.ring.flat

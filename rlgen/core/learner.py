@@ -19,6 +19,7 @@ from rlgen.core.batch import Batch, Obs
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
+from rlgen.nets.acting import Uniforms
 
 
 class Learner(nn.Module):
@@ -167,12 +168,17 @@ class Agent(Learner):
         acts_on_arrays: on a CPU, `act` takes observations as the environment gives them, NumPy arrays, and may return
             arrays; otherwise tensors.
         discount: per step, of the values that it estimates when it acts greedily.
+        uniforms: random numbers of its acts.
     """
 
     memory_spec: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     acts_ahead: bool = False
     acts_on_arrays: bool = False
     discount: float = 1.0
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.uniforms = Uniforms(self.generator)
 
     def act(self, obs: Obs, greedy: bool = False) -> Batch:
         """Choose an action for every environment.

@@ -207,7 +207,13 @@ class NormalizedBuffer:
 
     def sample(self, batch_size: int) -> Any:
         """As of the buffer; on a GPU normalised when it is drawn, so that a CUDA graph holds that too."""
-        batch: Any = self.buffer.sample(batch_size)
+        return self._normalised(self.buffer.sample(batch_size))
+
+    def samples(self, num: int, batch_size: int) -> Iterator[Any]:
+        """As of the buffer."""
+        return map(self._normalised, self.buffer.samples(num, batch_size))
+
+    def _normalised(self, batch: Any) -> Any:
         if isinstance(batch, LazyBatch):
             return LazyBatch(lambda: self.normalizer.of_batch(join_parts(batch.draw())), batch.key)
         return self.normalizer.of_batch(batch)

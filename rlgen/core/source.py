@@ -26,6 +26,7 @@ from rlgen.envs.spec import EnvSpec, check_fits
 from rlgen.envs.stream import EnvStream
 from rlgen.errors import BrokenEnvError, UsageError
 from rlgen.metrics import EVAL_IMAGES, SUBSET
+from rlgen.nets.acting import steady
 from rlgen.pictures import grid
 from rlgen.video import Clip, filming
 
@@ -83,16 +84,15 @@ class EnvSource:
         self._begun = np.zeros(num_envs, dtype=np.int64)  # [N] the vector step before their first
         self._finished: list[tuple[float, int]] = []  # return and length of episodes since the last `metrics`
 
-    @torch.no_grad()
+    @steady
     def fill(self, buffer: Buffer, learner: Agent) -> int:
         """Take `learner.rows_per_turn` steps in every environment; the extra step of an autoreset is not counted."""
-        ticks = 0
-        rows: list[dict[str, Any]] = []
+        ticks, rows = 0, list[dict[str, Any]]()
+        learner.uniforms.begin(learner.rows_per_turn)
         for left in reversed(range(learner.rows_per_turn)):
             obs: Any = self.envs.obs if learner.acts_on_arrays else map_parts(torch.from_numpy, self.envs.obs)
             acted = self.act_with_memory(learner, obs) if learner.memory_spec else learner.act(obs)
-            action = acted["action"]
-            step = self.envs.step(action if type(action) is np.ndarray else action.numpy())
+            step = self.envs.step(np.asarray(acted["action"]))
             rows.append({"obs": obs, **acted, **step._asdict()})
             if learner.memory_spec:
                 self.remember(rows[-1])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rlgen.nets.acting import steady
 from rlgen.nets.parts import Numbers
 
 MAX_PRODUCTS = 2**18  # multiplications of a matrix product that NumPy does in one thread
@@ -69,15 +70,23 @@ def forward_array(net: MLP, obs: np.ndarray) -> Any:
     Returns:
         An array, or a tensor if torch computed it.
     """
-    arrays = known.get(net)
-    if arrays is None or arrays.are_stale():
-        arrays = known[net] = ArrayNetwork(net)
+    arrays = steady.found.get(net) or find_arrays(net)
     if not arrays.layers or obs.dtype != np.float32 or arrays.largest * len(obs) > MAX_PRODUCTS:
         with torch.no_grad():
             return net(torch.from_numpy(obs))
     for layer in arrays.layers:
         obs = layer(obs)
     return obs
+
+
+def find_arrays(net: MLP) -> ArrayNetwork:
+    """The network on arrays, where its parameters are now."""
+    arrays = known.get(net)
+    if arrays is None or arrays.are_stale():
+        arrays = known[net] = ArrayNetwork(net)
+    if steady.is_on:
+        steady.found[net] = arrays
+    return arrays
 
 
 class ArrayNetwork:

@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transitions import GAMMA, Reference, make_buffer, stacked_rows, stream
 
 from rlgen.core import frames
+from rlgen.core.index import UniformIndex
 from rlgen.errors import UsageError
 
 
@@ -24,6 +25,44 @@ def test_sample_draws_exactly_the_true_transitions(num_envs: int, n_step: int, j
     for i, obs in enumerate(batch["obs"].tolist()):
         for name, value in expected[obs].items():
             assert batch[name][i].item() == pytest.approx(value, abs=1e-6), (name, obs)
+
+
+@pytest.mark.parametrize("as_on_gpu", [False, True])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize("gathered", [1, 2**8, 2**20])
+def test_batches_drawn_for_several_updates_are_those_drawn_one_by_one(
+    as_on_gpu: bool, junk: bool, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlgen.core.buffer.GATHERED", gathered)
+    buffer = make_buffer(40, n_step=2, as_on_gpu=as_on_gpu)
+    for row in stream(4, 30, seed=1, junk=junk):
+        buffer.add(row)
+    state = buffer.backend.generator.get_state()
+    for num in (0, 1, 2, 7):
+        together = [dict(batch) for batch in buffer.samples(num, 5)]
+        after = buffer.backend.generator.get_state()
+        buffer.backend.generator.set_state(state)
+        alone = [dict(buffer.sample(5)) for _ in range(num)]
+        assert len(together) == num and torch.equal(after, buffer.backend.generator.get_state())
+        for one, other in zip(together, alone, strict=True):
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name], other[name]) and one[name].is_contiguous() for name in one)
+        state = after
+
+
+def test_batches_are_gathered_at_once_where_transitions_are_small_and_nothing_learned_chooses_them() -> None:
+    class Learned(UniformIndex):
+        """One whose choice may depend on the update before."""
+
+    small, learned = make_buffer(40), make_buffer(40)
+    learned.make_index = Learned
+    for buffer, sizes in ((small, [15]), (learned, [5, 5, 5])):
+        for row in stream(4, 20, seed=1):
+            buffer.add(row)
+        drawn: list[int] = []
+        sample = buffer.sample
+        buffer.sample = lambda size, sample=sample, drawn=drawn: (drawn.append(size), sample(size))[1]  # type: ignore
+        assert len([*buffer.samples(3, 5)]) == 3 and drawn == sizes
 
 
 @pytest.mark.parametrize("capacity", [1, 7, 12])

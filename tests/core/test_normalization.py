@@ -211,6 +211,8 @@ def test_the_ring_keeps_raw_values_and_what_is_drawn_has_the_statistics_of_today
         drawn.append(batch["obs"])
         raw.backend.generator.set_state(state)
         assert_equal(dict(batch), normalizer.of_batch(dict(raw.sample(32))))
+        raw.backend.generator.set_state(state)
+        assert_equal(dict(next(iter(buffer.samples(2, 32)))), dict(batch))
         normalizer.refresh()
     assert drawn[0].abs().max() == 10 and drawn[1].std() == pytest.approx(1, abs=0.3)
     rollout = buffer.drain()
