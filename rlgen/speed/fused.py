@@ -54,7 +54,7 @@ class FusedRecording(GraphRecording):
                 check_same(function(*inputs), self._whole(*inputs), tolerance)
         except Exception as error:  # whatever a compiler may stumble on
             self._fused = None
-            why = one_line(error)[:200]
+            why = str(error) if isinstance(error, machine_code.CannotCompileError) else one_line(error)[:200]
             warn(f"note: the kernels of {captured[0].loss.__name__} are not fused: {why}", note=True)
         before.put_back_generators()
 

@@ -38,7 +38,8 @@ def wrong(listed: Any, tensors: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("inductor", "said"), [(fail, "no triton here"), (none_at_all, "no C++ compiler"), (wrong, "numbers differ by")]
+    ("inductor", "said"),
+    [(fail, "no triton here"), (none_at_all, "fused: there is no C++ compiler\n"), (wrong, "numbers differ by")],
 )
 def test_what_cannot_be_fused_is_the_graph_it_would_be_and_one_line_says_why(
     inductor: Any, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
