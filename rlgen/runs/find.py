@@ -45,7 +45,7 @@ def find(text: str, runs_dir: str | Path = "runs") -> Path:
 def find_group(word: str, runs_dir: str | Path = "runs") -> list[Path]:
     """The directories that a word stands for: as of `find`, of all that fit a glob, or all inside a directory.
 
-    None for the folder of wandb that lies among runs.
+    None for the folders of wandb and of studies that lie among runs.
 
     Raises:
         UsageError: no run fits.
@@ -58,8 +58,8 @@ def find_group(word: str, runs_dir: str | Path = "runs") -> list[Path]:
         return matched
     if Path(word).is_dir() and not (Path(word) / "config.json").is_file() and (inside := directories(Path(word))):
         return inside
-    if Path(word).name == "wandb" and Path(word).is_dir() and directories(Path(word).parent):
-        return []  # its links beside the runs: a shell names them for `runs/*`
+    if Path(word).name in ("wandb", "studies") and Path(word).is_dir() and directories(Path(word).parent):
+        return []  # no run of its own: a shell names it for `runs/*`
     return [find(word, runs_dir)]
 
 

@@ -27,6 +27,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"experiment", "inference"},
     {"__init__"},  # of rlgen itself
     {"compare", "bench", "verify", "jobs"},
+    {"study"},
     {"commands"},
     {"__main__"},
 )

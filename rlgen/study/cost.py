@@ -1,0 +1,59 @@
+"""What a study costs: seconds and bytes of a run, how much that is in all, and when a worker is through."""
+
+from __future__ import annotations
+
+import datetime
+
+from rlgen.options import config
+from rlgen.study.plan import ends
+from rlgen.study.record import Cost, Study
+from rlgen.text import Bytes, duration, warn
+
+STARTING = 5.0  # seconds in which a process of a run begins
+
+
+def expected(study: Study) -> Cost:
+    """What a run is expected to cost with the last values: training for some seconds says it.
+
+    Raises:
+        RlgenError: it would be refused.
+    """
+    from rlgen.bench.estimate import estimate
+
+    first = {"seed": study.record["seeds"][0], "runs_dir": str(study.path.parent.parent)}
+    found = estimate(config.resolve(study.record["algo"], ends(study)[1] | first).config)
+    starting = STARTING * study.record["rungs"]
+    return {"seconds": round(found.parts["total"].about + starting, 1), "disk": found.needs.disk}
+
+
+def whole(study: Study, cost: Cost, jobs: int) -> str:
+    """What all trials cost: lines for a terminal.
+
+    Args:
+        study: whose.
+        cost: of a run.
+        jobs: runs that are trained at a time.
+    """
+    from rlgen.runs import preflight
+
+    trials, seeds, steps = study.record["trials"], len(study.record["seeds"]), study.record["options"]["steps"]
+    disk, free = Bytes(trials * seeds * cost["disk"]), Bytes(preflight.free(study.path.parent.parent))
+    if disk > free:
+        warn(f"the runs may need {disk}, and {free} are free; rlgen study clean NAME removes checkpoints of losers")
+    run = f"{trials * seeds} runs of {steps:,} steps, about {duration(cost['seconds'])} each"
+    lines = {
+        "trials": f"{trials}, of {seeds} seeds each: {run}",
+        "disk": f"{disk} at most, {free} are free",
+        "worker": when(study, cost, trials, jobs),
+    }
+    return "\n".join(f"{name:7} {line}" for name, line in lines.items())
+
+
+def when(study: Study, cost: Cost, trials: int, jobs: int) -> str:
+    """How long a worker takes for so many trials, and when it is through; arguments as of `whole`."""
+    seeds = len(study.record["seeds"])
+    at_a_time = min(jobs, seeds)
+    seconds = trials * -(-seeds // at_a_time) * cost["seconds"]
+    end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
+    pruned = "" if study.record["prune"] == "none" else ", sooner where trials are pruned"
+    return f"{duration(seconds)} with --jobs {at_a_time}, so until {end:%a %d %b %H:%M}{pruned}"

@@ -1,0 +1,133 @@
+"""A new study: what was asked for is checked, and its folder is made whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rlgen.errors import UsageError
+from rlgen.files import write_whole, writing
+from rlgen.options import config
+from rlgen.options.seeds import parse_seeds
+from rlgen.runs.best import SCORES
+from rlgen.runs.new import directory
+from rlgen.study import record, storage
+from rlgen.study.record import FORMAT, Cost, Record, Study, as_in_file
+from rlgen.study.space import grid, parse_space
+
+TRIALS = 20  # where nothing is said
+OWN = ("seed", "name", "runs_dir")  # options of each run
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a study is to be made."""
+
+    over: tuple[str, ...]
+    seeds: str
+    trials: int | None
+    sampler: Literal["tpe", "random", "grid"]
+    prune: Literal["none", "median"]
+    rungs: int
+    metric: str | None
+    trial_minutes: float | None
+    heartbeat: int
+    storage: str | None
+
+
+def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> Study:
+    """The study that is asked for; nothing of it is written.
+
+    Raises:
+        UsageError: something in it cannot be.
+    """
+    path = record.folder(name, runs_dir)
+    if path.exists():
+        raise UsageError(f"study {name} exists in {path.parent}; give another name, or rlgen study work {name}")
+    if resolved.values["steps"] is None:
+        raise UsageError("--epochs: the length of a study's runs is --steps")
+    algorithm = resolved.algorithm
+    space = parse_space(asked.over, config.options(algorithm), "study create")
+    options = {
+        name: as_in_file(value)
+        for name, value in resolved.values.items()
+        if resolved.origin[name] != "default" and name not in OWN
+    }
+    target = config.TARGET[algorithm.kind]
+    options |= {target: resolved.values[target], "steps": resolved.values["steps"]}
+    if resolved.origin["threads"] == "default":
+        options["threads"] = 1  # beside other runs
+    if resolved.origin["wandb_group"] == "default":
+        options["wandb_group"] = name
+    for parameter in space:
+        options.pop(parameter.name, None)
+    metric, direction = _metric(asked.metric, algorithm.kind)
+    trials = _trials(asked, [*grid(space)] if asked.sampler == "grid" else None)
+    found: Record = {
+        "format": FORMAT,
+        "algo": algorithm.name,
+        "over": {parameter.name: parameter.text for parameter in space},
+        "options": options,
+        "seeds": parse_seeds(asked.seeds),
+        "trials": trials,
+        "metric": metric,
+        "direction": direction,
+        "sampler": asked.sampler,
+        "prune": asked.prune,
+        "rungs": asked.rungs if asked.prune != "none" else 1,
+        "heartbeat": asked.heartbeat,
+    }
+    if asked.trial_minutes is not None:
+        found["trial_minutes"] = asked.trial_minutes
+    if asked.storage is not None:
+        storage.check_url(asked.storage)
+        found["storage"] = asked.storage
+    study = Study(path, found)
+    evaluations = resolved.values["steps"] // resolved.values["eval_every"]
+    if found["rungs"] > max(1, evaluations):
+        raise UsageError(f"--rungs {asked.rungs}: a run has {evaluations} evaluations; lower it, or --eval-every")
+    for end in ends(study):  # what cannot go together is said now, not by every trial
+        config.resolve(algorithm.name, end)
+    return study
+
+
+def ends(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of trials that have the first, and the last, value of everything that is tried."""
+    firsts, lasts = ({each.name: as_in_file(each.ends[i]) for each in study.space} for i in (0, 1))
+    common = study.record["options"] | {"no_preset": True}
+    return common | firsts, common | lasts
+
+
+def create(study: Study, cost: Cost) -> Study:
+    """Make the folder of a study: it is there whole, or not at all.
+
+    Raises:
+        UsageError: it is there already.
+        DiskError: it cannot be written.
+    """
+    new = Study(study.path, study.record | {"cost": cost})  # type: ignore[operator]
+    with writing(study.path, "free space, or give another --runs-dir"):
+        study.path.parent.mkdir(parents=True, exist_ok=True)
+    trials: Sequence[dict[str, Any]] = [{}] * study.record["trials"]
+    if study.record["sampler"] == "grid":
+        trials = grid(study.space)
+    with directory(study.path) as temporary:
+        write_whole(temporary / "study.toml", record.to_toml(new.record))
+        storage.create(new, temporary, list(trials))
+    return new
+
+
+def _metric(text: str | None, kind: str) -> tuple[str, Literal["maximize", "minimize"]]:
+    name, _, way = (text or ("eval/episodic_return" if kind == "agent" else "eval/nll")).partition(":")
+    if way not in ("", "higher", "lower") or not (way or name in SCORES):
+        raise UsageError(f"--metric {text}: say which is better, as {name}:higher or {name}:lower")
+    return name, "maximize" if way == "higher" or (not way and SCORES[name] > 0) else "minimize"
+
+
+def _trials(asked: Asked, points: list[dict[str, Any]] | None) -> int:
+    if points is None:
+        return asked.trials or TRIALS
+    if asked.trials not in (None, len(points)):
+        raise UsageError(f"--trials {asked.trials} with --sampler grid: the grid has {len(points)}; leave it out")
+    return len(points)

@@ -1,0 +1,202 @@
+"""A worker of a study: takes a trial that waits, trains its seeds from rung to rung, and reports their mean."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlgen.errors import InterruptedRunError, one_line
+from rlgen.runs import stopping
+from rlgen.study import seeds, storage
+from rlgen.study.record import Study
+from rlgen.study.seeds import FailedTrialError
+from rlgen.text import cell, warn
+
+if TYPE_CHECKING:
+    import optuna
+
+NAP = 1.0  # seconds between two looks for a trial that waits
+
+
+class FencedError(Exception):
+    """The trial was given to another worker, as this one gave no sign of life."""
+
+
+def work(study: Study, jobs: int) -> None:
+    """Train trials until none waits and none is being trained.
+
+    Args:
+        study: whose.
+        jobs: seeds that train at a time.
+
+    Raises:
+        InterruptedRunError: a signal asked to stop; runs are saved, and the trial waits again.
+        RlgenError: no trial can be trained: the disk is full, a package is missing, the storage does not answer.
+    """
+    waited = False
+    with stopping.handling(quiet=True), storage.working(study), quiet_threads(), storage.opened(study) as found:
+        while True:
+            check_signals(study)
+            with Claim(study) as claim:
+                left = states(found)
+                if left["WAITING"] or recovered(found):
+                    waited = False
+                    take_trial(study, found, claim, jobs)
+                    continue
+            if not left["RUNNING"]:
+                return
+            if not waited:
+                print(f"no trial waits; {left['RUNNING']} of other workers are not over", flush=True)
+            waited = True
+            time.sleep(NAP)
+
+
+def states(found: optuna.Study) -> dict[str, int]:
+    """How many trials are in each of Optuna's states."""
+    import optuna
+
+    trials = found.get_trials(deepcopy=False)
+    return {state.name: sum(trial.state == state for trial in trials) for state in optuna.trial.TrialState}
+
+
+def recovered(found: optuna.Study) -> int:
+    """How many trials wait, once those of workers that are silent do too."""
+    import optuna
+
+    optuna.storages.fail_stale_trials(found)
+    return states(found)["WAITING"]
+
+
+def check_signals(study: Study) -> None:
+    """Stop where a signal asks to.
+
+    Raises:
+        InterruptedRunError: it does.
+    """
+    if signum := stopping.asked():
+        name = signal.Signals(signum).name
+        raise InterruptedRunError(f"stopped by {name}; go on with: rlgen study work {study.name}", signum)
+
+
+@contextlib.contextmanager
+def quiet_threads() -> Any:
+    """What ends Optuna's thread for signs of life is a line."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: warn(f"no sign of life could be given: {args.exc_value}".split("\n")[0])
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+class Claim:
+    """The lock of a study, held until a trial has its values: a worker at a time takes one."""
+
+    def __init__(self, study: Study) -> None:
+        self._stack, self._study = contextlib.ExitStack(), study
+
+    def __enter__(self) -> Claim:
+        self._stack.enter_context(storage.lock(self._study.path))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let another worker take one."""
+        self._stack.close()
+
+
+def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> None:
+    """Train a trial that waits, inside Optuna's `optimize`: only there are signs of life given."""
+    import optuna
+
+    objective = Objective(study, found, claim, jobs)
+    left = states(found)
+    found.sampler = storage.sampler(study, sum(left.values()) - left["WAITING"])
+    try:
+        found.optimize(objective, n_trials=1, catch=(FailedTrialError,))
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+        if isinstance(error, ValueError) and not str(error).startswith("Cannot tell"):
+            raise
+        warn(f"trial {objective.number} went to another worker, as this one gave no sign of life", note=True)
+
+
+@dataclass
+class Objective:
+    """What Optuna calls: the mean of the final scores of a trial's seeds."""
+
+    study: Study
+    found: optuna.Study
+    claim: Claim
+    jobs: int
+    number: int = -1
+    _begin: float = field(default_factory=time.monotonic)
+    _looked: float = field(default_factory=time.monotonic)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        import optuna
+
+        self.number = trial.number
+        params = {parameter.name: parameter.suggest(trial) for parameter in self.study.space}
+        self.claim.release()
+        try:
+            mean = self.train(trial, params)
+        except FailedTrialError as error:
+            trial.set_user_attr("reason", str(error))
+            self.say(params, f"failed: {error}")
+            raise
+        except optuna.TrialPruned:
+            self.say(params, "pruned")
+            raise
+        except (FencedError, optuna.exceptions.UpdateFinishedTrialError):
+            raise FencedError("it is over") from None
+        except BaseException as error:  # nothing that the trial is to blame for: it waits again
+            trial.set_user_attr("reason", one_line(error))
+            again = optuna.storages.RetryHeartbeatStaleTrialCallback()
+            again(self.found, self.found.get_trials()[trial.number])
+            raise
+        self.say(params, f"{mean:.6g}")
+        return mean
+
+    def train(self, trial: optuna.Trial, params: dict[str, Any]) -> float:
+        """Train the seeds from rung to rung."""
+        import optuna
+
+        runs = seeds.seed_runs(self.study, params, self.study.record["seeds"])
+        rungs = self.study.record["rungs"]
+        for rung in range(1, rungs + 1):
+            step = self.study.steps_of_rung(rung) if rung < rungs else None
+            seeds.advance(runs, step, self.jobs, self.look)
+            scores = {run.seed: run.score(step) for run in runs}
+            mean = statistics.fmean(scores.values())
+            trial.report(mean, rung)
+            trial.set_user_attr("scores", {str(seed): score for seed, score in scores.items()})
+            if step is not None and trial.should_prune():
+                raise optuna.TrialPruned
+        return mean
+
+    def look(self) -> None:
+        """Stop the seeds where a signal, the trial's time or another worker says so."""
+        check_signals(self.study)
+        now, minutes = time.monotonic(), self.study.record.get("trial_minutes")
+        if minutes and now - self._begin > 60 * minutes:
+            raise FailedTrialError(f"took more than {minutes:g} minutes")
+        if now - self._looked > self.study.record["heartbeat"]:
+            self._looked = now
+            if self.fenced():
+                raise FencedError
+
+    def fenced(self) -> bool:
+        """Whether the trial is over, though this worker did not say so."""
+        return self.number >= 0 and self.found.get_trials(deepcopy=False)[self.number].state.is_finished()
+
+    def say(self, params: dict[str, Any], how: str) -> None:
+        """A line on how a trial ended."""
+        tried = ", ".join(f"{name} {cell(value)}" for name, value in params.items())
+        print(f"trial {self.number}: {tried}: {how}", flush=True)

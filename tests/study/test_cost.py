@@ -1,0 +1,37 @@
+"""What a study costs is said before anything starts."""
+
+import re
+
+import pytest
+from toy_study import planned
+
+from rlgen.bench import estimate as estimates
+from rlgen.study import cost
+
+
+def test_all_runs_count_and_the_seeds_that_train_at_a_time(tmp_path):
+    study = planned(tmp_path, trials=10, sampler="random", seeds="100:103")
+    text = cost.whole(study, {"seconds": 60.0, "disk": 2**20}, 2)
+    assert "10, of 3 seeds each: 30 runs of 100 steps, about 0:01:00 each" in text
+    assert re.search(r"30.0 MiB at most, [\d.]+ .iB are free", text)
+    assert re.search(r"0:20:00 with --jobs 2, so until \w+ \d+ \w+ \d\d:\d\d$", text)
+    assert "0:10:00 with --jobs 3" in cost.when(study, {"seconds": 60.0, "disk": 1}, 10, 8)
+
+
+def test_more_than_the_disk_has_is_said(tmp_path, capsys):
+    cost.whole(planned(tmp_path), {"seconds": 1.0, "disk": 2**60}, 1)
+    assert "the runs may need" in capsys.readouterr().err
+
+
+def test_a_run_with_the_last_values_is_tried_and_every_rung_starts_a_process(tmp_path, monkeypatch):
+    tried = []
+
+    def estimate(config):
+        tried.append(config)
+        raise LookupError
+
+    monkeypatch.setattr(estimates, "estimate", estimate)
+    study = planned(tmp_path, over=("lr=0.25/0.5", "hidden=8/16,16"))
+    with pytest.raises(LookupError):
+        cost.expected(study)
+    assert (tried[0]["lr"], tried[0]["hidden"], tried[0]["seed"]) == (0.5, (16, 16), 100)
