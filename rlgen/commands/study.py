@@ -165,8 +165,7 @@ def create(creating: Creating) -> str:
 
 def work(study: Any, jobs: int) -> str:
     """Say how long it takes, train, and say what is best."""
-    from rlgen.study import cost, show, storage
-    from rlgen.study import work as worker
+    from rlgen.study import cost, show, storage, worker
 
     with storage.opened(study) as found:
         waiting = worker.states(found)["WAITING"]

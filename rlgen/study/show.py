@@ -21,10 +21,12 @@ def rows(study: Study) -> list[dict[str, Any]]:
     with storage.opened(study) as found:
         trials = found.get_trials(deepcopy=False)
     again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
-    return [_row(study, trial, trial.number in again) for trial in trials if trial.params or trial.state.is_finished()]
+    return [
+        _described(study, trial, trial.number in again) for trial in trials if trial.params or trial.state.is_finished()
+    ]
 
 
-def _row(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> dict[str, Any]:
+def _described(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> dict[str, Any]:
     state = "again" if again else WORDS[trial.state.name]
     reason = trial.user_attrs.get("reason", "") if trial.state.name == "FAIL" else ""
     return {

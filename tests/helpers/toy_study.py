@@ -50,8 +50,8 @@ TOY = seeds.FOLLOWING.replace('"-m", "rlgen"', f'"-c", {BODY!r}')
 WORKER = """
 import sys
 from rlgen.commands import main
-from rlgen.study import seeds, work
-seeds.FOLLOWING, seeds.LOOK, work.NAP = {toy!r}, 0.05, 0.1
+from rlgen.study import seeds, worker
+seeds.FOLLOWING, seeds.LOOK, worker.NAP = {toy!r}, 0.05, 0.1
 sys.exit(main({words!r}))
 """
 ASKED: dict[str, Any] = {
@@ -79,7 +79,7 @@ def created(runs_dir: Path, options: dict[str, Any] | None = None, **asked: Any)
     return plan.create(planned(runs_dir, options, **asked), {"seconds": 1.0, "disk": 1000})
 
 
-def worker(study: Study, *flags: str, **environment: str) -> subprocess.Popen[str]:
+def start_worker(study: Study, *flags: str, **environment: str) -> subprocess.Popen[str]:
     """A worker of it in a process of its own."""
     words = ["study", "work", study.name, "--runs-dir", str(study.path.parent.parent), *flags]
     return subprocess.Popen(

@@ -9,7 +9,7 @@ from toy_study import created, planned
 
 from rlgen.errors import DiskError, UsageError
 from rlgen.study import plan, record, storage
-from rlgen.study.work import states
+from rlgen.study.worker import states
 
 
 def test_a_study_that_is_read_again_is_the_one_that_was_made(tmp_path):

@@ -11,12 +11,13 @@ from collections import Counter
 
 import optuna
 import pytest
-from toy_study import TOY, created, rows, starts, worker
+from toy_study import TOY, created, rows, start_worker, starts
 
 from rlgen.errors import DiskError, InterruptedRunError, MissingExtraError, RlgenError, UsageError
 from rlgen.runs import lock, stopping
-from rlgen.study import seeds, storage, work
-from rlgen.study import show as shows
+from rlgen.study import seeds, show, storage, worker
+from rlgen.study.show import shown
+from rlgen.study.worker import states, work
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a process hears of its parent's end")
 
@@ -25,11 +26,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="a process hears of i
 def toys(monkeypatch):
     monkeypatch.setattr(seeds, "FOLLOWING", TOY)
     monkeypatch.setattr(seeds, "LOOK", 0.02)
-    monkeypatch.setattr(work, "NAP", 0.05)
+    monkeypatch.setattr(worker, "NAP", 0.05)
 
 
 def trials(study):
-    return {row["trial"]: row for row in shows.rows(study)}
+    return {row["trial"]: row for row in show.rows(study)}
 
 
 def until(true, seconds=60):
@@ -48,7 +49,7 @@ def ended(process, seconds=120):
 
 def test_a_trial_is_the_mean_of_its_seeds_and_every_seed_is_trained_once(tmp_path, capsys):
     study = created(tmp_path)
-    work.work(study, 2)
+    work(study, 2)
     found = trials(study)
     assert [row["state"] for row in found.values()] == ["finished", "finished"]
     for row in found.values():
@@ -56,16 +57,16 @@ def test_a_trial_is_the_mean_of_its_seeds_and_every_seed_is_trained_once(tmp_pat
         assert row["score"] == 100 * lr + 100.5
         assert row["scores"] == {"100": 100 * lr + 100, "101": 100 * lr + 101}
     assert sorted(starts(study)) == sorted((name, 0) for row in found.values() for name in row["runs"])
-    assert shows.best(study)["params"] == {"lr": "0.5"}
+    assert show.best(study)["params"] == {"lr": "0.5"}
     assert "trial 0: lr 0.25: 125.5" in capsys.readouterr().out
-    work.work(study, 2)  # nothing is left
+    work(study, 2)  # nothing is left
     assert len(starts(study)) == 4
 
 
 def test_seeds_advance_together_in_rungs_and_are_paused_in_between(tmp_path):
     """With a process at a time: each goes on where it was, and none is at a second rung before all are at the first."""
     study = created(tmp_path, prune="median", rungs=2)
-    work.work(study, 1)
+    work(study, 1)
     begun = starts(study)
     assert len(begun) == 8
     for first in (0, 4):
@@ -80,7 +81,7 @@ def test_seeds_advance_together_in_rungs_and_are_paused_in_between(tmp_path):
 
 def test_a_trial_below_the_median_at_a_rung_is_pruned(tmp_path, capsys):
     study = created(tmp_path, over=("lr=0.5/0.75/0.875/0.125",), prune="median", rungs=2)
-    work.work(study, 2)
+    work(study, 2)
     last = trials(study)[3]
     assert last["state"] == "pruned" and last["rung"] == 1 and last["params"] == {"lr": "0.125"}
     assert last["score"] == 50 * 0.125 + 100.5
@@ -90,28 +91,28 @@ def test_a_trial_below_the_median_at_a_rung_is_pruned(tmp_path, capsys):
 
 def test_a_finished_seed_is_not_trained_again_by_a_trial_of_another_number(tmp_path):
     study = created(tmp_path)
-    work.work(study, 2)
+    work(study, 2)
     with storage.opened(study) as found:
         found.enqueue_trial({"lr": "0.5"})
-    work.work(study, 2)
+    work(study, 2)
     assert trials(study)[2]["score"] == 150.5 and trials(study)[2]["runs"] == trials(study)[1]["runs"]
     assert len(starts(study)) == 4
 
 
 def test_a_failed_trial_is_shown_with_its_reason_and_the_others_go_on(tmp_path):
     study = created(tmp_path, over=("gamma=0.5/0.75",), options={"lr": 0.25})
-    work.work(study, 2)
+    work(study, 2)
     found = trials(study)
     assert found[0]["state"] == "failed" and found[0]["reason"].endswith(": cannot be trained")
     assert found[0]["reason"].startswith("seed 10") and found[1]["state"] == "finished"
-    assert "cannot be trained" in shows.shown(study, False)
-    assert shows.shown(study, True)["trials"][0]["reason"] == found[0]["reason"]
+    assert "cannot be trained" in shown(study, False)
+    assert shown(study, True)["trials"][0]["reason"] == found[0]["reason"]
 
 
 def test_a_trial_that_takes_too_long_has_failed_and_its_runs_are_saved(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_STUCK_LR", "0.25")
     study = created(tmp_path, trial_minutes=0.03)
-    work.work(study, 2)
+    work(study, 2)
     found = trials(study)
     assert found[0]["state"] == "failed" and found[0]["reason"] == "took more than 0.03 minutes"
     assert found[1]["state"] == "finished"
@@ -123,22 +124,22 @@ def test_what_no_trial_is_to_blame_for_ends_the_worker_and_the_trial_waits_again
     monkeypatch.setenv("TOY_EXIT", str(code))
     study = created(tmp_path, over=("gamma=0.5/0.75",), options={"lr": 0.25})
     with pytest.raises(kind, match="cannot be trained"):
-        work.work(study, 1)
+        work(study, 1)
     with storage.opened(study) as found:
-        assert work.states(found)["WAITING"] == 2 and work.states(found)["RUNNING"] == 0
+        assert states(found)["WAITING"] == 2 and states(found)["RUNNING"] == 0
         assert found.get_trials()[-1].params == {"gamma": "0.5"}
     assert trials(study)[0]["state"] == "again"
 
 
 def test_a_signal_saves_the_runs_and_the_trial_goes_on_where_it_was(tmp_path, monkeypatch):
     study = created(tmp_path)
-    process = worker(study, TOY_SECONDS="0.2")
+    process = start_worker(study, TOY_SECONDS="0.2")
     until(lambda: len(starts(study)) >= 2)
     time.sleep(0.5)
     process.terminate()
     code, _, err = ended(process)
     assert code == 143 and err.strip().splitlines()[-1] == "stopped by SIGTERM; go on with: rlgen study work toy"
-    work.work(study, 2)
+    work(study, 2)
     begun = starts(study)
     again = [step for name, step in begun if [other for other, _ in begun].count(name) == 2]
     assert sorted(again)[-1] > 0  # from where it was
@@ -148,18 +149,18 @@ def test_a_signal_saves_the_runs_and_the_trial_goes_on_where_it_was(tmp_path, mo
 @linux
 def test_kill_9_of_a_worker_in_mid_trial_loses_no_finished_seed(tmp_path, monkeypatch):
     study = created(tmp_path, over=("lr=0.25/0.5",))
-    process = worker(study, "--jobs", "2", TOY_STUCK="101")
+    process = start_worker(study, "--jobs", "2", TOY_STUCK="101")
     until(lambda: len(list(study.runs_dir.glob("*-100/summary.json"))) == 1)
     process.kill()
     process.communicate()
-    other = worker(study)
+    other = start_worker(study)
     code, _, err = ended(other)
     assert code == 0, err
     counts = Counter(name for name, _ in starts(study))
     assert all(count == 1 for name, count in counts.items() if name.endswith("-100")), counts
     found = trials(study)
     assert Counter(row["state"] for row in found.values()) == {"finished": 2, "again": 1}
-    assert [row["reason"] for row in found.values() if row["state"] == "again"] == [shows.SILENT]
+    assert [row["reason"] for row in found.values() if row["state"] == "again"] == [show.SILENT]
     for row in found.values():
         for name in row["runs"]:
             assert [line["step"] for line in rows(study.runs_dir / name)] == [*range(10, 101, 10)]
@@ -167,7 +168,7 @@ def test_kill_9_of_a_worker_in_mid_trial_loses_no_finished_seed(tmp_path, monkey
 
 def test_two_workers_at_once_share_the_trials_and_train_each_seed_once(tmp_path):
     study = created(tmp_path, over=("lr=0.125/0.25/0.5/0.75",))
-    workers = [worker(study, "--jobs", "1"), worker(study, "--jobs", "1")]
+    workers = [start_worker(study, "--jobs", "1"), start_worker(study, "--jobs", "1")]
     outcomes = [ended(process) for process in workers]
     assert [code for code, _, _ in outcomes] == [0, 0], outcomes
     lines = [[line for line in out.splitlines() if line.startswith("trial ")] for _, out, _ in outcomes]
@@ -179,10 +180,10 @@ def test_two_workers_at_once_share_the_trials_and_train_each_seed_once(tmp_path)
 @linux
 def test_a_worker_that_stood_still_finds_its_trial_with_another(tmp_path):
     study = created(tmp_path, over=("lr=0.25/0.5",))
-    process = worker(study, "--jobs", "1", TOY_SECONDS="0.15")
+    process = start_worker(study, "--jobs", "1", TOY_SECONDS="0.15")
     until(lambda: len(starts(study)) >= 1)
     process.send_signal(signal.SIGSTOP)
-    other = worker(study, "--jobs", "1")
+    other = start_worker(study, "--jobs", "1")
     code, _, err = ended(other)
     assert code == 0, err
     process.send_signal(signal.SIGCONT)
@@ -200,19 +201,19 @@ def test_a_second_host_on_sqlite_is_one_line(tmp_path, monkeypatch):
             pass
         monkeypatch.setattr(storage.socket, "gethostname", lambda: "elsewhere")
         with pytest.raises(UsageError, match=r"is on SQLite, and workers of .* hold it.*postgresql://USER@"):
-            work.work(study, 1)
-    work.work(study, 2)  # it is free now
+            work(study, 1)
+    work(study, 2)  # it is free now
     assert [row["state"] for row in trials(study).values()] == ["finished"] * 2
 
 
 def test_a_run_folder_that_is_deleted_is_trained_again(tmp_path):
     study = created(tmp_path)
-    work.work(study, 2)
+    work(study, 2)
     gone = study.runs_dir / trials(study)[0]["runs"][0]
     shutil.rmtree(gone)
     with storage.opened(study) as found:
         found.enqueue_trial({"lr": "0.25"})
-    work.work(study, 2)
+    work(study, 2)
     assert trials(study)[2]["score"] == trials(study)[0]["score"]
     assert Counter(name for name, step in starts(study) if step == 0)[gone.name] == 2
 
@@ -221,13 +222,13 @@ def test_a_study_whose_trials_are_gone_is_one_line(tmp_path):
     study = created(tmp_path)
     (study.path / "study.db").unlink()
     with pytest.raises(UsageError, match=r"has lost its trials: .*study.db is gone"):
-        work.work(study, 1)
+        work(study, 1)
     (study.path / "study.db").write_bytes(b"")
     with pytest.raises(UsageError, match="has no study toy; create it again"):
-        work.work(study, 1)
+        work(study, 1)
     (study.path / "study.db").write_bytes(b"no database" * 100)
     with pytest.raises(RlgenError, match=r"cannot be read or written, .*study.db: file is not a database"):
-        work.work(study, 1)
+        work(study, 1)
 
 
 def test_a_full_disk_under_the_trials_is_one_line(tmp_path, monkeypatch):
@@ -241,9 +242,9 @@ def test_a_full_disk_under_the_trials_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(optuna.Trial, "report", refused)
     with pytest.raises(DiskError, match=r"cannot write .*study.db: database or disk is full; free space, then rlgen"):
-        work.work(study, 2)
+        work(study, 2)
     monkeypatch.setattr(optuna.Trial, "report", report)
-    work.work(study, 2)
+    work(study, 2)
     assert len(starts(study)) == 4  # what was trained is not trained again
 
 
@@ -255,7 +256,7 @@ def test_a_full_disk_under_a_log_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(seeds.subprocess, "Popen", refused)
     with pytest.raises(DiskError, match=r"cannot write .*txt: No space left"):
-        work.work(study, 2)
+        work(study, 2)
 
 
 def test_an_interrupted_worker_leaves_no_process(tmp_path, monkeypatch):
@@ -269,6 +270,6 @@ def test_an_interrupted_worker_leaves_no_process(tmp_path, monkeypatch):
 
     monkeypatch.setattr(seeds, "advance", advance)
     with pytest.raises(InterruptedRunError) as raised:
-        work.work(study, 2)
+        work(study, 2)
     assert raised.value.exit_code == 130
     assert not any(lock.is_held(path) for path in study.runs_dir.iterdir())
