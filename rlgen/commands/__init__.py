@@ -60,6 +60,7 @@ ORDER = (
     "verify",
     "delete",
     "compare",
+    "study",
     "bench",
     "doctor",
     "completion",
@@ -81,6 +82,8 @@ SYNONYMS = {  # what other programs call a command of ours
     "plot": "compare",
     "report": "compare",
     "check": "doctor",
+    "tune": "study",
+    "optimize": "study",
 }
 
 

@@ -53,11 +53,12 @@ def test_runs_are_listed_without_torch_and_whatever_is_in_them(tmp_path):
     assert out.stdout == "2\n", out.stderr
 
 
-def test_wandbs_folder_among_the_runs_is_none_of_them(tmp_path):
+@pytest.mark.parametrize("folder", ["wandb", "studies"])
+def test_folders_of_wandb_and_of_studies_among_the_runs_are_none_of_them(tmp_path, folder):
     """A shell makes `runs/*` of it and them: `rlgen compare runs/*` once stopped there."""
     run = make_run(tmp_path, "mine")
-    (tmp_path / "runs" / "wandb").mkdir()
+    (tmp_path / "runs" / folder).mkdir()
     words = sorted(map(str, (tmp_path / "runs").iterdir()))
     assert [path for word in words for path in find_group(word, tmp_path / "runs")] == [run.path]
     with pytest.raises(UsageError, match="no run"):
-        find_group("wandb", tmp_path / "runs")
+        find_group(folder, tmp_path / "runs")
