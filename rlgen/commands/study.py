@@ -19,7 +19,7 @@ from rlgen.options.fields import Option, read_options
 class Options:
     """Tune an algorithm: trials of several seeds each, on Optuna, by as many workers as one likes."""
 
-    what: Literal["create", "work", "show"]  # rlgen study WHAT --help has its flags
+    what: Literal["create", "work", "show", "best", "compare", "clean"]  # rlgen study WHAT --help has its flags
     study: str = ""  # its name
 
 
@@ -63,7 +63,38 @@ class Show:
     runs_dir: str = "runs"  # where it was created
 
 
-KINDS = {"create": Create, "work": Work, "show": Show}
+@dataclass(frozen=True)
+class Best:
+    """Write the values of the best trial as a preset; with --evaluate, say what they score on fresh seeds."""
+
+    study: str  # its name
+    evaluate: int = 0  # train seeds 0, 1, ..., so many, which nothing was tuned on; in [0, 10000]
+    jobs: int = 0  # seeds that train at a time (0: as many as cores); in [0, 4096]
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where it was created
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare the best trials of a study, as rlgen compare does."""
+
+    study: str  # its name
+    top: int = 5  # trials, the best ones; in [1, 10**6]
+    out: tuple[str, ...] = ()  # files to write: .html .md .tex .csv .json .png .svg .pdf
+    json: bool = False  # one JSON document on stdout
+    runs_dir: str = "runs"  # where it was created
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Remove the checkpoints of trials that lost; their rows stay."""
+
+    study: str  # its name
+    yes: bool = False  # do not only say what would go
+    runs_dir: str = "runs"  # where it was created
+
+
+KINDS = {"create": Create, "work": Work, "show": Show, "best": Best, "compare": Compare, "clean": Clean}
 
 
 def parse(words: Sequence[str]) -> Any:
@@ -136,6 +167,20 @@ def run(options: Any) -> Any:
     study = record.read(options.study, options.runs_dir)
     if isinstance(options, Work):
         return work(study, options.jobs)
+    if isinstance(options, Best):
+        return best(study, options)
+    if isinstance(options, Compare):
+        from rlgen.commands import compare
+        from rlgen.study.best import leaders
+
+        paths = tuple(map(str, leaders(study, options.top)))
+        return compare.run(compare.Options(run=paths, out=options.out, json=options.json))
+    if isinstance(options, Clean):
+        from rlgen.study.best import clean
+
+        num, size = clean(study, dry=not options.yes)
+        gone = f"checkpoints of {num} runs, {size}"
+        return f"removed {gone}" if options.yes else f"--yes removes {gone}"
     from rlgen.study.show import shown
 
     return shown(study, options.json)
@@ -174,6 +219,18 @@ def work(study: Any, jobs: int) -> str:
         print(f"{waiting} trials wait; about {about}", flush=True)
     worker.work(study, jobs or cores())
     return show.best_line(study)
+
+
+def best(study: Any, options: Best) -> Any:
+    """Write the preset, and train fresh seeds where that is asked for."""
+    from rlgen.study import best, show
+
+    row = show.best(study)
+    path = best.preset(study, row)
+    found = {"trial": row["trial"], study.record["metric"]: row["score"], "values": row["params"], "preset": str(path)}
+    if options.evaluate:
+        found |= best.both(study, row, best.evaluate(study, row, options.evaluate, options.jobs or cores()))
+    return found
 
 
 def cores() -> int:
