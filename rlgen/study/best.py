@@ -29,7 +29,8 @@ def preset(study: Study, row: dict[str, Any]) -> Path:
     algorithm = algorithms.find(study.record["algo"])
     known, target = config.options(algorithm), config.TARGET[algorithm.kind]
     values = study.values(row["params"])
-    tuned = {name: value for name, value in values.items() if name != target and not known[name].learns_the_same}
+    judged = {name for name, option in known.items() if option.learns_the_same or option.other_scores}
+    tuned = {name: value for name, value in values.items() if name not in judged | {target}}
     used = " ".join(map(str, study.record["seeds"]))
     about = (
         f"# Study {study.name}, trial {row['trial']}: {study.record['metric']} {cell(row['score'])}, seeds {used}.\n"

@@ -15,7 +15,7 @@ from rlgen.study import best, seeds, show, storage, worker
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(seeds, "FOLLOWING", TOY)
     monkeypatch.setattr(seeds, "LOOK", 0.02)
-    made = created(tmp_path, {"hidden": (8, 8), "gamma": 0.75})
+    made = created(tmp_path, {"hidden": (8, 8), "gamma": 0.75, "eval_episodes": 3})
     worker.work(made, 2)
     for run in made.runs_dir.iterdir():
         (run / "checkpoints").mkdir()
