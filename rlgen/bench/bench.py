@@ -30,6 +30,7 @@ def bench(
     peers: bool = False,
     cleanrl: str | None = None,
     compiled: bool = False,
+    against: str | None = None,
     profile: bool = False,
     scale: bool = False,
     out: str | None = None,
@@ -46,6 +47,7 @@ def bench(
         peers: time installed peers too.
         cleanrl: a checkout of CleanRL, whose scripts are timed too.
         compiled: rlgen takes compiled gradient steps, on a CPU; with recorded ones it is another contender.
+        against: a checkout of another version of rlgen, which is timed too.
         profile: where the time of a step goes.
         scale: cost over the number of environments, batch size, buffer fill and seeds.
         out: PNG of the scaling.
@@ -57,17 +59,19 @@ def bench(
     """
     if profile and scale:
         raise UsageError("--profile and --scale: one at a time")
-    if (cleanrl is not None or compiled) and (profile or scale):
-        raise UsageError(f"{'--compiled' if compiled else '--cleanrl'}: not with --profile or --scale")
+    beside = {"--cleanrl": cleanrl is not None, "--compiled": compiled, "--against": against is not None}
+    if any(beside.values()) and (profile or scale):
+        raise UsageError(f"{', '.join(flag for flag in beside if beside[flag])}: not with --profile or --scale")
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
     names = list(SCALES) if scale else STEPPED if profile else list(WORKS)
     chosen = select(only, names) if only or scale else select(PROFILED, names) if profile else QUICK
-    others = find.chosen(peers, cleanrl, chosen, compiled)
+    others = find.chosen(peers, cleanrl, chosen, compiled, against)
     where = {"device": str(pick_device(device)), "threads": threads}
+    folders = {"CleanRL": cleanrl, "other version": against}
     report = Report(
         command=command,
-        versions=versions() | ({} if cleanrl is None else {"CleanRL": commit(cleanrl)}),
+        versions=versions() | {name: commit(folder) for name, folder in folders.items() if folder is not None},
         machine=machine() | where,
         method={
             "blocks": blocks,

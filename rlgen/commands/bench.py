@@ -20,6 +20,7 @@ class Options:
     peers: bool = False  # time installed peer libraries too, and plain PyTorch
     cleanrl: str | None = None  # a checkout of vwxyzjn/cleanrl: time its own dqn.py and ppo.py too
     compiled: bool = False  # rlgen runs machine code, on a CPU; its recorded steps are timed beside it
+    against: str | None = None  # a checkout of another version of rlgen: time it too
     profile: bool = False  # split a training step into env, act, insert, sample, update, log and the rest
     scale: bool = False  # cost over the number of environments, batch size, buffer fill and seeds
     out: str | None = None  # with --scale: a .png of the curves

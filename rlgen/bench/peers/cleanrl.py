@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from functools import partial
@@ -20,6 +17,7 @@ from typing import Any
 
 import rlgen
 from rlgen.bench.measure import Block, Costs, Took, per
+from rlgen.bench.peers.worker import Worker
 from rlgen.bench.works import Maker, Work
 from rlgen.errors import MissingExtraError, UsageError
 
@@ -120,7 +118,7 @@ def flags(config: dict[str, Any]) -> list[str]:
 
 
 class Script:
-    """A script in its process, which works only while it is asked to.
+    """A script in its process.
 
     Args:
         path: of the script.
@@ -129,10 +127,12 @@ class Script:
     """
 
     def __init__(self, path: Path, config: dict[str, Any], folder: str) -> None:
-        self.path, self.config, self.errors = path, config, Path(folder, "stderr.txt")
+        self.path = path
         updates = config["num_epochs"] / config["batch_size"] if "num_epochs" in config else 1 / config["train_every"]
         self.updates_per_step = updates
-        self.process: subprocess.Popen[str] | None = None
+        argv = ["-m", "rlgen.bench.peers.script", str(path), *flags(config)]
+        roots = [path.parents[1], Path(rlgen.__file__).resolve().parents[1]]
+        self.worker = Worker(argv, roots, config["threads"], folder)
         self.start()
 
     def start(self) -> None:
@@ -141,56 +141,24 @@ class Script:
         Raises:
             RuntimeError: it ended before; with the last line that it said.
         """
-        self.close()
-        argv = [sys.executable, "-m", "rlgen.bench.peers.script", str(self.path), *flags(self.config)]
-        roots = [str(self.path.parents[1]), str(Path(rlgen.__file__).resolve().parents[1])]
-        threads = str(self.config["threads"])
-        environ = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        environ |= {"PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])}
-        pipe = subprocess.PIPE
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                argv, stdin=pipe, stdout=pipe, stderr=errors, text=True, cwd=self.errors.parent, env=environ
-            )
-        if self.read() is None:
-            raise RuntimeError(f"{self.path.name} ended before it learned: {self.last_words()}")
-
-    def read(self) -> list[float] | None:
-        """Its answer; None where it has ended."""
-        assert self.process is not None and self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else None
-
-    def ask(self, seconds: float) -> list[float] | None:
-        """Let it work for so long, to its next report: its steps, wall time and CPU time; None where it has ended."""
-        assert self.process is not None and self.process.stdin is not None
-        try:
-            self.process.stdin.write(f"{seconds}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        return self.read()
+        self.worker.start()
+        if self.worker.read() is None:
+            raise RuntimeError(f"{self.path.name} ended before it learned: {self.worker.last_words()}")
 
     def __call__(self, seconds: float) -> Costs:
-        """A block. A script that has ended begins again: it came to its last step, or to an error of its own."""
-        answer = self.ask(seconds)
+        """A block, to its next report. A script that has ended begins again: it came to its last step, or failed."""
+        answer = self.worker.ask(seconds)
         if answer is None:
             self.start()
-            answer = self.ask(seconds)
+            answer = self.worker.ask(seconds)
         if answer is None:
-            raise RuntimeError(f"{self.path.name} ended between two reports: {self.last_words()}")
+            raise RuntimeError(f"{self.path.name} ended between two reports: {self.worker.last_words()}")
         steps, wall, cpu = answer
         return per(Took(wall, cpu), env_step=steps, update=steps * self.updates_per_step)
 
-    def last_words(self) -> str:
-        """The last line of its stderr."""
-        return (self.errors.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-
     def close(self) -> None:
         """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
+        self.worker.close()
 
 
 def train(path: Path, config: dict[str, Any], work: Work, stack: ExitStack) -> Block:

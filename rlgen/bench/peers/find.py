@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rlgen.bench import ours
 from rlgen.bench.measure import Block
-from rlgen.bench.peers import cleanrl, eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
+from rlgen.bench.peers import checkout, cleanrl, eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
 from rlgen.bench.works import STEPPED, Maker, Work
 from rlgen.errors import install
 
@@ -69,23 +69,28 @@ class Found:
     failed: dict[str, str] = field(default_factory=dict)  # why they could not be made
 
 
-def chosen(peers: bool, checkout: str | None, works: list[str], compiled: bool = False) -> dict[str, Peer]:
+def chosen(
+    peers: bool, scripts: str | None, works: list[str], compiled: bool = False, against: str | None = None
+) -> dict[str, Peer]:
     """Who is asked: everybody if `peers`, and CleanRL's own scripts where there is a checkout of them.
 
     Args:
         peers: all of `PEERS`.
         compiled: rlgen runs machine code, and its recorded steps are another contender.
-        checkout: a directory.
+        scripts: a checkout of CleanRL.
+        against: a checkout of another version of rlgen.
         works: names of those that will be timed.
 
     Raises:
-        UsageError: the directory is no such checkout.
+        UsageError: a directory is no such checkout.
         MissingExtraError: its scripts import what is not installed.
     """
     recorded: dict[str, Maker] = dict.fromkeys([*STEPPED, "default-run"], ours.recorded)
     own = {"rlgen, recorded": Peer("torch", "torch", recorded)} if compiled else {}
-    if checkout is not None:
-        own["CleanRL"] = Peer("torch", "torch", cleanrl.makers(checkout, works))
+    if against is not None:
+        own["rlgen, other version"] = Peer("torch", "torch", checkout.makers(against))
+    if scripts is not None:
+        own["CleanRL"] = Peer("torch", "torch", cleanrl.makers(scripts, works))
     return own | (PEERS if peers else {})
 
 

@@ -119,7 +119,7 @@ def test_layers_without_a_flag_are_those_of_the_scripts():
 
 def test_steps_are_timed_between_reports_with_all_threads_and_without_the_start(start):
     block = start()
-    steps, wall, cpu = block.ask(0.0)
+    steps, wall, cpu = block.worker.ask(0.0)
     assert steps == 2 and wall > 0 and 2 * 0.01 <= cpu < 0.3  # its start took 0.3 s
     costs = block(0.0)
     assert costs["us per env step"].cpu >= 1e4  # of another thread
@@ -129,18 +129,18 @@ def test_steps_are_timed_between_reports_with_all_threads_and_without_the_start(
 def test_time_in_which_others_work_is_not_the_scripts(start):
     block = start()
     time.sleep(1.0)
-    assert block.ask(0.0)[1] < 1.0
+    assert block.worker.ask(0.0)[1] < 1.0
 
 
 def test_a_script_that_ends_or_breaks_begins_again(start):
     block = start(steps=4, breaks=True)  # reports 0 and 2: one window in a life
-    process = block.process
-    assert all(block(0.0)["us per env step"].value > 0 for _ in range(2)) and block.process is not process
+    process = block.worker.process
+    assert all(block(0.0)["us per env step"].value > 0 for _ in range(2)) and block.worker.process is not process
 
 
 def test_what_comes_before_the_end_counts(start):
     block = start(steps=6)  # reports 0, 2, 4
-    assert block.ask(60.0)[0] == 4 and block.ask(60.0) is None
+    assert block.worker.ask(60.0)[0] == 4 and block.worker.ask(60.0) is None
 
 
 def test_a_script_that_never_reports_is_left_out_with_its_last_words(checkout, tiny_bench):
@@ -154,8 +154,8 @@ def test_its_process_ends_with_the_bench(checkout):
     with ExitStack() as stack:
         folder = checkout()
         block = cleanrl.makers(str(folder), ["dqn-1env"])["dqn-1env"](configure("dqn-1env"), WORKS["dqn-1env"], stack)
-        assert block.process.poll() is None
-    assert block.process.poll() is not None
+        assert block.worker.process.poll() is None
+    assert block.worker.process.poll() is not None
 
 
 def test_what_the_scripts_import_and_is_missing_is_one_line(checkout, rlgen):
