@@ -242,7 +242,9 @@ def fork(
     """
     parent = Run.open(find(run, runs_dir))
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
-    with built(config | without_masks(parent.info), runs_dir) as (learner, source, buffer):
+    own = config | without_masks(parent.info)
+    with built(own, runs_dir) as (learner, source, buffer):
+        config["steps"] = own["steps"]  # of images, epochs may have said it
         if isinstance(learner, Agent):
             check_spec(parent.name, parent.info.get("spec"), source.spec)
             notes.say_changed_files(parent.name, parent.info, source)

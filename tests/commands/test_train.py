@@ -27,7 +27,7 @@ def test_dry_run_prints_every_value_its_origin_and_the_cost_and_makes_nothing(rl
 def test_the_preset_is_printed_with_its_values(rlgen, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(experiment, "start", lambda config, command: started.append((config, command)))
-    monkeypatch.setattr(config, "presets", lambda algorithm: {"CartPole-v1": ("file [CartPole-v1]", {"lr": 0.25})})
+    monkeypatch.setattr(config, "preset_for", lambda algorithm, target: (f"file [{target}]", {"lr": 0.25}))
     code, out, _ = rlgen("train", "dqn", "--steps", "2_000")
     assert code == 0 and out.startswith("preset file [CartPole-v1]: lr 0.25 ")
     values, command = started[0]

@@ -207,7 +207,7 @@ def test_resume_goes_on_from_the_last_good_state_of_a_run_that_had_saved_a_diver
     log = RunLog(run, "disabled", quiet=True)
     save_at(run, trained, log, 10)
     with monkeypatch.context() as before:
-        before.setattr("rlgen.runs.run.diverged.not_finite", lambda *_: None)
+        before.setattr("rlgen.runs.state.diverged.not_finite", lambda *_: None)
         with torch.no_grad():
             trained[0].net.weight[0, 0] = float("nan")
         save_at(run, trained, log, 20)
