@@ -23,6 +23,7 @@ def _as_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
     monkeypatch.setenv("RLGEN_COMPILED", str(tmp_path / "compiled"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled" / "inductor"))  # put back at the end
+    (tmp_path / "compiled").mkdir(mode=0o700)  # before Inductor makes it, open to others
 
 
 def fail(*args: Any) -> Any:
