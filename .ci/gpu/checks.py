@@ -277,7 +277,7 @@ def learn() -> None:
                 fixed = {"seed": 200, "device": DEVICE, "wandb": "disabled", "runs_dir": folder}
                 run = experiment.train(algo, quiet=True, **fixed, **options)
                 took = time.perf_counter() - begin
-                found = inference.evaluate(run.path, episodes=3 if IS_TRIAL else 100)
+                found = inference.evaluate(run.path, episodes=3 if IS_TRIAL and not options.get("data") else None)
                 scores: dict[str, Any] = {name: found[name] for name in ("nll", "d_gap") if name in found}
                 if "episodic_return" in found:
                     scores["episodic_return"] = found["episodic_return"]["mean"]
