@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -105,6 +107,8 @@ def tests() -> None:
     """The tests that are marked `gpu`; other files may need what is not installed here."""
     files = [str(path) for path in sorted(Path("tests").rglob("test_*.py")) if MARK in path.read_text(encoding="utf-8")]
     options = ["-q", "--no-header", "-p", "no:cacheprovider", "--durations=8", "--tb=short"]
+    if importlib.util.find_spec("xdist"):
+        options += ["-n", str(min(8, os.cpu_count() or 1))]
     code = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", *options, *files], check=False).returncode
     sys.exit(code)
 
@@ -344,30 +348,42 @@ def resume() -> None:
     """Runs go on where they stopped, with and without a GPU, and are evaluated on both."""
     pixels = "train dqn --env ALE/Pong-v5 --vectorization native --num-envs 4 --learning-starts 500 --train-every 4"
     pixels += " --buffer-size 2000 --batch-size 32 --eval-episodes 1 --eval-max-episode-steps 200"
-    commands = (  # what follows `rlgen`, whether the GPU is hidden, the exit code there should be, and what is said
-        ("train double_dqn --steps 4000 --name run --device cuda", False, 0, ""),
-        ("resume run --steps 8000", False, 0, "goes on at"),
-        ("eval run --episodes 10 --json", False, 0, ""),
-        ("eval run --episodes 10 --json", True, 0, ""),
-        ("resume run --steps 9000", True, 2, "use --device cpu"),
-        ("resume run --steps 10000 --device cpu", True, 0, "draws other numbers"),
-        ("resume run --steps 11000 --device cuda", False, 0, "draws other numbers"),
-        ("train ppo --steps 4000 --name small", False, 0, "--device auto takes the CPU"),
-        (f"{pixels} --steps 2000 --name pixels", False, 0, ""),
-        ("resume pixels --steps 3000", False, 0, "goes on at"),
-        ("resume pixels --steps 4000", True, 0, "draws other numbers"),
+    chains: tuple[tuple[tuple[str, bool, int, str], ...], ...] = (
+        # what follows `rlgen`, whether the GPU is hidden, the exit code there should be, and what is said
+        (
+            ("train double_dqn --steps 4000 --name run --device cuda", False, 0, ""),
+            ("resume run --steps 8000", False, 0, "goes on at"),
+            ("eval run --episodes 10 --json", False, 0, ""),
+            ("eval run --episodes 10 --json", True, 0, ""),
+            ("resume run --steps 9000", True, 2, "use --device cpu"),
+            ("resume run --steps 10000 --device cpu", True, 0, "draws other numbers"),
+            ("resume run --steps 11000 --device cuda", False, 0, "draws other numbers"),
+        ),
+        (("train ppo --steps 4000 --name small", False, 0, "--device auto takes the CPU"),),
+        (
+            (f"{pixels} --steps 2000 --name pixels", False, 0, ""),
+            ("resume pixels --steps 3000", False, 0, "goes on at"),
+            ("resume pixels --steps 4000", True, 0, "draws other numbers"),
+        ),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        for command, is_hidden, expected, said in commands:
-            argv = [sys.executable, "-m", "rlgen", *command.split(), "--runs-dir", folder]
-            argv += ["--wandb", "disabled"] if command.startswith("train") else []
-            env = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if is_hidden else {})
-            ended = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
-            row = {"command": command, "gpu_is_hidden": is_hidden, "rc": ended.returncode}
-            if ended.returncode != expected:
-                row["error"] = f"exit code {expected} was expected: {ended.stderr.strip()[-200:]}"
-            elif said not in " ".join(ended.stderr.split()):
-                row["error"] = f"{said!r} was expected: {ended.stderr.strip()[-200:]}"
-            elif "--json" in command:
-                row["episodic_return"] = json.loads(ended.stdout)["episodic_return"]["mean"]
-            say("resume", **row)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(chains)) as pool:
+        list(pool.map(partial(run_chain, folder), chains))
+
+
+def run_chain(folder: str, commands: tuple[tuple[str, bool, int, str], ...]) -> None:
+    """Commands of which each one needs the one before it."""
+    for command, is_hidden, expected, said in commands:
+        argv = [sys.executable, "-m", "rlgen", *command.split(), "--runs-dir", folder]
+        argv += ["--wandb", "disabled"] if command.startswith("train") else []
+        env = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if is_hidden else {})
+        begin = time.perf_counter()
+        ended = subprocess.run(argv, capture_output=True, text=True, env=env, check=False)
+        row: dict[str, Any] = {"command": command, "gpu_is_hidden": is_hidden, "rc": ended.returncode}
+        row["seconds"] = time.perf_counter() - begin
+        if ended.returncode != expected:
+            row["error"] = f"exit code {expected} was expected: {ended.stderr.strip()[-200:]}"
+        elif said not in " ".join(ended.stderr.split()):
+            row["error"] = f"{said!r} was expected: {ended.stderr.strip()[-200:]}"
+        elif "--json" in command:
+            row["episodic_return"] = json.loads(ended.stdout)["episodic_return"]["mean"]
+        say("resume", **row)
