@@ -19,18 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 LIMITS = {  # seconds of each part, in order of what must not be lost: less than 475 in all
     "machine": 12,
-    "tests": 90,
-    "micro": 45,
-    "fused": 39,
-    "atari_dqn": 45,
-    "atari_ppo": 52,
-    "learn": 50,
-    "seeds": 33,
-    "bench": 28,
-    "resume": 70,
+    "tests": 60,
+    "micro": 32,
+    "fused": 55,
+    "atari_dqn": 58,
+    "atari_ppo": 48,
+    "learn": 52,
+    "seeds": 34,
+    "bench": 38,
+    "resume": 85,
 }
 SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
 IS_TRIAL = SCALE < 1
@@ -100,7 +101,8 @@ def machine() -> None:
     properties = torch.cuda.get_device_properties(0)
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]}
     say("machine", gpu=properties.name, memory_gib=properties.total_memory / 2**30, **versions)
-    say("machine", cores=os.cpu_count(), load=os.getloadavg()[0])
+    settings = {name: value for name, value in os.environ.items() if name.startswith(("OMP", "KMP", "GOMP", "MKL"))}
+    say("machine", cores=os.cpu_count(), usable=len(os.sched_getaffinity(0)), load=os.getloadavg()[0], **settings)
 
 
 def tests() -> None:
@@ -208,7 +210,21 @@ def time_step(learner: Any, step: Callable[[], Any], num_samples: int) -> dict[s
     row = {"us_per_update": gpu_us, "host_us": host_us, "samples_per_s": 1e6 / gpu_us * num_samples}
     for key, recording in learner.executor.recordings.items():
         row[f"us_of_graph_{key[0]}"], _ = time_calls(recording._graph.replay, num)
+        print_kernels(key[0], recording._graph.replay)
     return row | {"refused": refused(learner)}
+
+
+def print_kernels(name: str, replay: Callable[[], Any], num: int = 5) -> None:
+    """The kernels of a graph that take longest, for the part's log: microseconds and how many, a replay."""
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiled:
+        for _ in range(num):
+            replay()
+        torch.cuda.synchronize()
+    kernels = [found for found in profiled.key_averages() if found.device_time_total]
+    total, count = sum(kernel.device_time_total for kernel in kernels), sum(kernel.count for kernel in kernels)
+    print(f"graph of {name}: {count / num:.0f} kernels, {total / num:.1f} us")
+    for kernel in sorted(kernels, key=lambda kernel: -kernel.device_time_total)[:20]:
+        print(f"  {kernel.device_time_total / num:8.2f} us {kernel.count / num:5.1f}x {kernel.key[:110]}")
 
 
 def time_calls(function: Callable[[], Any], num: int) -> tuple[float, float]:
@@ -237,34 +253,36 @@ def atari_dqn() -> None:
             with closing(source):
                 while learner.num_updates < WARM_UPDATES:
                     train(learner, source, buffer, 2 * SCALE)
-                rates = train(learner, source, buffer, 10 * SCALE)
+                rates = train(learner, source, buffer, 6 * SCALE)
                 memory = {"bytes_per_transition": buffer.nbytes / size, "gpu_gib": gpu_gib()}
                 say("atari_dqn", envs=num_envs, **rates, **memory, refused=refused(learner))
-                say("atari_dqn", envs=num_envs, envs_alone_steps_per_s=time_envs(source, 2 * SCALE))
+                say("atari_dqn", envs=num_envs, **time_envs(source, 2 * SCALE))
 
 
-def time_envs(source: Any, seconds: float) -> float:
-    """Environment steps a second with random actions."""
-    spec, steps, begin = source.spec, 0, time.perf_counter()
+def time_envs(source: Any, seconds: float) -> dict[str, float]:
+    """The environments alone, with random actions: steps a second, and how many cores of the machine they use."""
+    spec, steps, begin, cpu_begin = source.spec, 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - begin < seconds:
         source.envs.step(np.random.randint(spec.num_actions, size=spec.num_envs))
         steps += spec.num_envs
-    return steps / (time.perf_counter() - begin)
+    took, cpu = time.perf_counter() - begin, time.process_time() - cpu_begin
+    row = {"envs_alone_steps_per_s": steps / took, "cores_used": cpu / took}
+    return row | {"threads": len(os.listdir("/proc/self/task")), "usable": len(os.sched_getaffinity(0))}
 
 
 def atari_ppo() -> None:
     """PPO on ALE's native environments. More of them are not made: each takes up to 0.3 s."""
     from rlgen import experiment
 
-    for num_envs in (64, 128):
-        with case("atari_ppo", envs=num_envs):
-            options = {"num_envs": num_envs, "rollout_steps": num_envs * (4 if IS_TRIAL else 128), "num_epochs": 4}
-            options["batch_size"] = num_envs * (1 if IS_TRIAL else 32)  # 16 updates a turn
-            learner, source, buffer = experiment.build(configure("ppo", lr=2.5e-4, **options, **ATARI))
-            with closing(source):
-                train(learner, source, buffer, 0.1)  # a turn: it captures the graph
-                rates = train(learner, source, buffer, 8 * SCALE)
-                say("atari_ppo", envs=num_envs, **rates, gpu_gib=gpu_gib(), refused=refused(learner))
+    num_envs = 64
+    options = {"num_envs": num_envs, "rollout_steps": num_envs * (4 if IS_TRIAL else 128), "num_epochs": 4}
+    options["batch_size"] = num_envs * (1 if IS_TRIAL else 32)  # 16 updates a turn
+    with case("atari_ppo", envs=num_envs):
+        learner, source, buffer = experiment.build(configure("ppo", lr=2.5e-4, **options, **ATARI))
+        with closing(source):
+            train(learner, source, buffer, 0.1)  # a turn: it captures the graph
+            rates = train(learner, source, buffer, 8 * SCALE)
+            say("atari_ppo", envs=num_envs, **rates, gpu_gib=gpu_gib(), refused=refused(learner))
 
 
 def learn() -> None:
@@ -355,9 +373,12 @@ def resume() -> None:
             ("resume run --steps 8000", False, 0, "goes on at"),
             ("eval run --episodes 10 --json", False, 0, ""),
             ("eval run --episodes 10 --json", True, 0, ""),
-            ("resume run --steps 9000", True, 2, "use --device cpu"),
-            ("resume run --steps 10000 --device cpu", True, 0, "draws other numbers"),
-            ("resume run --steps 11000 --device cuda", False, 0, "draws other numbers"),
+        ),
+        (
+            ("train dqn --steps 4000 --name moved --device cuda", False, 0, ""),
+            ("resume moved --steps 9000", True, 2, "use --device cpu"),
+            ("resume moved --steps 10000 --device cpu", True, 0, "draws other numbers"),
+            ("resume moved --steps 11000 --device cuda", False, 0, "draws other numbers"),
         ),
         (("train ppo --steps 4000 --name small", False, 0, "--device auto takes the CPU"),),
         (
