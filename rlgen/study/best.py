@@ -9,8 +9,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlgen.errors import InterruptedRunError, UsageError
 from rlgen.files import write_whole, writing
+from rlgen.metrics.returns import bootstrap, mean
 from rlgen.options import algorithms, config
 from rlgen.runs import lock, stopping
 from rlgen.runs.table import size
@@ -72,15 +75,21 @@ def evaluate(study: Study, row: dict[str, Any], num_seeds: int, jobs: int) -> di
 
 
 def both(study: Study, row: dict[str, Any], final: dict[int, float]) -> dict[str, Any]:
-    """The mean on the seeds that were tuned on beside that on fresh ones, and how much too high the first one is."""
+    """The mean on the seeds that were tuned on beside that on fresh ones, and how much too high the first one is.
+
+    The interval is that of the mean on fresh seeds, by the bootstrap over them, NaN of a single one.
+    """
     tuned, fresh = row["score"], statistics.fmean(final.values())
+    _, low, high = bootstrap([np.array([*final.values()])], mean)
     better = 1 if study.record["direction"] == "maximize" else -1
     return {
         "tuned on seeds": " ".join(row["scores"]),
         "their mean": tuned,
         "fresh seeds": " ".join(map(str, final)),
         "mean of these": fresh,
+        "its 95 % interval": [float(low), float(high)],
         "each of these": list(final.values()),
+        "their runs": [str(study.run_path(row["params"], seed)) for seed in final],
         "optimism of tuning": better * (tuned - fresh),
     }
 

@@ -32,7 +32,7 @@ def _described(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> di
     return {
         "trial": trial.number,
         "state": state,
-        "score": trial.value if trial.state.name in ("COMPLETE", "PRUNED") else None,
+        "score": _score(trial),
         "rung": trial.last_step or 0,
         "scores": trial.user_attrs.get("scores", {}),
         "params": trial.params,
@@ -41,6 +41,13 @@ def _described(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> di
         else [],
         "reason": reason or (SILENT if trial.state.name == "FAIL" else ""),
     }
+
+
+def _score(trial: optuna.trial.FrozenTrial) -> float | None:
+    """The final score; of a trial that was pruned, or is being trained, the one at its last rung."""
+    if trial.state.name == "RUNNING" and trial.last_step is not None:
+        return trial.intermediate_values[trial.last_step]
+    return trial.value if trial.state.name in ("COMPLETE", "PRUNED") else None
 
 
 def shown(study: Study, as_json: bool) -> Any:
@@ -52,8 +59,9 @@ def shown(study: Study, as_json: bool) -> Any:
     order = ["finished", "pruned", "failed", "training", "waiting", "again"]
     found.sort(key=lambda row: (order.index(row["state"]), sign * (row["score"] or 0.0), row["trial"]))
     names = [parameter.name for parameter in study.space]
-    columns = ["trial", "state", "score", *names, "reason"]
-    cells = [[cell(value) for value in _cells(row, names)] for row in found]
+    rungs = study.record["rungs"]
+    columns = ["trial", "state", *(["rung"] if rungs > 1 else []), "score", *names, "reason"]
+    cells = [[cell(value) for value in _cells(row, names, rungs)] for row in found]
     if not any(row["reason"] for row in found):
         columns, cells = columns[:-1], [line[:-1] for line in cells]
     lines = fitted(columns, cells) if cells else [columns]
@@ -66,8 +74,10 @@ def shown(study: Study, as_json: bool) -> Any:
     return "\n".join([f"study {study.name}: {metric}", begun, "", table(lines[0], lines[1:])])
 
 
-def _cells(row: dict[str, Any], names: list[str]) -> list[Any]:
-    return [row["trial"], row["state"], row["score"], *(row["params"].get(name) for name in names), row["reason"]]
+def _cells(row: dict[str, Any], names: list[str], rungs: int) -> list[Any]:
+    rung = [f"{row['rung']} of {rungs}"] if rungs > 1 else []
+    tried = (row["params"].get(name) for name in names)
+    return [row["trial"], row["state"], *rung, row["score"], *tried, row["reason"]]
 
 
 def best(study: Study) -> dict[str, Any]:

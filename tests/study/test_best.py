@@ -1,6 +1,7 @@
 """What a study found: a preset, its score on fresh seeds, and room on the disk."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from toy_study import TOY, created, starts
@@ -36,6 +37,8 @@ def test_fresh_seeds_are_trained_once_and_both_scores_are_said(study):
     found = best.both(study, row, best.evaluate(study, row, 3, 2))
     assert found["their mean"] == 150.5 and found["mean of these"] == 51.0 and found["optimism of tuning"] == 99.5
     assert found["fresh seeds"] == "0 1 2" and found["tuned on seeds"] == "100 101"
+    assert found["each of these"] == [50.0, 51.0, 52.0] and found["its 95 % interval"] == [50.0, 52.0]
+    assert [Path(path).is_dir() and path[-2:] for path in found["their runs"]] == ["-0", "-1", "-2"]
     assert len(starts(study)) == 7
     best.evaluate(study, row, 3, 2)
     assert len(starts(study)) == 7

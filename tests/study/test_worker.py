@@ -63,6 +63,20 @@ def test_a_trial_is_the_mean_of_its_seeds_and_every_seed_is_trained_once(tmp_pat
     assert len(starts(study)) == 4
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_trial_that_is_trained_shows_its_last_rung_and_the_mean_there(tmp_path):
+    study = created(tmp_path, prune="median", rungs=2)
+    with storage.opened(study) as found:
+        trial = found.ask({})
+        trial.suggest_categorical("lr", ["0.25", "0.5"])
+        assert "0 of 2" in shown(study, False)
+        trial.report(62.5, 1)
+    assert trials(study)[0] | {"state": "training", "rung": 1, "score": 62.5} == trials(study)[0]
+    assert "1 of 2  62.5" in shown(study, False)
+    with pytest.raises(UsageError, match="no finished trial"):
+        show.best(study)
+
+
 def test_seeds_advance_together_in_rungs_and_are_paused_in_between(tmp_path):
     """With a process at a time: each goes on where it was, and none is at a second rung before all are at the first."""
     study = created(tmp_path, prune="median", rungs=2)
