@@ -15,21 +15,20 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlgen.errors import CheckpointError, DamagedError, DiskError, UsageError, is_out_of_memory
-from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made
+from rlgen.errors import CheckpointError, DamagedError, DiskError, is_out_of_memory
+from rlgen.files import TEMPORARY, WholeWrites, disk_error, fsync, made, writing
 from rlgen.runs import segments
 from rlgen.runs.diverged import not_finite
-from rlgen.runs.files import digest, open_file, remove, write_json
+from rlgen.runs.files import digest, open_file, remove, remove_stale, write_json
 from rlgen.runs.old_states import converted, with_tensors
 from rlgen.runs.records import Manifest, Versioned, read
-from rlgen.text import warn
 
 FORMAT, WITH_SEGMENTS = 4, 5  # of state.pt; the latter of one whose ring lies in segments
 LARGE = 2**25  # bytes: a buffer in a larger file stays there until its owner copies it
+BEFORE = "-before-"  # in the name of what was saved of a step, while it is saved again
 NAME = re.compile("step_([0-9]{9}|[1-9][0-9]{9,15})")  # of a directory
 
 
@@ -67,6 +66,7 @@ def save(
 
     final = directory(folder, step)
     temporary = folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
+    before = folder / f"{TEMPORARY}{final.name}{BEFORE}{os.getpid()}"
     try:
         made(folder)  # but not the one above it, which may have been moved
         temporary.mkdir()
@@ -89,12 +89,15 @@ def save(
         } | ({"segments": sizes} if sizes else {})
         fsync(temporary / "state.pt")
         write_json(temporary / "manifest.json", manifest)
-        discard(final)
+        if os.path.lexists(final):
+            os.rename(final, before)  # and not removed: killed here, `tidy` puts it back
         os.rename(temporary, final)
+        remove(before)
         fsync(folder)
     except BaseException as error:  # a second Ctrl-C too must not leave gigabytes behind
         shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(DiskError):
+        with contextlib.suppress(OSError, DiskError):
+            put_back(folder)
             collect(folder)
         if refused := disk_error(error):
             reason = refused.strerror or str(refused).split("\n")[0]
@@ -112,12 +115,13 @@ def owned(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def verified(path: Path, with_segments: bool = False) -> Manifest:
+def verified(path: Path, with_segments: bool = False, with_rows: bool = True) -> Manifest:
     """The manifest of a checkpoint, after checking format, size and sha256.
 
     Args:
         path: of the checkpoint.
         with_segments: check the sha256 of its segments too; without it, whether they are there with their size.
+        with_rows: without it, not even that.
 
     Raises:
         CheckpointError: it cannot be used.
@@ -138,18 +142,24 @@ def verified(path: Path, with_segments: bool = False) -> Manifest:
     if digest(path / "state.pt")["sha256"] != expected["sha256"]:
         raise CheckpointError("state.pt does not match the sha256 in its manifest")
     sizes = manifest.get("segments", {})
-    segments.check_sizes(path.parent / segments.FOLDER, sizes)
+    if with_rows:
+        segments.check_sizes(path.parent / segments.FOLDER, sizes)
     for name in sizes if with_segments else ():
         segments.check(path.parent / segments.FOLDER, name)
     return manifest
 
 
-def load(folder: Path, step: int) -> dict[str, Any]:
+def load(folder: Path, step: int, with_rows: bool = True) -> dict[str, Any]:
     """Load one checkpoint to the CPU, after checking format, size and sha256.
 
     To the CPU, because each owner copies its part to where it belongs: a buffer never is in GPU memory twice, and a
     checkpoint from a GPU serves a machine without one. A large buffer stays in the file, mapped into memory: it would
     be in memory twice. Whoever overwrites the file meanwhile ends the process; we replace files, and do not.
+
+    Args:
+        folder: holds all checkpoints of a run.
+        step: of the one.
+        with_rows: without it the rows of a ring in segments are not to be read, and need not be there.
 
     Raises:
         CheckpointError: it cannot be used; the message is the reason alone.
@@ -158,7 +168,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
 
     path = directory(folder, step)
     try:
-        manifest = verified(path)
+        manifest = verified(path, with_rows=with_rows)
         size = manifest["files"]["state.pt"]["size"]
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True, mmap=size > LARGE)
         if not isinstance(state, dict) or state.get("step") != step or manifest["step"] != step:
@@ -169,7 +179,7 @@ def load(folder: Path, step: int) -> dict[str, Any]:
             state = converted(state)
         if manifest["format"] < FORMAT:
             state = with_tensors(state)
-        if manifest["format"] == WITH_SEGMENTS:
+        if manifest["format"] == WITH_SEGMENTS and with_rows:
             sizes = manifest.get("segments", {})
             state = state | {"buffer": segments.opened(folder / segments.FOLDER, state["buffer"], sizes)}
         state = {name: value if name == "buffer" else copy.deepcopy(value) for name, value in state.items()}
@@ -193,88 +203,50 @@ def load(folder: Path, step: int) -> dict[str, Any]:
     return state
 
 
-def load_chosen(folder: Path, which: str | int, best: int | None, use: Callable[[dict[str, Any]], None]) -> Any:
-    """The state of `last` that can be used, `best`, or a step.
-
-    Args:
-        folder: holds all checkpoints of a run.
-        which: of these.
-        best: step of the best one, if there is one.
-        use: called with the state; a CheckpointError from it makes `last` the next older one.
+def tidy(folder: Path) -> None:
+    """Put away what a killed process left half done. Only under the run's lock.
 
     Raises:
-        CheckpointError: it is not there or cannot be used.
-        UsageError: `which` is none of the three, or the run trains on, and removed it meanwhile.
+        DiskError: something cannot be removed.
     """
-    if which == "last":
-        return load_newest(folder, use)
-    saved = steps(folder)
-    if which == "best":
-        if best is None:
-            raise CheckpointError(f"{folder} has no best checkpoint (not evaluated); use --checkpoint last")
-        step = best
-    elif str(which).isdecimal():
-        step = int(which)
-    else:
-        raise UsageError(f"--checkpoint {which!r} is not valid: last, best, or a step of {saved}")
-    if step not in saved:
-        raise CheckpointError(f"{folder} has no checkpoint of step {step}; it has {saved or 'none'}")
-    try:
-        state = load(folder, step)
-        use(state)
-        return state
-    except CheckpointError as error:
-        if not directory(folder, step).exists():
-            raise _replaced(folder) from error
-        raise CheckpointError(f"checkpoint {directory(folder, step)}: {error}") from error
+    with writing(folder):
+        put_back(folder)
+    remove_stale(folder)
+    collect(folder)
 
 
-def load_newest(folder: Path, use: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-    """Load the newest checkpoint that verifies, naming on stderr each newer one that did not.
-
-    Args:
-        folder: holds all checkpoints of a run.
-        use: called with the state; a CheckpointError from it is one more reason to take the next older one.
-
-    Raises:
-        CheckpointError: none does.
-        UsageError: the run trains on, and removed what was to be read, also when it was looked for again.
-    """
-    reasons: list[str] = []
-    for _ in range(2):  # the run may train on, and put newer ones in the place of those that were found
-        found = steps(folder)
-        reasons = []
-        for step in reversed(found):
-            try:
-                state = load(folder, step)
-                if use:
-                    use(state)
-                return state
-            except CheckpointError as error:
-                if directory(folder, step).exists():
-                    reasons.append(f"{directory(folder, step).name}: {error}")
-                    warn(f"skipped checkpoint {directory(folder, step)}: {error}")
-        if len(reasons) == len(found):  # none was removed meanwhile
-            why = "; ".join(reasons) or "none was saved"
-            raise CheckpointError(f"no usable checkpoint in {folder} ({why}); train again from the start")
-    raise _replaced(folder)
-
-
-def _replaced(folder: Path) -> UsageError:
-    return UsageError(
-        f"checkpoints in {folder} were replaced while they were read, the run trains on; eval or fork again"
-    )
+def put_back(folder: Path) -> None:
+    """Give a checkpoint its name again that was to be replaced, and was not."""
+    for path in folder.glob(f"{TEMPORARY}step_*{BEFORE}*"):
+        final = path.with_name(path.name.removeprefix(TEMPORARY).partition(BEFORE)[0])
+        if NAME.fullmatch(final.name) and not os.path.lexists(final):
+            os.rename(path, final)
 
 
 def collect(folder: Path) -> None:
-    """Remove the segments that no checkpoint names, whose manifest is read. Only under the run's lock.
+    """Remove the segments that no checkpoint names. Only under the run's lock.
+
+    As long as a manifest cannot be read or is another version's, it may name any, so they all stay.
 
     Raises:
         DiskError: one cannot be removed.
     """
     if (folder / segments.FOLDER).is_dir():
-        named = {name for step in steps(folder) for name in segments_of(directory(folder, step))}
-        segments.collect(folder / segments.FOLDER, named)
+        segments.collect(folder / segments.FOLDER, _named(folder))
+
+
+def _named(folder: Path) -> set[str] | None:
+    """The segments that checkpoints name; None where one does not say."""
+    named: set[str] = set()
+    for step in steps(folder):
+        try:
+            manifest = read(directory(folder, step) / "manifest.json", Manifest)
+        except DamagedError:
+            return None
+        if manifest and manifest["format"] > WITH_SEGMENTS:
+            return None
+        named.update(manifest.get("segments", {}) if manifest else ())
+    return named
 
 
 def segments_of(path: Path) -> dict[str, int]:

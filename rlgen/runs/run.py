@@ -24,10 +24,10 @@ from rlgen.core.generators import set_generators
 from rlgen.errors import DiskError, UsageError
 from rlgen.files import writing
 from rlgen.options.derived import PERIODS
-from rlgen.runs import checkpoint, formats, pruning, rows, stopping, wandb_environment
+from rlgen.runs import checkpoint, choice, formats, pruning, rows, stopping, wandb_environment
 from rlgen.runs.about import provenance
 from rlgen.runs.best import better
-from rlgen.runs.files import remove_stale, write_json
+from rlgen.runs.files import write_json
 from rlgen.runs.fitting import check_best, check_rows, check_source, fitting, load_learner
 from rlgen.runs.new import check_name, copy_state, default_name, directory
 from rlgen.runs.pace import Pace
@@ -182,7 +182,7 @@ class Run(stopping.Stoppable):
         except DiskError:
             if not self.look():
                 raise
-            remove_stale(self.checkpoints)  # it was moved in the middle of that
+            checkpoint.tidy(self.checkpoints)  # it was moved in the middle of that
             checkpoint.save(self.checkpoints, self.step, state, about, self._segments)
         self.saved = self.step
         if best != self.best:
@@ -200,19 +200,25 @@ class Run(stopping.Stoppable):
         about = {"run": self.name, "algo": self.config["algo"], "step": str(self.step)}
         save_weights(self.path / "weights.safetensors", learner.state_dict(), about)
 
-    def load(self, which: str | int = "last", use: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    def load(
+        self,
+        which: str | int = "last",
+        use: Callable[[dict[str, Any]], None] | None = None,
+        with_rows: bool = True,
+    ) -> dict[str, Any]:
         """The state of a checkpoint, on the CPU: `last` that can be used, `best`, or a step.
 
         Args:
             which: of these.
             use: called with the state; what it raises makes `last` the next older one.
+            with_rows: as of `checkpoint.load`.
 
         Raises:
             CheckpointError: it is not there or cannot be used.
             UsageError: `which` is none of the three.
         """
         best = int(self.best["step"]) if self.best else None
-        return checkpoint.load_chosen(self.checkpoints, which, best, use or (lambda state: None))
+        return choice.load_chosen(self.checkpoints, which, best, use or (lambda state: None), with_rows)
 
     def restore(self, learner: Learner, source: Source, buffer: Buffer, log: Log, which: str | int = "last") -> None:
         """Put everything back as it was when the checkpoint was saved, and cut metrics.jsonl to its step.
@@ -256,7 +262,7 @@ class Run(stopping.Stoppable):
         Args:
             learner: of this architecture.
             which: as of `load`.
-            whole: check the segments of the ring too, which a learner does without.
+            whole: check the segments of the ring too, which a learner does without: else they need not be there.
 
         Raises:
             CheckpointError: as `restore`.
@@ -268,7 +274,7 @@ class Run(stopping.Stoppable):
             with fitting(state, self.config["algo"]):
                 load_learner(learner, state["learner"])
 
-        self.step = self.load(which, put_back)["step"]
+        self.step = self.load(which, put_back, with_rows=whole)["step"]
 
     def improved(self, metrics: dict[str, Any]) -> bool:
         """Whether this evaluation is the best so far; if so, a checkpoint saved at this step becomes the best one."""

@@ -250,6 +250,8 @@ def opened(folder: Path, state: dict[str, Any], sizes: Mapping[str, int]) -> dic
         columns, rows, names = state[part][where], blocks["rows"], blocks["names"]
         row = sum(column[0].nbytes for column in columns.values())  # bytes
         num = {len(column) for column in columns.values()}.pop()
+        if rows < 1 or len(names) != -(-num // rows):
+            raise CheckpointError(f"its {len(names)} segments of {rows} rows are not those of {part} with {num} rows")
         expected = [row * min(rows, num - first) for first in range(0, num, rows)]
         if [sizes.get(name) for name in names] != expected:
             raise CheckpointError(f"its segments are not those of {part} with {num} rows of {row} bytes")
@@ -257,15 +259,16 @@ def opened(folder: Path, state: dict[str, Any], sizes: Mapping[str, int]) -> dic
     return state
 
 
-def collect(folder: Path, named: Collection[str]) -> None:
-    """Remove the segments that are not named, and what is half-written. Only under the run's lock.
+def collect(folder: Path, named: Collection[str] | None) -> None:
+    """Remove the segments that are not named (None: all are), and what is half-written. Only under the run's lock.
 
     Raises:
         DiskError: one cannot be removed.
     """
     with writing(folder):
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name not in named and (NAME.fullmatch(path.name) or path.name.startswith(TEMPORARY)):
+            unnamed = named is not None and path.name not in named and NAME.fullmatch(path.name)
+            if unnamed or path.name.startswith(TEMPORARY):
                 remove(path)
 
 

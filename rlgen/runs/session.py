@@ -26,7 +26,7 @@ from rlgen.runs.files import check_own, read_json, remove_stale, write_json
 from rlgen.runs.place import Place, held
 from rlgen.secret import scrubbed
 
-FOLDERS = ("", "checkpoints", "samples", "videos")  # that a killed process may have left something half-written in
+FOLDERS = ("", "samples", "videos")  # that a killed process may have left something half-written in
 
 
 class Held(Protocol):
@@ -83,7 +83,7 @@ def session(run: Held) -> Iterator[None]:
         with lock.hold(run.path), held(run), error_file(run):
             for folder in FOLDERS:
                 remove_stale(run.path / folder)
-            checkpoint.collect(run.path / "checkpoints")
+            checkpoint.tidy(run.path / "checkpoints")
             if read_json(run.path / "config.json") != run.info:
                 write_json(run.path / "config.json", run.info)
             with writing(run.path):

@@ -14,8 +14,8 @@ from tiny import tiny
 
 from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
-from rlgen.errors import CheckpointError, DiskError, UsageError
-from rlgen.runs import checkpoint, files, pruning, segments
+from rlgen.errors import CheckpointError, DiskError
+from rlgen.runs import checkpoint, choice, files, segments
 
 
 def state(step, size=1000):
@@ -49,7 +49,7 @@ def test_truncated_checkpoint_is_skipped_loudly(tmp_path, capsys, part):
     save(tmp_path, 10, 20)
     file = tmp_path / "step_000000020" / "state.pt"
     os.truncate(file, int(file.stat().st_size * part))
-    assert checkpoint.load_newest(tmp_path)["step"] == 10
+    assert choice.load_newest(tmp_path)["step"] == 10
     error = capsys.readouterr().err
     assert "step_000000020" in error and "bytes" in error
 
@@ -82,10 +82,10 @@ def test_damage_is_named_and_without_another_checkpoint_is_an_error(tmp_path, da
     save(tmp_path, 10)
     damage(tmp_path / "step_000000010")
     with pytest.raises(CheckpointError, match=reason) as caught:
-        checkpoint.load_newest(tmp_path)
+        choice.load_newest(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError, match="none was saved"):
-        checkpoint.load_newest(tmp_path / "empty")
+        choice.load_newest(tmp_path / "empty")
 
 
 class Attack:
@@ -113,7 +113,7 @@ def test_code_in_a_checkpoint_is_not_run_even_with_a_right_manifest(tmp_path):
     assert not (tmp_path / "sentinel").exists()
 
 
-@pytest.mark.parametrize("moment", ["fsync", "digest", "write_json", "discard"])
+@pytest.mark.parametrize("moment", ["fsync", "digest", "write_json"])
 def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
     save(tmp_path, 10)
     child = in_child(
@@ -128,7 +128,7 @@ def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path, moment):
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert checkpoint.steps(tmp_path) == [10]
-    assert checkpoint.load_newest(tmp_path)["step"] == 10
+    assert choice.load_newest(tmp_path)["step"] == 10
     assert len(os.listdir(tmp_path)) == 2
     files.remove_stale(tmp_path)
     assert os.listdir(tmp_path) == ["step_000000010"]
@@ -150,7 +150,7 @@ def test_full_disk_is_a_disk_error_and_leaves_the_previous_checkpoint(tmp_path):
     )
     assert "cannot write checkpoint" in child.stdout and "step 10 is intact" in child.stdout, child.stderr
     assert os.listdir(tmp_path) == ["step_000000010"]
-    assert checkpoint.load_newest(tmp_path)["step"] == 10
+    assert choice.load_newest(tmp_path)["step"] == 10
 
 
 @pytest.mark.parametrize(
@@ -214,41 +214,6 @@ def test_a_state_of_another_size_is_refused_before_it_is_read_for_its_checksum(t
     monkeypatch.setattr(files.hashlib, "file_digest", lambda file, kind: pytest.fail("all of it was read"))
     with pytest.raises(CheckpointError, match=f"state.pt has {2**40} bytes, its manifest says"):
         checkpoint.load(tmp_path, 10)
-
-
-def replacing(folder, times):
-    """Load as while a run saves: each of the first `times` checkpoints is gone before it is read, and a newer there."""
-    load, left = checkpoint.load, list(range(times))
-
-    def slowly(folder, step):
-        if left:
-            newer = checkpoint.steps(folder)[-1] + 10
-            save(folder, newer)
-            pruning.prune(folder, newer, None, 1)
-            left.pop()
-        return load(folder, step)
-
-    return slowly
-
-
-def test_checkpoints_that_a_run_replaced_meanwhile_are_looked_for_once_more(tmp_path, monkeypatch, capsys):
-    save(tmp_path, 10)
-    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 1))
-    assert checkpoint.load_newest(tmp_path)["step"] == 20
-    assert capsys.readouterr().err == ""  # nothing is damaged
-    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 2))
-    with pytest.raises(UsageError, match=r"were replaced while they were read.* fork again"):
-        checkpoint.load_newest(tmp_path)
-    with pytest.raises(CheckpointError, match="none was saved"):
-        checkpoint.load_newest(tmp_path / "empty")
-
-
-@pytest.mark.parametrize("which", ["10", "best"])
-def test_a_chosen_checkpoint_that_was_removed_while_it_was_read_is_said(tmp_path, monkeypatch, which):
-    save(tmp_path, 10)
-    monkeypatch.setattr(checkpoint, "load", replacing(tmp_path, 1))
-    with pytest.raises(UsageError, match=r"were replaced while they were read.* fork again"):
-        checkpoint.load_chosen(tmp_path, which, 10, lambda state: None)
 
 
 @pytest.mark.parametrize("said", [1, 2])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from tiny import assert_equal, comparable, tiny
 from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
 from rlgen.errors import CheckpointError, DiskError
-from rlgen.runs import checkpoint, files, pruning, segments
+from rlgen.runs import checkpoint, choice, files, pruning, segments
 from rlgen.runs.run import Run
 from rlgen.runs.show import show
 
@@ -198,8 +199,7 @@ def test_a_checkpoint_with_a_damaged_segment_is_a_damaged_one(three, damage, cap
     with pytest.raises(CheckpointError, match="segment"):
         checkpoint.verified(checkpoint.directory(saved.folder, 30), with_segments=True)
     assert (
-        checkpoint.load_newest(saved.folder, lambda state: make_buffer(100).load_state_dict(state["buffer"]))["step"]
-        == 20
+        choice.load_newest(saved.folder, lambda state: make_buffer(100).load_state_dict(state["buffer"]))["step"] == 20
     )
     assert f"skipped checkpoint {checkpoint.directory(saved.folder, 30)}: segment" in capsys.readouterr().err
 
@@ -237,6 +237,7 @@ def test_a_segment_that_somebody_removed_meanwhile_is_written_again(three):
         lambda blocks: blocks["names"].__setitem__(0, 3),
         lambda blocks: blocks.update(rows=0),
         lambda blocks: blocks.update(rows="x"),
+        lambda blocks: blocks.update(rows=-1, names=[]),
         lambda blocks: blocks.update(names=None),
         lambda blocks: blocks.clear(),
     ],
@@ -524,3 +525,65 @@ def test_a_fork_takes_the_older_checkpoint_where_a_segment_is_damaged(tmp_path, 
     forked = experiment.fork("parent", {"steps": 1000}, str(tmp_path), name="child", quiet=True)
     assert "skipped checkpoint" in capsys.readouterr().err and forked.info["parent"]["step"] == older
     assert inference.load(parent.path).num_updates, "the networks are as good as ever"
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_networks_of_a_run_whose_segments_are_gone_are_as_good_as_ever(tmp_path, capsys):
+    """The ring is most of a run's bytes: who copies a run to evaluate it leaves them away."""
+    run = train(tmp_path, "mine", keep=1, steps=200)
+    newest, folder = run.saved, run.checkpoints / "segments"
+    assert newest == checkpoint.steps(run.checkpoints)[-1]
+    for damage in (DAMAGE["cut"], DAMAGE["missing"], DAMAGE["a pipe"]):
+        for name in named(run.checkpoints, newest):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_bytes(b"x")
+            damage(folder / name)
+        assert inference.load(run.path, checkpoint=str(newest)).num_updates
+    shutil.rmtree(folder)
+    assert inference.evaluate("mine", str(tmp_path), episodes=1)["step"] == newest
+    assert not capsys.readouterr().err
+    with pytest.raises(CheckpointError, match=r"segment .* is missing"):
+        run.load()
+
+
+@pytest.mark.parametrize("damage", ["unreadable", "damaged", "newer"])
+def test_no_segment_is_removed_while_a_manifest_is_there_that_cannot_be_read(three, monkeypatch, damage):
+    """A disk that fails for a moment, or another version's entry, took the ring of a whole checkpoint away."""
+    saved, _ = three
+    path, names = checkpoint.directory(saved.folder, 20) / "manifest.json", saved.names()
+    text = path.read_text()
+    if damage == "unreadable":
+        real = files.open_file
+
+        def refused(file):
+            if Path(file) == path:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+            return real(file)
+
+        monkeypatch.setattr(files, "open_file", refused)
+    else:
+        path.write_text(text[:-20] if damage == "damaged" else text.replace('"format": 5', '"format": 6'))
+    checkpoint.collect(saved.folder)
+    assert saved.names() == names
+    monkeypatch.undo()
+    path.write_text(text)
+    saved.load(make_buffer(100), 20)
+
+
+def test_killed_anywhere_while_a_step_is_saved_again_its_checkpoint_is_not_lost(three, tmp_path):
+    """With `--keep 1` there is no other: a run that a signal stopped in an evaluation saves its step once more."""
+    saved, buffer = three
+    pruning.prune(saved.folder, 30, None, newest=1)
+    before = shutil.copytree(saved.folder, tmp_path / "before")
+    for call in range(10_000):
+        shutil.rmtree(saved.folder)
+        shutil.copytree(before, saved.folder)
+        state = {"step": 30, "buffer": buffer.state_dict()}
+        killed = die_in(call, saved.folder, lambda state=state: checkpoint.save(saved.folder, 30, state))
+        checkpoint.tidy(saved.folder)
+        assert checkpoint.steps(saved.folder) == [30], call
+        saved.load(make_buffer(100), 30)
+        assert not list(saved.folder.rglob(".tmp-*"))
+        if not killed:
+            break
+    assert call > 20
