@@ -204,7 +204,7 @@ def load(folder: Path, step: int, with_rows: bool = True) -> dict[str, Any]:
 
 
 def tidy(folder: Path) -> None:
-    """Put away what a killed process left half done. Only under the run's lock.
+    """Put away what a killed process left half-way. Only under the run's lock.
 
     Raises:
         DiskError: something cannot be removed.
