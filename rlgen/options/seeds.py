@@ -5,7 +5,7 @@ from __future__ import annotations
 from rlgen.errors import UsageError
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
     """The seeds of `A:B`, which are A, A + 1, ..., B - 1, or those of a list with commas or blanks.
 
     Raises:
@@ -22,9 +22,9 @@ def parse_seeds(text: str) -> list[int]:
                 else ""
             )
             raise UsageError(
-                f"--seeds {text}{meant or ': must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9, or 1,2,3'}"
+                f"{flag} {text}{meant or ': must be A:B with A < B, as in 0:10, which is ten seeds, 0 to 9, or 1,2,3'}"
             )
         seeds += range(int(first), int(end)) if colon else [int(first)]
     if not seeds or len({*seeds}) < len(seeds):
-        raise UsageError(f"--seeds {text}: must be A:B, as in 0:10, or a list as 1,2,3, each seed once")
+        raise UsageError(f"{flag} {text}: must be A:B, as in 0:10, or a list as 1,2,3, each seed once")
     return seeds

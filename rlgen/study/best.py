@@ -18,7 +18,7 @@ from rlgen.options import algorithms, config
 from rlgen.runs import lock, stopping
 from rlgen.runs.table import size
 from rlgen.study import seeds
-from rlgen.study.record import Study, to_toml
+from rlgen.study.record import TUNING, Study, to_toml
 from rlgen.study.show import best, rows
 from rlgen.text import Bytes, cell
 
@@ -131,7 +131,8 @@ def leaders(study: Study, top: int) -> list[Path]:
     """
     best(study)
     sign = -1 if study.record["direction"] == "maximize" else 1
-    found = sorted((row for row in rows(study) if row["state"] == "finished"), key=lambda row: sign * row["score"])
+    finished = [row for row in rows(study) if row["state"] == "finished" and row["stage"] != TUNING]
+    found = sorted(finished, key=lambda row: sign * row["score"])
     sets = list(dict.fromkeys(tuple(row["runs"]) for row in found))[:top]
     paths = [study.runs_dir / name for names in sets for name in names]
     if gone := [path for path in paths if not (path / "config.json").exists()]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from rlgen.options import config
+from rlgen.study import ablation
 from rlgen.study.plan import ends
 from rlgen.study.record import Cost, Study
 from rlgen.text import Bytes, duration, warn
@@ -37,12 +38,19 @@ def whole(study: Study, cost: Cost, jobs: int) -> str:
     from rlgen.runs import preflight
 
     trials, seeds, steps = study.record["trials"], len(study.record["seeds"]), study.record["options"]["steps"]
-    disk, free = Bytes(trials * seeds * cost["disk"]), Bytes(preflight.free(study.path.parent.parent))
+    num = trials * seeds
+    of = f"{trials}, of {seeds} seeds each"
+    if study.is_ablation:
+        tuning, cells = ablation.num_trials(study).values()
+        num = tuning * len(study.record["tuning_seeds"]) + cells * seeds
+        of = f"{cells} cells, of {seeds} seeds each"
+        of += f", after {tuning} of {len(study.record['tuning_seeds'])} tuning seeds" if tuning else ""
+    disk, free = Bytes(num * cost["disk"]), Bytes(preflight.free(study.path.parent.parent))
     if disk > free:
         warn(f"the runs may need {disk}, and {free} are free; rlgen study clean NAME removes checkpoints of losers")
-    run = f"{trials * seeds} runs of {steps:,} steps, about {duration(cost['seconds'])} each"
+    run = f"{num} runs of {steps:,} steps, about {duration(cost['seconds'])} each"
     lines = {
-        "trials": f"{trials}, of {seeds} seeds each: {run}",
+        "trials": f"{of}: {run}",
         "disk": f"{disk} at most, {free} are free",
         "worker": when(study, cost, trials, jobs),
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from rlgen.errors import UsageError
@@ -12,11 +11,14 @@ from rlgen.options import config
 from rlgen.options.seeds import parse_seeds
 from rlgen.runs.best import SCORES
 from rlgen.runs.new import directory
-from rlgen.study import record, storage
+from rlgen.study import ablation, record, storage
+from rlgen.study.factors import spelled_out
+from rlgen.study.flags import Ablate, Create
 from rlgen.study.record import FORMAT, Cost, Record, Study, as_in_file
 from rlgen.study.space import grid, parse_space
 
 TRIALS = 20  # where nothing is said
+GRID = {"trials": None, "sampler": "grid", "prune": "none", "rungs": 1}  # of an ablation
 OWN = ("seed", "name", "runs_dir")  # options of each run
 
 
@@ -34,6 +36,22 @@ class Asked:
     trial_minutes: float | None
     heartbeat: int
     storage: str | None
+    tune: tuple[str, ...] | None = None  # of an ablation
+    tuning_seeds: str = ""  # of an ablation
+
+
+def asked(own: Create | Ablate) -> Asked:
+    """How a study is to be made, by its flags.
+
+    Raises:
+        UsageError: a flag is of no use here.
+    """
+    given = asdict(own) | {"seeds": " ".join(own.seeds)}
+    if isinstance(own, Ablate):
+        if own.json:
+            raise UsageError("--json is for the tables of an ablation; leave it out with --over")
+        given |= {"tuning_seeds": " ".join(own.tuning_seeds)} | GRID
+    return Asked(**{field.name: given[field.name] for field in fields(Asked) if field.name in given})
 
 
 def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> Study:
@@ -48,7 +66,8 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
     if resolved.values["steps"] is None:
         raise UsageError("--epochs: the length of a study's runs is --steps")
     algorithm = resolved.algorithm
-    space = parse_space(asked.over, config.options(algorithm), "study create")
+    known, command = config.options(algorithm), "study create" if asked.tune is None else "study ablate"
+    space = parse_space(asked.over if asked.tune is None else spelled_out(asked.over, known), known, command)
     options = {
         name: as_in_file(value)
         for name, value in resolved.values.items()
@@ -60,8 +79,6 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         options["threads"] = 1  # beside other runs
     if resolved.origin["wandb_group"] == "default":
         options["wandb_group"] = name
-    for parameter in space:
-        options.pop(parameter.name, None)
     metric, direction = _metric(asked.metric, algorithm.kind)
     trials = _trials(asked, [*grid(space)] if asked.sampler == "grid" else None)
     found: Record = {
@@ -80,15 +97,23 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
     }
     if asked.trial_minutes is not None:
         found["trial_minutes"] = asked.trial_minutes
+    if asked.tune is not None:
+        found |= {"tune": list(asked.tune), "tuning_seeds": parse_seeds(asked.tuning_seeds, "--tuning-seeds")}
+        if both := {*found["seeds"]} & {*found["tuning_seeds"]}:
+            raise UsageError(f"--tuning-seeds {asked.tuning_seeds}: seed {min(both)} is a final one of --seeds too")
     if asked.storage is not None:
         storage.check_url(asked.storage)
         found["storage"] = asked.storage
     study = Study(path, found)
+    for parameter in study.space:
+        options.pop(parameter.name, None)
+    if study.is_ablation:
+        found["trials"] = sum(ablation.num_trials(study).values())
     evaluations = resolved.values["steps"] // resolved.values["eval_every"]
     if found["rungs"] > max(1, evaluations):
         raise UsageError(f"--rungs {asked.rungs}: a run has {evaluations} evaluations; lower it, or --eval-every")
-    for end in ends(study):  # what cannot go together is said now, not by every trial
-        config.resolve(algorithm.name, end)
+    for each in ablation.every_trial(study) if study.is_ablation else ends(study):
+        config.resolve(algorithm.name, each)  # what cannot go together is said now, not by every trial
     return study
 
 
@@ -109,12 +134,14 @@ def create(study: Study, cost: Cost) -> Study:
     new = Study(study.path, study.record | {"cost": cost})  # type: ignore[operator]
     with writing(study.path, "free space, or give another --runs-dir"):
         study.path.parent.mkdir(parents=True, exist_ok=True)
-    trials: Sequence[dict[str, Any]] = [{}] * study.record["trials"]
-    if study.record["sampler"] == "grid":
-        trials = grid(study.space)
+    trials: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {})] * study.record["trials"]
+    if study.is_ablation:
+        trials = ablation.waiting_at_first(study)
+    elif study.record["sampler"] == "grid":
+        trials = [(values, {}) for values in grid(study.space)]
     with directory(study.path) as temporary:
         write_whole(temporary / "study.toml", record.to_toml(new.record))
-        storage.create(new, temporary, list(trials))
+        storage.create(new, temporary, trials)
     return new
 
 

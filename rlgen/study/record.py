@@ -15,15 +15,18 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from rlgen.errors import MissingExtraError, UsageError
 from rlgen.options import algorithms, config
+from rlgen.options.fields import Option
 from rlgen.options.files import read_file
 from rlgen.options.stored import stored
 from rlgen.runs.new import check_name
 from rlgen.runs.records import fit
+from rlgen.study.factors import Tuning, parse_tuning
 from rlgen.study.space import Parameter, parse_space
 from rlgen.text import nearest
 
 FOLDER = "studies"  # beside the runs
 FORMAT = 1  # of study.toml
+TUNING, FINAL = "tuning", "final"  # stages of an ablation
 
 
 class Cost(TypedDict):
@@ -50,6 +53,8 @@ class Record(TypedDict):
     trial_minutes: NotRequired[float]
     heartbeat: int  # seconds
     storage: NotRequired[str]  # URL; none: SQLite in the folder
+    tune: NotRequired[list[str]]  # of an ablation, maybe none: options with values of their own for each level
+    tuning_seeds: NotRequired[list[int]]  # of an ablation; its final ones are `seeds`
     cost: NotRequired[Cost]
 
 
@@ -70,11 +75,34 @@ class Study:
         """Where its runs are."""
         return self.path / "runs"
 
+    @property
+    def is_ablation(self) -> bool:
+        """Whether it is a grid whose cells are compared."""
+        return "tune" in self.record
+
+    @cached_property
+    def _options(self) -> dict[str, Option]:
+        return config.options(algorithms.find(self.record["algo"]))
+
+    @cached_property
+    def factors(self) -> list[Parameter]:
+        """What is tried, without options that are tuned for it."""
+        words = [f"{name}={text}" for name, text in self.record["over"].items()]
+        return parse_space(words, self._options, "study create")
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        """What is tuned for each level of a factor of an ablation."""
+        return parse_tuning(self.record.get("tune", []), self.factors, self._options)
+
     @cached_property
     def space(self) -> list[Parameter]:
         """What is tried."""
-        known = config.options(algorithms.find(self.record["algo"]))
-        return parse_space([f"{name}={text}" for name, text in self.record["over"].items()], known, "study create")
+        return [*self.factors, *self.tuning.space]
+
+    def seeds(self, attributes: Mapping[str, Any]) -> list[int]:
+        """The seeds of a trial with these attributes."""
+        return self.record["tuning_seeds"] if attributes.get("stage") == TUNING else self.record["seeds"]
 
     def steps_of_rung(self, rung: int) -> int:
         """The step at which a rung ends; the first one is 1."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgen.errors import UsageError
 from rlgen.study import storage
-from rlgen.study.record import Study
+from rlgen.study.record import TUNING, Study
 from rlgen.text import cell, fitted, table
 
 if TYPE_CHECKING:
@@ -17,16 +17,17 @@ SILENT = "its worker ended without a word"
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
-    """A dictionary a trial that has begun: number, state, score, rung, scores by seed, params, reason."""
+    """A dictionary a trial that has begun: number, state, score, rung, scores by seed, params, stage, reason."""
     with storage.opened(study) as found:
         trials = found.get_trials(deepcopy=False)
     again = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
     return [
-        _described(study, trial, trial.number in again) for trial in trials if trial.params or trial.state.is_finished()
+        described(study, trial, trial.number in again) for trial in trials if trial.params or trial.state.is_finished()
     ]
 
 
-def _described(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> dict[str, Any]:
+def described(study: Study, trial: optuna.trial.FrozenTrial, again: bool = False) -> dict[str, Any]:
+    """A trial as in `rows`; `again` says that it was given to another number."""
     state = "again" if again else WORDS[trial.state.name]
     reason = trial.user_attrs.get("reason", "") if trial.state.name == "FAIL" else ""
     return {
@@ -36,7 +37,8 @@ def _described(study: Study, trial: optuna.trial.FrozenTrial, again: bool) -> di
         "rung": trial.last_step or 0,
         "scores": trial.user_attrs.get("scores", {}),
         "params": trial.params,
-        "runs": [study.run_path(trial.params, seed).name for seed in study.record["seeds"]]
+        "stage": trial.user_attrs.get("stage", ""),
+        "runs": [study.run_path(trial.params, seed).name for seed in study.seeds(trial.user_attrs)]
         if len(trial.params) == len(study.space)
         else [],
         "reason": reason or (SILENT if trial.state.name == "FAIL" else ""),
@@ -86,7 +88,7 @@ def best(study: Study) -> dict[str, Any]:
     Raises:
         UsageError: none is finished.
     """
-    found = [row for row in rows(study) if row["state"] == "finished"]
+    found = [row for row in rows(study) if row["state"] == "finished" and row["stage"] != TUNING]
     if not found:
         raise UsageError(f"study {study.name} has no finished trial yet; rlgen study show {study.name} says why")
     choose = max if study.record["direction"] == "maximize" else min

@@ -82,13 +82,13 @@ def working(study: Study) -> Iterator[None]:
         yield
 
 
-def create(study: Study, folder: Path, trials: list[dict[str, Any]]) -> None:
+def create(study: Study, folder: Path, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
     """Make a study's trials, all of them waiting.
 
     Args:
         study: whose.
         folder: where its file lies now; it gets its name later.
-        trials: the values that each begins with; the sampler chooses the rest.
+        trials: the values that each begins with, and its attributes; the sampler chooses the other values.
 
     Raises:
         UsageError: there is a study of this name at the address, or the address does not answer.
@@ -101,8 +101,8 @@ def create(study: Study, folder: Path, trials: list[dict[str, Any]]) -> None:
             created = optuna.create_study(
                 storage=storage, study_name=study.name, direction=study.record["direction"], sampler=sampler(study, 0)
             )
-            for values in trials:
-                created.enqueue_trial(values)
+            for values, attributes in trials:
+                created.enqueue_trial(values, user_attrs=attributes)
     except optuna.exceptions.DuplicatedStudyError:
         raise UsageError(f"there is a study {study.name} at {study.record.get('storage')}; give another name") from None
     finally:

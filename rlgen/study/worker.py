@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlgen.errors import InterruptedRunError, one_line
 from rlgen.runs import stopping
-from rlgen.study import seeds, storage
+from rlgen.study import ablation, seeds, storage
 from rlgen.study.record import Study
 from rlgen.study.seeds import FailedTrialError
+from rlgen.study.show import described
 from rlgen.text import cell, warn
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def work(study: Study, jobs: int) -> None:
             check_signals(study)
             with Claim(study) as claim:
                 left = states(found)
-                if left["WAITING"] or recovered(found):
+                if left["WAITING"] or recovered(found) or finals_begun(study, found):
                     waited = False
                     take_trial(study, found, claim, jobs)
                     continue
@@ -70,6 +71,13 @@ def recovered(found: optuna.Study) -> int:
 
     optuna.storages.fail_stale_trials(found)
     return states(found)["WAITING"]
+
+
+def finals_begun(study: Study, found: optuna.Study) -> int:
+    """How many trials wait, once the final ones of an ablation do, whose tuning is over."""
+    if not study.is_ablation or states(found)["RUNNING"]:
+        return 0
+    return ablation.begin_finals(study, found, [described(study, trial) for trial in found.get_trials(deepcopy=False)])
 
 
 def check_signals(study: Study) -> None:
@@ -168,7 +176,7 @@ class Objective:
         """Train the seeds from rung to rung."""
         import optuna
 
-        runs = seeds.seed_runs(self.study, params, self.study.record["seeds"])
+        runs = seeds.seed_runs(self.study, params, self.study.seeds(trial.user_attrs))
         rungs = self.study.record["rungs"]
         for rung in range(1, rungs + 1):
             step = self.study.steps_of_rung(rung) if rung < rungs else None

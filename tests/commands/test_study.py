@@ -37,7 +37,7 @@ def test_a_dry_run_makes_nothing(rlgen, tmp_path, priced):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["study"], "study what? rlgen study create|work|"),
+        (["study"], "study what? rlgen study create|ablate|work|"),
         (["study", "destroy", "a"], "study what?"),
         (["study", "create", "a"], "which algorithm? Give --algo, one of "),
         (["study", "create", "a", "--algo", "dqm"], "dqm"),
@@ -48,12 +48,31 @@ def test_a_dry_run_makes_nothing(rlgen, tmp_path, priced):
         ([*CREATE, "--env", "CartPol-v1"], "CartPol-v1"),
         ([*CREATE, "--trials", "0"], "--trials 0: must be in [1, 10**6]"),
         (["study", "work", "toy"], "no study 'toy' in runs/studies"),
+        (["study", "ablate", "dqn"], "--over: say what is tried"),
+        (["study", "ablate", "dqm", "--over", "lr"], "dqm"),
+        (["study", "ablate", "dqn", "--over", "gamma"], "--over gamma: list its values, as gamma=A/B/C"),
+        (["study", "ablate", "dqn", "--over", "lr=1/2", "--seed", "3"], "--seed: a study has --seeds"),
+        (["study", "ablate", "dqn", "--over", "lr=1/2", "--json"], "--json is for the tables of an ablation"),
     ],
 )
 def test_a_mistake_is_one_line(rlgen, tmp_path, words, said):
     code, _, err = rlgen(*words)
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_ablation_is_made_of_an_algorithm_and_shown_by_its_name(rlgen, tmp_path, priced):
+    words = ["--over", "anneal_lr", "n_step=1/3", "--tune", "n_step:lr=1e-4/1e-3", *TINY]
+    code, out, err = rlgen("study", "ablate", "dqn", *words, "--name", "what-matters")
+    assert code == 0, err
+    assert "4 cells, of 5 seeds each, after 4 of 3 tuning seeds: 32 runs of 2,000 steps" in out
+    assert out.strip().endswith("train it: rlgen study work what-matters")
+    code, out, _ = rlgen("study", "ablate", "what-matters")
+    assert code == 0 and "0 of 4 cells finished" in out and "anneal_lr" in out
+    assert "0 of 4 cells finished" in rlgen("study", "show", "what-matters")[1]
+    assert json.loads(rlgen("study", "ablate", "what-matters", "--json")[1])["seeds"] == [0, 1, 2, 3, 4]
+    assert "--tuning-seeds" in rlgen("study", "ablate", "--help")[1]
+    assert "--gamma" in rlgen("study", "ablate", "dqn", "--help")[1]
 
 
 def test_every_word_has_a_page_of_its_own(rlgen):
