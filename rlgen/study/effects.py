@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgen.compare.cells import number, range_cell
+from rlgen.compare.cells import range_cell
 from rlgen.compare.rules import FEW_SEEDS
 from rlgen.errors import UsageError
 from rlgen.metrics.factorial import LEVEL, Effect, behind_best, holm, main_effect
@@ -219,7 +219,7 @@ def _tuning_table(study: Study, all_of_it: dict[str, Any]) -> str:
     lines = [
         [
             *(str(each[name]) for name in names),
-            "-" if each["score"] is None else number(each["score"]),
+            "-" if each["score"] is None else _short(each["score"]),
             "chosen" if each["chosen"] else "" if each["state"] == "finished" else each["state"],
         ]
         for each in tuned
@@ -229,8 +229,13 @@ def _tuning_table(study: Study, all_of_it: dict[str, Any]) -> str:
 
 def _written(ends: list[float | None]) -> str:
     value, low, high = ends
-    cell = range_cell(value, low, high)
+    cell = range_cell(value, low, high, _short)
     return cell[0] if isinstance(cell, tuple) else cell
+
+
+def _short(value: float) -> str:
+    """Three digits, so that a row fits a terminal, or all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _p(p: float) -> str:
