@@ -57,6 +57,7 @@ class DQN(Agent):
 
     Config = Config
     acts_ahead = acts_on_arrays = True
+    act_reads = ("epsilon",)
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)

@@ -48,6 +48,7 @@ class PPO(Agent):
 
     Config = Config
     acts_on_arrays = True
+    act_reads = ()
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)

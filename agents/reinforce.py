@@ -43,6 +43,7 @@ class Reinforce(Agent):
 
     Config = Config
     acts_on_arrays = True
+    act_reads = ()
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)

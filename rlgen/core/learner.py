@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -167,6 +167,10 @@ class Agent(Learner):
         acts_ahead: it may choose its next actions before the updates that are due, as it learns off-policy.
         acts_on_arrays: on a CPU, `act` takes observations as the environment gives them, NumPy arrays, and may return
             arrays; otherwise tensors.
+        act_reads: names of the agent's numbers that change and that `act` reads without `greedy`, beside networks,
+            generator and observations. On a GPU the acts are then one CUDA graph, in which those numbers are 0-d
+            tensors: no `.item()` and no Python branch on a tensor. None: `act` may read anything, and stays as it is. A
+            class with an `act` of its own declares it anew.
         discount: per step, of the values that it estimates when it acts greedily.
         uniforms: random numbers of its acts.
     """
@@ -174,6 +178,7 @@ class Agent(Learner):
     memory_spec: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     acts_ahead: bool = False
     acts_on_arrays: bool = False
+    act_reads: Sequence[str] | None = None
     discount: float = 1.0
 
     def __init__(self, cfg: Any) -> None:
@@ -197,6 +202,15 @@ class Agent(Learner):
         the memory that its action was chosen with.
         """
         raise NotImplementedError
+
+
+def read_by_act(kind: type[Agent]) -> Sequence[str] | None:
+    """An agent's `act_reads`, of its very `act`: one that extends a class may read more than that class declared."""
+    for each in kind.__mro__:
+        if "act_reads" in vars(each) or "act" in vars(each):
+            declared: Sequence[str] | None = vars(each).get("act_reads")
+            return declared
+    return None
 
 
 class Generative(Learner):

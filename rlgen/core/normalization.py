@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rlgen.core.batch import Batch, LazyBatch, join_parts
 from rlgen.core.buffer import Buffer
-from rlgen.core.learner import Agent
+from rlgen.core.learner import Agent, read_by_act
 from rlgen.envs.parts import Part, kept
 from rlgen.envs.spec import EnvSpec
 
@@ -127,7 +127,7 @@ class Normalizer(nn.Module):
             moments.add(values if kept is None else values[kept])
 
         if self.obs:
-            numbers = self.numbers(torch.stack([torch.as_tensor(row["obs"], device=device) for row in rows]))
+            numbers = self.numbers(torch.stack([torch.as_tensor(row["obs"]) for row in rows]).to(device))
             add(self.obs, numbers[..., -1, :] if self.stacks else numbers)
         if self.returns:
             over = np.array([np.asarray(row["terminated"]) | np.asarray(row["truncated"]) for row in rows]) | ~valid
@@ -246,6 +246,8 @@ def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
         def __init__(self, cfg: Any, spec: EnvSpec) -> None:
             super().__init__(cfg, spec)
             self.normalizer = Normalizer(spec, obs, reward)
+
+        act_reads = read_by_act(algorithm)
 
         def act(self, obs: Any, *more: Any, **options: Any) -> Batch:
             acted: Batch = super().act(self.normalizer.of_obs(obs), *more, **options)

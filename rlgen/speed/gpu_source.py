@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,20 @@ from rlgen.core.batch import map_parts
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent
 from rlgen.core.source import MAX_ROWS, EnvSource
+from rlgen.speed.act_graph import Acts, Wait
 
 
 class GpuEnvSource(EnvSource):
-    """An `EnvSource` whose observations cross to the device once, and whose actions come back without a stop.
+    """An `EnvSource` whose agent acts on a device, of which nothing is waited for but its actions.
 
     An agent that may act ahead chooses its next actions before the updates that follow, so that the environments step
-    while those run.
+    while those run. Rows go to the buffer from the host, as they do on a CPU.
 
     Args:
         device: where observations go.
+
+    Attributes:
+        acts: how the agent acts, as one CUDA graph where it can be.
     """
 
     def __init__(self, *args: Any, device: torch.device, **options: Any) -> None:
@@ -38,21 +41,19 @@ class GpuEnvSource(EnvSource):
         return taken
 
     def _begin(self, device: torch.device) -> None:
-        self._device = device
-        self._obs = self._upload(self.envs.obs)  # [N, *obs_shape]
-        self._chosen: tuple[dict[str, Any], Callable[[], np.ndarray]] | None = None  # ahead: acted, and its actions
+        self._device, self.acts = device, Acts()
+        self._chosen: tuple[dict[str, Any], Wait] | None = None  # ahead: what came with actions, and the actions
 
     @torch.no_grad()
     def fill(self, buffer: Buffer, learner: Agent) -> int:
         ticks = 0
         rows: list[dict[str, Any]] = []
         for left in reversed(range(learner.rows_per_turn)):
-            obs, (acted, actions) = self._obs, self._chosen or self._choose(learner)
+            obs, (acted, wait) = self.envs.obs, self._chosen or self._choose(learner)
             self._chosen = None
-            step = self.envs.step(actions())  # the only wait for the device
-            self._obs = self._upload(self.envs.obs)
-            next_obs = self._obs if step.next_obs is self.envs.obs else self._upload(step.next_obs)
-            rows.append({"obs": obs, **acted, **step._asdict(), "next_obs": next_obs})
+            action = wait()  # the only wait for the device
+            step = self.envs.step(action)
+            rows.append({"obs": obs, **acted, "action": action, **step._asdict()})
             if learner.memory_spec:
                 self.remember(rows[-1])
             if not left or len(rows) == MAX_ROWS:
@@ -63,15 +64,19 @@ class GpuEnvSource(EnvSource):
             self._chosen = self._choose(learner)
         return ticks
 
-    def _choose(self, learner: Agent) -> tuple[dict[str, Any], Callable[[], np.ndarray]]:
-        acted = self.act_with_memory(learner, self._obs) if learner.memory_spec else learner.act(self._obs)
+    def _choose(self, learner: Agent) -> tuple[dict[str, Any], Wait]:
+        wait = None if learner.memory_spec else self.acts(learner, self.envs.obs)
+        if wait is not None:
+            return {}, wait
+        obs = map_parts(self._upload, self.envs.obs)
+        acted = self.act_with_memory(learner, obs) if learner.memory_spec else learner.act(obs)
         return acted, self._download(acted["action"])
 
-    def _upload(self, obs: Any) -> Any:
+    def _upload(self, obs: np.ndarray) -> Tensor:
         # The allocator of pinned memory reuses a block only after the copy out of it has ended.
-        return map_parts(lambda each: torch.from_numpy(each).pin_memory().to(self._device, non_blocking=True), obs)
+        return torch.from_numpy(obs).pin_memory().to(self._device, non_blocking=True)
 
-    def _download(self, action: Tensor) -> Callable[[], np.ndarray]:
+    def _download(self, action: Tensor) -> Wait:
         """Begin to copy actions [N, ...] to the host; the result waits for them, and for nothing queued after them."""
         host = torch.empty_like(action, device="cpu", pin_memory=True).copy_(action, non_blocking=True)
         copied = torch.cuda.Event()
@@ -85,7 +90,9 @@ class GpuEnvSource(EnvSource):
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         exact = super().load_state_dict(state)
-        self._chosen, self._obs = None, self._upload(self.envs.obs)
+        if self._chosen is not None:
+            self._chosen[1]()  # whatever is on its way arrives before the next act
+            self._chosen = None
         if self.memory:
             self.memory = {name: value.to(self._device) for name, value in self.memory.items()}
         return exact
