@@ -18,17 +18,19 @@ from torch.nn.functional import huber_loss
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch
+from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
+from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.networks import network
 from rlgen.nets.policies import epsilon_greedy, without_gradients
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OptimizerOptions, NetworkOptions):
     """Periods are in environment steps, over all environments."""
 
-    lr: float = 5e-4  # step size of Adam; in (0, inf)
+    lr: float = 5e-4  # step size; in (0, inf)
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     # at most buffer_size: a batch cannot be larger than the buffer
@@ -72,9 +74,9 @@ class DQN(Agent):
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
-        self.q = network(spec, cfg.hidden, spec.num_actions, per_action=True)
+        self.q = network(spec, cfg.hidden, spec.num_actions, per_action=True, options=cfg)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.q.parameters(), lr=cfg.lr, fused=True)
+        self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
 
     def make_buffer(self) -> Buffer:
         return Buffer(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)

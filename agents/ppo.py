@@ -18,17 +18,19 @@ from rlgen.core.batch import Batch, flatten_time, minibatches
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
+from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
+from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.networks import network
 from rlgen.nets.policies import actor, without_gradients
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OptimizerOptions, NetworkOptions):
     """Steps are environment steps, over all environments."""
 
-    lr: float = 3e-4  # step size of Adam; in (0, inf)
+    lr: float = 3e-4  # step size; in (0, inf)
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     gae_lambda: float = 0.95  # how far advantages look ahead: 0 one step, 1 to the end; in [0, 1]
@@ -60,10 +62,10 @@ class PPO(Agent):
         self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
         self.batch_size = min(cfg.batch_size, self.rollout_size)
 
-        self.actor, self.distribution = actor(spec, cfg.hidden)
-        self.critic = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
+        self.actor, self.distribution = actor(spec, cfg.hidden, cfg)
+        self.critic = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0, options=cfg)
         params = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimizer = torch.optim.Adam(params, lr=cfg.lr, eps=1e-5, fused=True)
+        self.optimizer = make_optimizer(cfg, params, cfg.lr, eps=1e-5)
 
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)

@@ -19,17 +19,19 @@ from rlgen.core.batch import Batch, flatten_time
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
+from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
+from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.networks import network
 from rlgen.nets.policies import actor, without_gradients
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OptimizerOptions, NetworkOptions):
     """Periods are in environment steps, over all environments."""
 
-    lr: float = 1e-3  # step size of Adam for the policy; in (0, inf)
-    baseline_lr: float = 1e-3  # step size of Adam for the baseline; in (0, inf)
+    lr: float = 1e-3  # step size for the policy; in (0, inf)
+    baseline_lr: float = 1e-3  # step size for the baseline; in (0, inf)
     anneal_lr: bool = True  # let both fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     rollout_steps: int = 512  # steps in a rollout, one update each; in [1, 10**6]
@@ -50,10 +52,10 @@ class Reinforce(Agent):
         self.rows_per_turn = max(1, cfg.rollout_steps // spec.num_envs)  # T
         self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
 
-        self.actor, self.distribution = actor(spec, cfg.hidden)
-        self.baseline = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0)
-        self.optimizer = torch.optim.Adam(self.actor.parameters(), lr=cfg.lr, fused=True)
-        self.baseline_optimizer = torch.optim.Adam(self.baseline.parameters(), lr=cfg.baseline_lr, fused=True)
+        self.actor, self.distribution = actor(spec, cfg.hidden, cfg)
+        self.baseline = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0, options=cfg)
+        self.optimizer = make_optimizer(cfg, self.actor.parameters(), cfg.lr)
+        self.baseline_optimizer = make_optimizer(cfg, self.baseline.parameters(), cfg.baseline_lr)
 
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)

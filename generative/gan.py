@@ -23,19 +23,20 @@ from torch.nn.functional import pad, softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
+from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.data.images import ImageSpec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OptimizerOptions):
     """Flags of `rlgen train gan`."""
 
     batch_size: int = 64  # images in a gradient step of each network, in [1, 10**6]
     width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, 65536]
     num_hidden: int = 256  # units between the smallest feature map and latent or logit, in [1, 65536]
     latent: int = 64  # size of the latent, in [1, 65536]
-    g_lr: float = 2e-3  # Adam's step size for the generator at the start, in (0, inf)
-    d_lr: float = 2e-3  # Adam's step size for the discriminator at the start, in (0, inf)
+    g_lr: float = 2e-3  # step size for the generator at the start, in (0, inf)
+    d_lr: float = 2e-3  # step size for the discriminator at the start, in (0, inf)
     beta1: float = 0.0  # Adam's decay of the mean gradient; momentum unsettles the game, in [0, 1)
     beta2: float = 0.99  # Adam's decay of the squared gradient, in [0, 1)
     anneal_lr: bool = True  # let the step sizes fall linearly to 0 over the run
@@ -116,8 +117,8 @@ class GAN(Generative):
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.average = SoftUpdate(self.g_ema, self.g)
         betas = (cfg.beta1, cfg.beta2)
-        self.g_optimizer = torch.optim.Adam(self.g.parameters(), lr=cfg.g_lr, betas=betas, fused=True)
-        self.d_optimizer = torch.optim.Adam(self.d.parameters(), lr=cfg.d_lr, betas=betas, fused=True)
+        self.g_optimizer = make_optimizer(cfg, self.g.parameters(), cfg.g_lr, betas=betas)
+        self.d_optimizer = make_optimizer(cfg, self.d.parameters(), cfg.d_lr, betas=betas)
 
     def make_buffer(self) -> Buffer:
         """The data set itself, filled once."""

@@ -24,7 +24,9 @@ from torch.nn.functional import softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule
 from rlgen.core.learner import Batch, Generative
+from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.data.images import ImageSpec
+from rlgen.nets.layers import LayerOptions
 from rlgen.nets.perceptron import mlp
 
 CHUNK = 500  # images whose importance samples are computed together
@@ -32,13 +34,13 @@ ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more t
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(OptimizerOptions, LayerOptions):
     """Flags of `rlgen train vae`."""
 
     batch_size: int = 128  # images in a gradient step, in [1, 10**6]
     hidden: tuple[int, ...] = (500,)  # layers, reversed in the decoder; in [1, 65536]; fixed: networks of other sizes
     latent: int = 40  # size of the latent, in [1, 65536]
-    lr: float = 2e-3  # Adam's step size at the start, in (0, inf)
+    lr: float = 2e-3  # step size at the start, in (0, inf)
     anneal_lr: bool = True  # let the step size fall linearly to 0 over the run
     # other scores in eval/nll: importance samples behind the NLL
     nll_samples: int = 500  # importance samples behind eval/nll, in [1, inf)
@@ -54,9 +56,9 @@ class VAE(Generative):
         self.shape = spec.shape  # (C, H, W)
         self.rows_per_turn = cfg.batch_size
         num_pixels = math.prod(spec.shape)
-        self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent])
-        self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels])
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=cfg.lr, fused=True)
+        self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent], options=cfg)
+        self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels], options=cfg)
+        self.optimizer = make_optimizer(cfg, self.parameters(), cfg.lr)
 
     def make_buffer(self) -> Buffer:
         """The data set itself, filled once."""

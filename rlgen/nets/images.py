@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor, nn
 
 from rlgen.envs.parts import Part, planes
 from rlgen.errors import UsageError
+from rlgen.nets.layers import PLAIN, NetworkOptions, OverChannels, activation_of, norms
 from rlgen.nets.parts import pictures
 
 NATURE_SIDE = 36  # pixels that NatureCNN needs at least
 
 
 class ImageNetwork(nn.Module):
-    """Convolutions, then one linear layer with ReLU: pictures as an environment gives them -> features [B, F].
+    """Convolutions, then one linear layer, each with ReLU: pictures as an environment gives them -> features [B, F].
 
     Args:
         part: the observation's part that is a picture.
         parts: all of them, which say where it lies.
         num_features: F.
+        options: width and depth, and what layers are made of.
     """
 
-    def __init__(self, part: Part, parts: Sequence[Part], num_features: int) -> None:
+    def __init__(self, part: Part, parts: Sequence[Part], num_features: int, options: NetworkOptions = PLAIN) -> None:
         super().__init__()
-        self.part, self.parts = part, parts
+        self.part, self.parts, self.options = part, parts, options
         layers = self.layers(*planes(part))
         # feature maps in the order that convolutions like, also on the CPU: a twentieth off an update
         self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             size = math.prod(self.conv(torch.zeros(1, *planes(part))).shape)
         self.linear = nn.Linear(size, num_features)
+        self.after = nn.Sequential(*norms(options, num_features), activation_of(options, nn.ReLU)())
 
     def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
         """The convolutions of pictures [C, H, W], with what is between them."""
@@ -40,7 +44,18 @@ class ImageNetwork(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Observations [B, ...] -> [B, F]."""
-        return torch.relu(self.linear(self.conv(pictures(obs, self.part, self.parts)).flatten(1)))
+        return self.after(self.linear(self.conv(pictures(obs, self.part, self.parts)).flatten(1)))
+
+    def sizes(self, published: Sequence[int]) -> list[int]:
+        """Features of every convolution or block, by those of the paper: wider, and the last of them repeated."""
+        depth = self.options.cnn_depth or len(published)
+        sizes = [*published, *[published[-1]] * (depth - len(published))][:depth]
+        return [max(1, round(size * self.options.cnn_width)) for size in sizes]
+
+    def activated(self, features: int) -> list[nn.Module]:
+        """What follows a convolution: normalisation, if any, and the activation."""
+        normed = [OverChannels(norm) for norm in norms(self.options, features)]
+        return [*normed, activation_of(self.options, nn.ReLU)()]
 
 
 class NatureCNN(ImageNetwork):
@@ -53,8 +68,9 @@ class NatureCNN(ImageNetwork):
                 f"{NATURE_SIDE} at least: --network small_cnn or impala"
             )
         layers: list[nn.Module] = []
-        for features, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            layers += [nn.Conv2d(channels, features, kernel, stride), nn.ReLU()]
+        kernels = chain(((8, 4, 0), (4, 2, 0), (3, 1, 0)), repeat((3, 1, 1)))  # of those added, maps keep their size
+        for features, (kernel, stride, padding) in zip(self.sizes((32, 64, 64)), kernels, strict=False):
+            layers += [nn.Conv2d(channels, features, kernel, stride, padding), *self.activated(features)]
             channels = features
         return layers
 
@@ -63,7 +79,11 @@ class SmallCNN(ImageNetwork):
     """MinAtar's (Young and Tian 2019, section 3): 16 3x3/1, of smaller pictures less than 3x3."""
 
     def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
-        return [nn.Conv2d(channels, 16, (min(3, height), min(3, width))), nn.ReLU()]
+        first, *more = self.sizes((16,))
+        layers = [nn.Conv2d(channels, first, (min(3, height), min(3, width))), *self.activated(first)]
+        for features in more:
+            layers += [nn.Conv2d(first, features, 3, padding=1), *self.activated(features)]
+        return layers
 
 
 class Impala(ImageNetwork):
@@ -71,33 +91,35 @@ class Impala(ImageNetwork):
 
     def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
-        for features in (16, 32, 32):
+        for features in self.sizes((16, 32, 32)):
             layers += [nn.Conv2d(channels, features, 3, padding=1), nn.MaxPool2d(3, 2, padding=1)]
-            layers += [_Residual(features), _Residual(features)]
+            layers += [_Residual(features, self.activated) for _ in range(2)]
             channels = features
-        return [*layers, nn.ReLU()]
+        return [*layers, *self.activated(channels)]
 
 
 class _Residual(nn.Module):
     """What it takes, and two convolutions of it."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, activated: Callable[[int], list[nn.Module]]) -> None:
         super().__init__()
-        convolutions = [nn.Conv2d(features, features, 3, padding=1) for _ in range(2)]
-        self.body = nn.Sequential(nn.ReLU(), convolutions[0], nn.ReLU(), convolutions[1])
+        first, second = (nn.Conv2d(features, features, 3, padding=1) for _ in range(2))
+        self.body = nn.Sequential(*activated(features), first, *activated(features), second)
 
     def forward(self, value: Tensor) -> Tensor:
         return value + self.body(value)
 
 
-NETWORKS: dict[str, Callable[[Part, Sequence[Part], int], ImageNetwork]] = {
+NETWORKS: dict[str, type[ImageNetwork]] = {
     "small_cnn": SmallCNN,
     "nature_cnn": NatureCNN,
     "impala": Impala,
 }
 
 
-def image_network(part: Part, parts: Sequence[Part], num_features: int, network: str) -> ImageNetwork:
+def image_network(
+    part: Part, parts: Sequence[Part], num_features: int, network: str, options: NetworkOptions = PLAIN
+) -> ImageNetwork:
     """The network of that name, or, of `auto`, NatureCNN for pictures that are large enough, and a small one else.
 
     Raises:
@@ -105,4 +127,4 @@ def image_network(part: Part, parts: Sequence[Part], num_features: int, network:
     """
     if network == "auto":
         network = "nature_cnn" if min(planes(part)[1:]) >= NATURE_SIDE else "small_cnn"
-    return NETWORKS[network](part, parts, num_features)
+    return NETWORKS[network](part, parts, num_features, options)

@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from rlgen.nets.acting import steady
+from rlgen.nets.layers import PLAIN, LayerOptions, activation_of, initialise, norms
 from rlgen.nets.parts import Numbers
 
 MAX_PRODUCTS = 2**18  # multiplications of a matrix product that NumPy does in one thread
 WITHOUT_PARAMS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
     nn.ReLU: lambda value: np.maximum(value, 0),
     nn.Tanh: np.tanh,
+    nn.SiLU: lambda value: value * (0.5 + 0.5 * np.tanh(0.5 * value)),
     nn.Flatten: lambda value: value.reshape(len(value), -1),
 }
 known: WeakKeyDictionary[nn.Module, ArrayNetwork] = WeakKeyDictionary()
@@ -42,22 +44,31 @@ class MLP(nn.Sequential):
         return forward_array(self, obs) if type(obs) is np.ndarray else super().__call__(obs)
 
 
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, init_gain: float | None = None) -> MLP:
+def mlp(
+    sizes: Sequence[int],
+    activation: type[nn.Module] = nn.ReLU,
+    init_gain: float | None = None,
+    options: LayerOptions = PLAIN,
+) -> MLP:
     """Linear layers of the given sizes with the activation between them; the last layer is linear.
 
     Args:
         sizes: [in, hidden..., out].
         activation: of every layer but the last.
         init_gain: orthogonal weights, with sqrt(2) in the body and this gain in the last layer; None keeps torch's.
+        options: what is wanted instead, and normalisation.
     """
+    activation = activation_of(options, activation)
     layers: list[nn.Module] = []
     for i, (num_in, num_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         layer = nn.Linear(num_in, num_out)
         if init_gain is not None:
             orthogonal(layer, init_gain if last else math.sqrt(2))
-        layers += [layer] if last else [layer, activation()]
-    return MLP(*layers)
+        layers += [layer] if last else [layer, *norms(options, num_out), activation()]
+    net = MLP(*layers)
+    initialise(net, options, init_gain)
+    return net
 
 
 def forward_array(net: MLP, obs: np.ndarray) -> Any:
@@ -105,6 +116,8 @@ class ArrayNetwork:
                 self.layers.append(_linear(module.weight.detach().numpy().T, module.bias.detach().numpy()))
             elif type(module) in WITHOUT_PARAMS:
                 self.layers.append(WITHOUT_PARAMS[type(module)])
+            elif type(module) in NORMS and is_usual(module):
+                self.layers.append(NORMS[type(module)](module))
             elif type(module) is Numbers:
                 self.layers.append(module.of_array)
             else:
@@ -123,3 +136,33 @@ def _linear(weight: np.ndarray, bias: np.ndarray) -> Callable[[np.ndarray], np.n
         return value
 
     return linear
+
+
+def is_usual(norm: Any) -> bool:
+    """Whether a normalisation is over the last axis, with parameters."""
+    return len(norm.normalized_shape) == 1 and all(param is not None for param in norm._parameters.values())
+
+
+def _layer_norm(norm: nn.LayerNorm) -> Callable[[np.ndarray], np.ndarray]:
+    weight, bias, eps = norm.weight.detach().numpy(), norm.bias.detach().numpy(), norm.eps
+
+    def layer_norm(value: np.ndarray) -> np.ndarray:
+        value = value - value.mean(-1, keepdims=True)
+        return value / np.sqrt(np.square(value).mean(-1, keepdims=True) + np.float32(eps)) * weight + bias
+
+    return layer_norm
+
+
+def _rms_norm(norm: nn.RMSNorm) -> Callable[[np.ndarray], np.ndarray]:
+    weight, eps = norm.weight.detach().numpy(), torch.finfo(torch.float32).eps if norm.eps is None else norm.eps
+
+    def rms_norm(value: np.ndarray) -> np.ndarray:
+        return value / np.sqrt(np.square(value).mean(-1, keepdims=True) + np.float32(eps)) * weight
+
+    return rms_norm
+
+
+NORMS: dict[type[nn.Module], Callable[[Any], Callable[[np.ndarray], np.ndarray]]] = {
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _rms_norm,
+}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.nets.acting import Uniforms
+from rlgen.nets.layers import PLAIN, NetworkOptions
 from rlgen.nets.masks import LOWEST
 from rlgen.nets.networks import network
 
@@ -174,22 +175,23 @@ class _WithLogStd(nn.Module):
 
 
 def actor(
-    spec: EnvSpec, hidden: Sequence[int]
+    spec: EnvSpec, hidden: Sequence[int], options: NetworkOptions = PLAIN
 ) -> tuple[nn.Module, Callable[..., Categorical | IndependentCategoricals | DiagonalNormal]]:
     """A policy for the environment's actions: `distribution(network(obs))`.
 
     Args:
         spec: it has `num_actions`, or `num_choices`, or neither: a Box of real numbers.
         hidden: sizes of the hidden tanh layers, initialised orthogonally, with gain 0.01 for the last.
+        options: what layers are made of, where it is something else.
 
     Returns:
         The network and what makes its output a distribution.
     """
     if spec.num_actions is not None:
-        return network(spec, hidden, spec.num_actions, nn.Tanh, init_gain=0.01, per_action=True), Categorical
+        return network(spec, hidden, spec.num_actions, nn.Tanh, 0.01, per_action=True, options=options), Categorical
     if spec.num_choices:
         distribution = partial(IndependentCategoricals, num_choices=spec.num_choices)
         num_out = sum(spec.num_choices)
-        return network(spec, hidden, num_out, nn.Tanh, init_gain=0.01, per_action=True), distribution
+        return network(spec, hidden, num_out, nn.Tanh, 0.01, per_action=True, options=options), distribution
     num_dims = math.prod(spec.action_shape)  # A
-    return _WithLogStd(network(spec, hidden, num_dims, nn.Tanh, init_gain=0.01), num_dims), DiagonalNormal
+    return _WithLogStd(network(spec, hidden, num_dims, nn.Tanh, 0.01, options=options), num_dims), DiagonalNormal

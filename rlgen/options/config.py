@@ -37,6 +37,7 @@ GENERATIVE_ONLY = (
     *("data", "data_dir", "max_memory", "epochs"),
     *(field.name for field in dataclasses.fields(Preparation)),
 )
+SHARED = {"rlgen.core.optimizer": "OptimizerOptions", "rlgen.nets.layers": "NetworkOptions"}  # options to extend
 LAYERS = ("default", "preset", "file", "flag")  # each above those before it
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
@@ -179,6 +180,18 @@ def options(algorithm: Algorithm) -> dict[str, Option]:
 
 
 @cache
+def shared_options() -> set[str]:
+    """The names of the options that an algorithm has by extending a class of ours."""
+    return {
+        name
+        for module, base in SHARED.items()
+        for name in read_options(
+            parsed_module.parse(module, parsed_module.ROOT / f"{module.replace('.', '/')}.py"), base
+        )[0]
+    }
+
+
+@cache
 def run_options() -> Mapping[str, Option]:
     """The fields of `RunConfig` by name."""
     return read_options(parsed_module.parse(__name__, Path(__file__)), "RunConfig")[0]
@@ -194,11 +207,13 @@ def every_option() -> set[str]:
 
 
 def absent(algorithm: Algorithm) -> dict[str, str]:
-    """The options that only the other kind of algorithm has, and why this one does not."""
+    """The options that only other algorithms have, and why this one does not."""
+    lacking = shared_options() - {option.name for option in algorithm.options}
+    why = dict.fromkeys(lacking, f"{algorithm.name} does not take it; what it is made of is said in its own file")
     if algorithm.kind == "agent":
-        why = dict.fromkeys(GENERATIVE_ONLY, f"{algorithm.name} is an agent: it learns in an environment, --env ID")
+        why |= dict.fromkeys(GENERATIVE_ONLY, f"{algorithm.name} is an agent: it learns in an environment, --env ID")
         return why | {"epochs": f"{algorithm.name} is an agent: it trains for --steps, in the environment"}
-    return dict.fromkeys(AGENT_ONLY, f"{algorithm.name} is generative: it learns from images, --data NAME")
+    return why | dict.fromkeys(AGENT_ONLY, f"{algorithm.name} is generative: it learns from images, --data NAME")
 
 
 def resolve(algo: str, given: dict[str, Any]) -> Resolved:

@@ -25,7 +25,6 @@ AS_PARAMETER = {  # of torch's optimizers: its fused steps write beyond what is 
     *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "grad_avg"),
     *("square_avg", "acc_delta", "sum", "ax", "prev", "step_size"),
 }
-ADAM = {"step", "exp_avg", "exp_avg_sq"}  # never without each other
 NEVER_NEGATIVE = {"step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"}  # among an optimizer's moments
 FLAGS = {  # of a transition, one number each
     "reward": np.float32(0),
@@ -132,6 +131,8 @@ def load_learner(learner: Learner, state: dict[str, Any]) -> None:
     Raises:
         ValueError: a tensor has another shape or is not finite, there are other parameters, or a counter is none.
     """
+    from rlgen.core.optimizer import state_names
+
     extra: dict[str, Any] = state.get("_extra_state") or {}
     masks = [name for name, buffer in learner.named_buffers() if buffer.is_floating_point() and buffer.isinf().any()]
     if name := not_finite(state, masks):
@@ -149,7 +150,8 @@ def load_learner(learner: Learner, state: dict[str, Any]) -> None:
         for group in saved["param_groups"]:
             if isinstance(group["lr"], (bool, str)) or not 0 <= float(group["lr"]) < math.inf:
                 raise ValueError(f"{name}: lr is {group['lr']!r:.40}")
-        _check_moments(name, saved["state"], [param for group in optimizer.param_groups for param in group["params"]])
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        _check_moments(name, saved["state"], params, {*state_names(optimizer)})
     learner.load_state_dict(state)
 
 
@@ -163,12 +165,12 @@ def _check_counters(extra: dict[str, Any]) -> None:
         raise ValueError(f"the generator's state has shape {tuple(generator.shape)}")
 
 
-def _check_moments(name: str, state: dict[int, Any], params: list[Any]) -> None:
+def _check_moments(name: str, state: dict[int, Any], params: list[Any], needed: set[str]) -> None:
     """Of no parameter, or of all: the same ones, each of one number or as its parameter."""
     names = next(iter(state.values())).keys() if state else set()
     if state and state.keys() != set(range(len(params))):
         raise ValueError(f"{name} has moments of {len(state)} parameters, here there are {len(params)}")
-    if names & ADAM and (missing := ADAM - names):
+    if state and (missing := needed - names):
         raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
     for number, moments in state.items():
         if moments.keys() != names:

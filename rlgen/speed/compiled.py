@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rlgen.core.learner import Learner
 from rlgen.core.step import GradientStep
 from rlgen.speed import machine_code
-from rlgen.speed.adam import FlatAdam, FusedAdam, JoinedAdam
 from rlgen.speed.device import cores
 from rlgen.speed.fused import FusedRecording
 from rlgen.speed.machine_code import CannotCompileError, Program
+from rlgen.speed.optimizers import FastOptimizer, FlatOptimizer, JoinedOptimizer
 from rlgen.speed.recorded import MIN_UPDATES_LEFT, Record, Recorded
 from rlgen.speed.recording import ListRecording
 from rlgen.text import warn
@@ -41,11 +41,11 @@ class CompiledRecording(ListRecording):
         self._work = work
         super().__init__(steps, stacked)
 
-    def _adam(self, optimizer: torch.optim.Optimizer) -> FusedAdam:
+    def _fast_optimizer(self, optimizer: torch.optim.Optimizer) -> FastOptimizer:
         try:
-            return FlatAdam(optimizer)
+            return FlatOptimizer(optimizer)
         except ValueError:
-            return FusedAdam(optimizer)
+            return FastOptimizer(optimizer)
 
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
         torch.set_flush_denormal(True)
@@ -91,11 +91,11 @@ class FillingRecording(ListRecording):
         super().__init__(steps, stacked)
 
     def _fast(self, recorded: Any, tensors: tuple[Tensor, ...]) -> Callable[..., Sequence[Tensor]]:
-        own = self.adams
+        own = self.optimizers
         with contextlib.suppress(CannotCompileError, ValueError, OSError):
-            self.adams = [JoinedAdam(step.optimizer) for step in self._steps]
+            self.optimizers = [JoinedOptimizer(step.optimizer) for step in self._steps]
             Program(self._list(tensors), tensors, self._work).compile_aside()
-        self.adams = own
+        self.optimizers = own
         return super()._fast(recorded, tensors)
 
 

@@ -1,4 +1,4 @@
-"""A gradient step as one CUDA graph: the drawing of the batch, loss, gradient and Adam.
+"""A gradient step as one CUDA graph: the drawing of the batch, loss, gradient and optimizer.
 
 What a small step takes is the number of its kernels, 2 us each, however little they do. So gradients are clipped by the
 kernel that moves the parameters, and a replay is told what has changed since the last one, and no more.
@@ -21,7 +21,7 @@ from rlgen.speed.recording import Recording, own_batch
 
 
 class GraphRecording(Recording):
-    """A recorded step on CUDA: drawing, gradients and Adam in one graph.
+    """A recorded step on CUDA: drawing, gradients and the optimizer's step in one graph.
 
     Args:
         steps: as of `Recording`.
@@ -37,8 +37,8 @@ class GraphRecording(Recording):
     ) -> None:
         super().__init__(steps, stacked)
         self._graph = CudaGraph() if make_graph is None else make_graph()
-        for adam in self.adams:
-            adam.upload_lr()
+        for optimizer in self.optimizers:
+            optimizer.upload_lr()
         # What the graph reads: a batch that nobody has drawn yet is drawn in the graph itself.
         self._inputs = [own_batch(step.batch) for step in steps]
         if len(steps) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
@@ -55,25 +55,27 @@ class GraphRecording(Recording):
 
     def _move(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Move by the gradients, which come first; returns the metrics."""
-        num = len(self.adams[0].moved)
-        grads = [apart(outputs[begin : begin + num]) for begin in range(0, num * len(self.adams), num)]
-        torch._foreach_add_([count for adam in self.adams for count in adam.counts], 1)
-        for adam, own, divisor in zip(self.adams, grads, divisors(grads, self._max_grad_norm), strict=True):
-            adam.move(own, divisor)
-        return outputs[num * len(self.adams) :]
+        num = len(self.optimizers[0].moved)
+        grads = [apart(outputs[begin : begin + num]) for begin in range(0, num * len(self.optimizers), num)]
+        if counts := [count for optimizer in self.optimizers for count in optimizer.counts]:
+            torch._foreach_add_(counts, 1)
+        scales = divisors(grads, self._max_grad_norm)
+        for optimizer, own, divisor in zip(self.optimizers, grads, scales, strict=True):
+            optimizer.move(own, divisor)
+        return outputs[num * len(self.optimizers) :]
 
     def _prepare(self, captured: Sequence[GradientStep]) -> None:
         """What a capture of these steps needs before it; nothing moves and nothing is drawn."""
 
     def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
-        return grads  # Adam divides them
+        return grads  # the optimizer divides them
 
     def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
         for inputs, step in zip(self._inputs, steps, strict=True):
             if not isinstance(inputs, LazyBatch):
                 copy_changed(inputs, step.batch)
-        for adam in self.adams:
-            adam.upload_lr()
+        for optimizer in self.optimizers:
+            optimizer.upload_lr()
         self._graph.replay()
         for inputs, step in zip(self._inputs, steps, strict=True):
             if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rlgen.core.batch import Batch, LazyBatch, split_parts
+from rlgen.core.optimizer import state_names
 from rlgen.core.step import Eager, GradientStep
 from rlgen.errors import RlgenError
 from rlgen.speed.graph import GraphRecording
@@ -102,8 +103,8 @@ class Recorded:
             return self._num_warm[name] > WARM_UP
         taken = learner.num_updates - 1  # updates before this one; left are taken * (1 - progress) / progress
         worth_it = taken * (1 - learner.progress) >= MIN_UPDATES_LEFT * learner.progress
-        adams = [step.optimizer for step in steps if isinstance(step.optimizer, torch.optim.Adam)]
-        return (worth_it or self.always) and all(adam.state for adam in adams)  # which its first step makes
+        made = all(step.optimizer.state or not state_names(step.optimizer) for step in steps)  # by the first step
+        return (worth_it or self.always) and made
 
     def _record(
         self, key: tuple[Any, ...], steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None
@@ -176,8 +177,8 @@ def verified(recording: Recording, steps: Sequence[GradientStep]) -> list[Batch]
 
 
 def moments(recording: Recording) -> list[list[Tensor]]:
-    """Adam's running means of the gradients, of each learner."""
-    return [[moment.clone() for moment in adam.exp_avg] for adam in recording.adams]
+    """What shows the gradients of each learner, as it is now."""
+    return [[tensor.clone() for tensor in optimizer.shows_gradient] for optimizer in recording.optimizers]
 
 
 def length(tensors: Sequence[Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from rlgen.core.batch import Batch, LazyBatch, join_parts, split_parts
 from rlgen.core.functional import clip_norm, same_layout
 from rlgen.core.step import GradientStep, Loss
-from rlgen.speed.adam import FusedAdam
+from rlgen.speed.optimizers import FastOptimizer
 
 
 class LossModule(nn.Module):
@@ -49,7 +49,7 @@ class Recording:
 
     def __init__(self, steps: Sequence[GradientStep], stacked: dict[str, Tensor] | None = None) -> None:
         self.count, self.next_check = 0, 1
-        self.adams = [self._adam(step.optimizer) for step in steps]
+        self.optimizers = [self._fast_optimizer(step.optimizer) for step in steps]
         self._max_grad_norm = steps[0].max_grad_norm
         self._module = LossModule(steps[0].learner, steps[0].loss)
         self._metrics: list[str] = []  # their names
@@ -64,13 +64,13 @@ class Recording:
         self.tensors = [whole[name].detach() for name in self._names]
         self._listed: Callable[..., Sequence[Tensor]] | None = None  # `_outputs` as a list of operations
 
-    def _adam(self, optimizer: torch.optim.Optimizer) -> FusedAdam:
+    def _fast_optimizer(self, optimizer: torch.optim.Optimizer) -> FastOptimizer:
         """What moves the parameters of an optimizer."""
-        return FusedAdam(optimizer)
+        return FastOptimizer(optimizer)
 
     def is_stale(self, steps: Sequence[GradientStep]) -> bool:
         """Whether the tensors it was recorded with are no longer those of the learners."""
-        return any(adam.is_stale(step.optimizer) for adam, step in zip(self.adams, steps, strict=True))
+        return any(own.is_stale(step.optimizer) for own, step in zip(self.optimizers, steps, strict=True))
 
     def __call__(self, steps: Sequence[GradientStep]) -> list[Batch]:
         """Take the step; returns the metrics of each learner."""
@@ -78,7 +78,7 @@ class Recording:
 
     def rows(self, metrics: Sequence[Tensor]) -> list[Batch]:
         """Metrics of all learners, [...] or [S, ...] each, as one dictionary a learner."""
-        if len(self.adams) == 1:
+        if len(self.optimizers) == 1:
             return [dict(zip(self._metrics, metrics, strict=True))]
         rows = zip(*(metric.unbind() for metric in metrics), strict=True)
         return [dict(zip(self._metrics, row, strict=True)) for row in rows]
@@ -87,8 +87,8 @@ class Recording:
         """Draw noise, find the gradients and move; returns the metrics."""
         outputs = (self._listed or self._outputs)(*self.tensors, *self._noisy_batch(steps).values())
         begin = 0
-        for adam in self.adams:
-            adam.step(outputs[begin : (begin := begin + len(adam.moved))])
+        for optimizer in self.optimizers:
+            optimizer.step(outputs[begin : (begin := begin + len(optimizer.moved))])
         return outputs[begin:]
 
     def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
@@ -113,15 +113,15 @@ class Recording:
             trained: list[Tensor], frozen: list[Tensor], batch: Batch
         ) -> tuple[Sequence[Tensor], list[Tensor]]:
             grads, (_, metrics) = grad_and_value(value, has_aux=True)(trained, frozen, batch)
-            return self._clipped(self.adams[0].joined(grads)), metrics
+            return self._clipped(self.optimizers[0].joined(grads)), metrics
 
         trained, frozen = list(tensors[: self._num_trained]), list(tensors[self._num_trained : num])
-        if len(self.adams) == 1:
+        if len(self.optimizers) == 1:
             grads, metrics = gradients(trained, frozen, batch)
         else:
             stacked, metrics = vmap(gradients)(trained, frozen, batch)
-            grads = [grad[s] for s in range(len(self.adams)) for grad in stacked]
-        moved = [tensor for adam in self.adams for tensor in adam.moved]
+            grads = [grad[s] for s in range(len(self.optimizers)) for grad in stacked]
+        moved = [tensor for optimizer in self.optimizers for tensor in optimizer.moved]
         return (*(same_layout(grad, tensor) for grad, tensor in zip(grads, moved, strict=True)), *metrics)
 
     def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -129,7 +129,7 @@ class Recording:
 
     def state(self, steps: Sequence[GradientStep]) -> State:
         """All that a step changes, as it is now."""
-        tensors = [*self.tensors, *(tensor for adam in self.adams for tensor in adam.state)]
+        tensors = [*self.tensors, *(tensor for optimizer in self.optimizers for tensor in optimizer.state)]
         return State(tensors, [step.learner.generator for step in steps])
 
 

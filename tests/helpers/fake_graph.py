@@ -5,8 +5,8 @@ capture executes nothing. What it made holds nonsense until the first `replay`, 
 fills the very tensors of the capture. What a real capture forbids is an error here too: a number read on the host, or
 one drawn from a generator that the graph does not know.
 
-What torch does not dispatch is not captured, as on a GPU: arithmetic in Python and in NumPy. `GraphAdam` is `FusedAdam`
-without those: its counts and learning rates are tensors, as they are on a GPU.
+What torch does not dispatch is not captured, as on a GPU: arithmetic in Python and in NumPy. `GraphOptimizer` is
+`FastOptimizer` without those: its counts and learning rates are tensors, as they are on a GPU.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rlgen.core.step import GradientStep
-from rlgen.speed.adam import FusedAdam
 from rlgen.speed.graph import GraphRecording
+from rlgen.speed.optimizers import FastOptimizer
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default}
 
@@ -116,8 +116,8 @@ def nonsense(tensor: Tensor) -> Any:
     return torch.nan if tensor.dtype.is_floating_point else torch.iinfo(tensor.dtype).min
 
 
-class GraphAdam(FusedAdam):
-    """`FusedAdam` on the CPU as it is on a GPU: a captured step reads the learning rates of its replay."""
+class GraphOptimizer(FastOptimizer):
+    """`FastOptimizer` on the CPU as it is on a GPU: a captured step reads the learning rates of its replay."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
@@ -130,5 +130,5 @@ def record_graph(
     stacked: dict[str, Tensor] | None = None,
     kind: type[GraphRecording] = GraphRecording,
 ) -> GraphRecording:
-    """For `Recorded(record=...)`, where `rlgen.speed.recording.FusedAdam` is `GraphAdam`."""
+    """For `Recorded(record=...)`, where `rlgen.speed.recording.FastOptimizer` is `GraphOptimizer`."""
     return kind(steps, stacked, make_graph=FakeGraph)

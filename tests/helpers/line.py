@@ -20,7 +20,8 @@ class Line(Learner):
         super().__init__(None)
         self.net = nn.Linear(3, 1)
         self.scale = 1.0
-        self.optimizer = optimizer(self.net.parameters(), lr=1e-2, **({"fused": True} | options))
+        fused = {} if optimizer is torch.optim.RMSprop else {"fused": True}
+        self.optimizer = optimizer(self.net.parameters(), lr=1e-2, **(fused | options))
         self.executor = Recorded()
         self.num_updates = 1  # as `learn` leaves it: a test may call `minimize` itself
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from rlgen.envs.spec import EnvSpec
+from rlgen.nets.layers import LayerOptions
 from rlgen.nets.networks import network
 from rlgen.nets.perceptron import MLP, forward_array, mlp
 
@@ -26,7 +27,13 @@ class Doubled(nn.Linear):
         (MLP(nn.Linear(3, 2, bias=False)), (3,), False),
         (MLP(Doubled(3, 2)), (3,), False),
         (MLP(nn.Tanh(), nn.Linear(3, 2)), (3,), True),
-        (MLP(nn.Linear(3, 4), nn.LayerNorm(4)), (3,), False),
+        (MLP(nn.Linear(3, 4), nn.Softplus()), (3,), False),
+        (MLP(nn.Linear(3, 4), nn.LayerNorm(4)), (3,), True),
+        (MLP(nn.Linear(3, 4), nn.LayerNorm(4, elementwise_affine=False)), (3,), False),
+        (MLP(nn.Linear(3, 4), nn.LayerNorm(4, bias=False)), (3,), False),
+        (mlp([3, 16, 2], options=LayerOptions("silu", "layer", "orthogonal")), (3,), True),
+        (mlp([3, 16, 2], options=LayerOptions("tanh", "rms")), (3,), True),
+        (mlp([3, 16, 2], options=LayerOptions("gelu")), (3,), False),
         (mlp([3, 600, 600, 2]), (3,), False),
     ],
 )

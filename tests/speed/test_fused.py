@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from fake_graph import GraphAdam, record_graph
+from fake_graph import GraphOptimizer, record_graph
 from line import Line, batches, params
 from tiny import tiny
 from torch import Tensor
@@ -20,7 +20,7 @@ from rlgen.speed.recorded import Recorded
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
-    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    monkeypatch.setattr(recording, "FastOptimizer", GraphOptimizer)
     monkeypatch.setenv("RLGEN_COMPILED", str(tmp_path / "compiled"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled" / "inductor"))  # put back at the end
     (tmp_path / "compiled").mkdir(mode=0o700)  # before Inductor makes it, open to others

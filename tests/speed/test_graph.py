@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_graph import GraphAdam, record_graph
+from fake_graph import GraphOptimizer, record_graph
 from line import Line, batches, params
 from tiny import assert_equal
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class FusedGraphs(Graphs):
 @pytest.fixture(params=[Graphs, FusedGraphs], ids=["graph", "fused"])
 def graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Graphs]:
     """Executors that record graphs; what moves parameters is as it is on a GPU. Nothing is compiled."""
-    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    monkeypatch.setattr(recording, "FastOptimizer", GraphOptimizer)
     monkeypatch.setattr(fused, "inductor", lambda recorded, tensors: recorded)
     kind: type[Graphs] = request.param
     return kind
@@ -452,7 +452,7 @@ def test_a_capture_that_ended_by_chance_is_tried_once_more(
     num_failures: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A loss was eager for the rest of the run after one capture that something else had ended."""
-    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    monkeypatch.setattr(recording, "FastOptimizer", GraphOptimizer)
     tried = []
 
     def record(*args: Any) -> GraphRecording:
@@ -478,7 +478,7 @@ def test_a_capture_that_ended_by_chance_is_tried_once_more(
 
 def test_a_recording_that_is_let_go_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a reference cycle. Its graph kept its memory, and a garbage collection in a capture destroyed both."""
-    monkeypatch.setattr(recording, "FusedAdam", GraphAdam)
+    monkeypatch.setattr(recording, "FastOptimizer", GraphOptimizer)
     learner, batch = Line(), next(batches())
     learner.executor = Recorded(record=record_graph)
     for _ in range(3):

@@ -122,7 +122,7 @@ def test_a_loss_that_is_not_pure_is_found_out() -> None:
     [
         ({"fused": False}, "loss", "fused=True"),
         ({"amsgrad": True}, "loss", "amsgrad"),
-        ({"optimizer": torch.optim.SGD}, "loss", "SGD"),
+        ({"optimizer": torch.optim.Adagrad}, "loss", "Adagrad"),
         ({}, "branching_loss", "control flow|data-dependent|bool"),
     ],
 )

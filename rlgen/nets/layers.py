@@ -1,0 +1,102 @@
+"""What layers are made of, as options: activation, normalisation, initialisation, and the size of a CNN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """For an algorithm's `Config` to extend; `auto` is what the algorithm's own file says."""
+
+    # fixed: networks of other layers
+    activation: Literal["auto", "relu", "leaky_relu", "elu", "gelu", "silu", "tanh"] = "auto"  # of hidden layers
+    # fixed: networks of other layers
+    norm: Literal["none", "layer", "rms"] = "none"  # before activations, LayerNorm or RMSNorm; in a CNN over channels
+    # fixed: its weights
+    init: Literal["auto", "torch", "orthogonal", "he", "xavier", "lecun"] = "auto"  # of weights; biases are then 0
+
+
+@dataclass(frozen=True)
+class NetworkOptions(LayerOptions):
+    """The same, for an agent, whose observations may be pictures."""
+
+    # fixed: networks of other sizes
+    cnn_width: float = 1.0  # features of every convolution, times this; in (0, 64]
+    # fixed: networks of other sizes
+    cnn_depth: int | None = None  # convolutions, of impala blocks (None: as published); in [1, 32]
+
+
+PLAIN = NetworkOptions()
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+
+
+def activation_of(options: LayerOptions, own: type[nn.Module]) -> type[nn.Module]:
+    """The activation that is wanted, or an algorithm's own."""
+    return ACTIVATIONS.get(options.activation, own)
+
+
+def norms(options: LayerOptions, size: int) -> list[nn.Module]:
+    """The normalisation of features [..., size], before their activation; none or one."""
+    return [NORMS[options.norm](size)] if options.norm in NORMS else []
+
+
+class OverChannels(nn.Module):
+    """A normalisation of the features at every place of a map: [B, C, H, W] -> [B, C, H, W]."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.norm(maps.movedim(-3, -1)).movedim(-1, -3)
+
+
+def scaled_normal(weight: Tensor, gain: float) -> Tensor:
+    """Normal, of a variance of gain ** 2 over the number of inputs (LeCun et al. 1998; He et al. 2015: sqrt(2))."""
+    return nn.init.kaiming_normal_(weight, nonlinearity="linear").mul_(gain)
+
+
+DRAWS: dict[str, tuple[Callable[[Tensor, float], Any], float]] = {  # how weights are drawn, and gain of hidden layers
+    "orthogonal": (nn.init.orthogonal_, math.sqrt(2)),  # Saxe et al. 2014
+    "he": (scaled_normal, math.sqrt(2)),
+    "xavier": (nn.init.xavier_uniform_, 1.0),  # Glorot and Bengio 2010
+    "lecun": (scaled_normal, 1.0),
+}
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, options: LayerOptions, last_gain: float | None = None) -> None:
+    """Draw the weights of linear layers and convolutions as the options say, with biases of 0; nothing for `auto`.
+
+    Args:
+        net: its last layer is that of the output.
+        options: `torch` is how PyTorch draws them, biases too.
+        last_gain: of the last layer; None is 1.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    for layer in layers if options.init != "auto" else ():
+        if options.init == "torch":
+            layer.reset_parameters()
+            continue
+        draw, gain = DRAWS[options.init]
+        if layer is layers[-1]:
+            gain = 1.0 if last_gain is None else last_gain
+        weight = torch.empty_like(layer.weight, memory_format=torch.contiguous_format)
+        draw(weight, gain)
+        layer.weight.copy_(weight)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
