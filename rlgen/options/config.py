@@ -37,7 +37,7 @@ GENERATIVE_ONLY = (
     *("data", "data_dir", "max_memory", "epochs"),
     *(field.name for field in dataclasses.fields(Preparation)),
 )
-SHARED = {"rlgen.core.optimizer": "OptimizerOptions", "rlgen.nets.layers": "NetworkOptions"}  # options to extend
+SHARED = {"core/optimizer.py": "OptimizerOptions", "nets/layers.py": "NetworkOptions"}  # options to extend
 LAYERS = ("default", "preset", "file", "flag")  # each above those before it
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "agent": {"env": "CartPole-v1", "steps": 100_000},
@@ -182,13 +182,11 @@ def options(algorithm: Algorithm) -> dict[str, Option]:
 @cache
 def shared_options() -> set[str]:
     """The names of the options that an algorithm has by extending a class of ours."""
-    return {
-        name
-        for module, base in SHARED.items()
-        for name in read_options(
-            parsed_module.parse(module, parsed_module.ROOT / f"{module.replace('.', '/')}.py"), base
-        )[0]
-    }
+    found = set[str]()
+    for path, base in SHARED.items():
+        parsed = parsed_module.parse(f"rlgen.{path[:-3].replace('/', '.')}", Path(__file__).parents[1] / path)
+        found |= read_options(parsed, base)[0].keys()
+    return found
 
 
 @cache

@@ -21,13 +21,28 @@ from rlgen.errors import RlgenError
 from rlgen.speed import recorded
 from rlgen.speed.recorded import Recorded
 
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "rmsprop": {"optimizer": "rmsprop", "momentum": 0.9, "weight_decay": 0.1},
+    "sgd": {"optimizer": "sgd", "weight_decay": 0.1},
+    "momentum": {"optimizer": "sgd", "momentum": 0.9},
+}
+LAYERS = {"norm": "layer", "activation": "elu"}
+CASES = [
+    *((name, {}) for name in ALGORITHMS),
+    *((name, options) for options in OPTIMIZERS.values() for name in ("dqn", "ppo", "vae", "gan")),
+    *((name, LAYERS | {"norm": norm}) for norm in ("layer", "rms") for name in ("dqn", "ppo", "vae")),
+]
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_recorded_updates_are_those_of_autograd(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{[*options.values()]}" for name, options in CASES])
+def test_recorded_updates_are_those_of_autograd(
+    name: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
     learners = []
     for graph in (True, False):
-        learner, source, buffer = experiment.build(tiny(name, tmp_path, graph=graph, verify_graph=3))
+        learner, source, buffer = experiment.build(tiny(name, tmp_path, graph=graph, verify_graph=3, **options))
         while learner.num_updates < 12:
             source.fill(buffer, learner)
             for batch in learner.batches(buffer):
@@ -42,6 +57,8 @@ def test_recorded_updates_are_those_of_autograd(name: str, tmp_path: Path, monke
         assert torch.allclose(one, other, atol=1e-5), key
     for key, value in expected.items():
         assert torch.allclose(metrics[key], value, rtol=1e-4, atol=1e-5), key
+    if wanted := options.get("optimizer"):
+        assert {type(each).__name__.lower() for each in learner.optimizers().values()} == {wanted}
 
 
 def test_a_loss_in_bfloat16_is_recorded_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
