@@ -85,12 +85,12 @@ def test_an_entry_of_config_json_has_its_type(tmp_path, entries, reason):
 
 def test_a_value_is_what_a_flag_would_make_of_it_and_another_versions_options_are_said(tmp_path, capsys):
     run = make_run(tmp_path, "mine")
-    edit(run, config={"lr": "1e-3", "hidden": ["8", 8], "warmup": 5, "momentum": {"a": 1}}, note=["of", "mine"])
+    edit(run, config={"lr": "1e-3", "hidden": ["8", 8], "warmup": 5, "inertia": {"a": 1}}, note=["of", "mine"])
     opened = Run.open(run.path)
     assert opened.config["lr"] == 1e-3 and opened.config["hidden"] == [8, 8]
     assert opened.config["warmup"] == 5 and opened.info["note"] == ["of", "mine"], "what is not known is kept"
     assert capsys.readouterr().err == (
-        "warning: run mine has options that this dqn has not, without effect: warmup, momentum\n"
+        "warning: run mine has options that this dqn has not, without effect: warmup, inertia\n"
     )
 
 
