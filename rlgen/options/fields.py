@@ -115,7 +115,7 @@ def inherited(parsed: ParsedModule, name: str) -> tuple[dict[str, Option], tuple
         base = parsed if module == parsed.module else find_module(module)
         if base and (cls in base.classes or name not in parsed.classes):
             found, further = read_options(base, cls)
-            options = found | options  # as Python has it: fields of the last base first, the first base wins
+            options = {**found, **options}  # as Python has it: fields of the last base first, the first base wins
             if found and base is not parsed:
                 extends += [base.path, *further]
     return options, tuple(dict.fromkeys(extends))
