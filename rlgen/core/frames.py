@@ -95,20 +95,23 @@ class FinalObservations:
 
     def write(self, first: int, rows: Sequence[Mapping[str, Any]], ended: np.ndarray) -> None:
         """Keep the last observations of the episodes that ended in T rows from `first` on, where `ended` [T, N]."""
-        own = self.ring.backend.own
-        for row, of_row, envs in zip(range(first, first + len(rows)), rows, ended, strict=True):
-            if self.in_row[row]:
-                self.number[row] = -1
-            count = self.in_row[row] = int(np.count_nonzero(envs))
-            if not count:
-                continue
-            while self.added + count - self.dropped > self.room:
-                self._grow()
-            numbers, chosen = own(self.added + np.arange(count)), own(envs.nonzero()[0])
-            own(self.number)[row, chosen] = numbers
-            for name, table in self.tables.items():
-                own(table)[numbers % self.room] = self.frame(own(of_row[f"next_{name}"]), table)[chosen]
-            self.added += count
+        backend, block, num_envs = self.ring.backend, slice(first, first + len(rows)), self.ring.num_envs
+        if any(self.in_row[block]):
+            self.number[block] = -1
+        chosen = ended.ravel().nonzero()[0]  # one after the other in time
+        count = len(chosen)
+        self.in_row[block] = ended.sum(1).tolist() if len(rows) > 1 else [count]
+        if not count:
+            return
+        while self.added + count - self.dropped > self.room:
+            self._grow()
+        numbers = backend.own(self.added + np.arange(count))
+        self.number_flat[backend.own(first * num_envs + chosen)] = numbers
+        steps = {*(chosen // num_envs).tolist()} if len(rows) > 1 else {0}
+        for name, table in self.tables.items():
+            last = [self.frame(rows[t][f"next_{name}"], table)[ended[t].nonzero()[0]] for t in sorted(steps)]
+            backend.own(table)[numbers % self.room] = backend.join(last) if len(rows) > 1 else backend.own(last[0])
+        self.added += count
 
     @staticmethod
     def frame(obs: Any, table: Tensor) -> Any:

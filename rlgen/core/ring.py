@@ -140,6 +140,10 @@ class Arrays:
         """Values [N, ...] of T rows as one, [T, N, ...]."""
         return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
 
+    def join(self, values: Sequence[Any]) -> np.ndarray:
+        """Values [K, ...] each, one after the other."""
+        return np.concatenate([self.own(value) for value in values])
+
     def replace(self, values: np.ndarray, numbers: np.ndarray, table: Tensor) -> None:
         """Where `numbers` [B] are not negative, replace values [B, ...] by `table[numbers % len(table)]`."""
         chosen = (numbers >= 0).nonzero()[0]
@@ -180,6 +184,11 @@ class Tensors:
         if all(isinstance(value, Tensor) and value.device == self.device for value in values):
             return torch.stack(list(values))
         return self.own(np.array([torch.as_tensor(value).numpy() for value in values]))  # one copy to the device
+
+    def join(self, values: Sequence[Any]) -> Tensor:
+        if any(isinstance(value, Tensor) and value.device == self.device for value in values):
+            return torch.cat([self.own(value) for value in values])
+        return self.own(np.concatenate([torch.as_tensor(value).numpy() for value in values]))
 
     def replace(self, values: Tensor, numbers: Tensor, table: Tensor) -> None:
         others = table[numbers.clamp(min=0) % len(table)]

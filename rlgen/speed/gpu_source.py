@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlgen.core.batch import map_parts
+from rlgen.core.batch import join_parts, map_parts, split_parts
 from rlgen.core.buffer import Buffer
+from rlgen.core.form import check_between
 from rlgen.core.learner import Agent
 from rlgen.core.source import MAX_ROWS, EnvSource
 from rlgen.speed.act_graph import Acts, Wait
@@ -88,11 +89,28 @@ class GpuEnvSource(EnvSource):
 
         return wait
 
+    def state_dict(self) -> dict[str, Any]:
+        """As of `EnvSource`, and what was chosen ahead: its random numbers were drawn before those that come now."""
+        state = super().state_dict()
+        if self._chosen is not None:
+            acted, wait = self._chosen
+            flat = split_parts({**acted, "action": torch.from_numpy(wait().copy())})
+            state["chosen"] = {name: value.cpu() for name, value in flat.items()}
+        return state
+
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        exact = super().load_state_dict(state)
         if self._chosen is not None:
             self._chosen[1]()  # whatever is on its way arrives before the next act
-            self._chosen = None
+        exact = super().load_state_dict(state)
+        self._chosen, saved = None, state.get("chosen") if exact else None
+        if saved:
+            action = saved["action"]
+            if self.spec.num_actions:
+                check_between(action, 0, self.spec.num_actions, "source.chosen")
+            if len(action) != self.spec.num_envs:
+                raise ValueError(f"source.chosen is of {len(action)} environments, here there are {self.spec.num_envs}")
+            acted = join_parts({name: value.to(self._device) for name, value in saved.items()})
+            self._chosen = acted, action.numpy
         if self.memory:
             self.memory = {name: value.to(self._device) for name, value in self.memory.items()}
         return exact
