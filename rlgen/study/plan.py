@@ -147,8 +147,8 @@ def create(study: Study, cost: Cost) -> Study:
 
 def _metric(text: str | None, kind: str) -> tuple[str, Literal["maximize", "minimize"]]:
     name, _, way = (text or ("eval/episodic_return" if kind == "agent" else "eval/nll")).partition(":")
-    if way not in ("", "higher", "lower") or not (way or name in SCORES):
-        raise UsageError(f"--metric {text}: say which is better, as {name}:higher or {name}:lower")
+    if not name or way not in ("", "higher", "lower") or not (way or name in SCORES):
+        raise UsageError(f"--metric {text}: say which is better, as {(name := name or 'NAME')}:higher or {name}:lower")
     return name, "maximize" if way == "higher" or (not way and SCORES[name] > 0) else "minimize"
 
 

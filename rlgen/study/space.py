@@ -14,6 +14,7 @@ from rlgen.options.checks import check_name, check_value
 from rlgen.options.fields import Option
 from rlgen.options.words import NO, YES
 
+MAX_GRID = 10_000  # combinations: all are written to the storage before the first is trained
 LABEL = "--over "  # where the values are from
 NOT_TRIED = {  # options that are no choice of a study, and why
     "seed": "its seeds are --seeds",
@@ -115,21 +116,24 @@ def grid(space: Sequence[Parameter]) -> list[dict[str, Any]]:
     """Every combination, as Optuna takes it.
 
     Raises:
-        UsageError: a range has no steps.
+        UsageError: a range has no steps, or there are too many.
     """
-    columns: list[list[Any]] = []
-    for parameter in space:
-        if parameter.choices:
-            columns.append(list(parameter.choices))
-        elif isinstance(parameter.low, int) and not parameter.log:
-            columns.append(list(range(parameter.low, int(parameter.high) + 1, int(parameter.step) or 1)))
-        elif parameter.step:
-            count = round((parameter.high - parameter.low) / parameter.step)
-            columns.append([parameter.low + i * parameter.step for i in range(count + 1)])
-        else:
-            example = f"{parameter.low}/{parameter.high}"
-            raise UsageError(f"--sampler grid with {parameter.name}={parameter.text}: list its values, as {example}")
+    if (num := math.prod(map(_count, space))) > MAX_GRID:
+        raise UsageError(f"--sampler grid: it has {num:,} combinations, at most {MAX_GRID:,} can be; take larger steps")
+    columns: list[list[Any]] = [
+        list(each.choices) or [each.low + i * (each.step or 1) for i in range(_count(each))] for each in space
+    ]
     return [dict(zip((each.name for each in space), values, strict=True)) for values in itertools.product(*columns)]
+
+
+def _count(parameter: Parameter) -> int:
+    """How many values it has in a grid."""
+    if parameter.choices:
+        return len(parameter.choices)
+    if parameter.log or not (parameter.step or isinstance(parameter.low, int)):
+        example = f"{parameter.low}/{parameter.high}"
+        raise UsageError(f"--sampler grid with {parameter.name}={parameter.text}: list its values, as {example}")
+    return 1 + round((parameter.high - parameter.low) / (parameter.step or 1))
 
 
 def _parameter(option: Option, text: str) -> Parameter:

@@ -153,8 +153,10 @@ def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(RETRIES),
             )
     except ImportError as error:
-        package = "psycopg2-binary" if "postgresql" in url else str(error.name or error)
-        raise MissingExtraError(f"{url.partition(':')[0]} needs a package", package) from None
+        scheme = url.partition(":")[0]
+        if "postgresql" in url:
+            raise MissingExtraError(f"{scheme} needs a package", "psycopg2-binary") from None
+        raise MissingExtraError(f"--storage {scheme}: needs SQLAlchemy's driver for it: install that") from None
 
 
 @contextlib.contextmanager

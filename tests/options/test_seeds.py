@@ -26,6 +26,9 @@ def test_seeds_are_a_to_b_or_a_list(text, seeds):
         ("0:3,2", "each seed once"),
         ("", "each seed once"),
         ("1-3", "or 1,2,3"),
+        ("0:1000000000000", "are 1,000,000,000,000; give at most 10,000"),
+        ("0:6000,6000:12000", "are 12,000; give at most 10,000"),
+        (f"0:1{'0' * 5000}", "a seed has at most 18 digits"),
     ],
 )
 def test_other_seeds_are_refused(text, message):

@@ -77,3 +77,5 @@ def test_a_grid_has_every_combination_and_no_range_without_steps():
     assert points[0] == {"lr": "1e-3", "n_step": 1, "gamma": 0.9}
     with pytest.raises(UsageError, match=r"--sampler grid with lr=1e-3:1: list its values, as 0.001/1.0"):
         grid(parsed("lr=1e-3:1"))
+    with pytest.raises(UsageError, match=r"it has 18,981,037,981,019 combinations, at most 10,000 can be"):
+        grid(parsed("n_step=1:19", "buffer_size=1000:1000000", "gamma=0.1:0.9:0.0000008"))
