@@ -27,6 +27,7 @@ from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
 from rlgen.runs.records import check_spec, without_masks
 from rlgen.runs.run import Run
+from rlgen.speed import machine_code
 from rlgen.speed.compiled import fusing
 from rlgen.speed.device import few_collections, pick_device
 from rlgen.speed.recorded import Recorded
@@ -275,7 +276,7 @@ def run_to_end(
     silent = quiet and not with_notes
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     level, moved = exactness.note(run.info, source), exactness.moved(run.info, learner.device.type)
-    with run.running(), few_collections():
+    with run.running(), few_collections(), machine_code.asking(run.give_up):
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
         try:
             if restore:

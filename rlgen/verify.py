@@ -116,10 +116,12 @@ def train_again(run: Run, until: int, folder: Path) -> Path:
             if self._candidate and self._candidate["step"] == self.step:
                 self.best, self._candidate = self._candidate, None
 
+        def _interruption(self) -> InterruptedRunError:
+            return InterruptedRunError("stopped by a signal; nothing was compared", self._signum)
+
         def raise_if_interrupted(self) -> None:
             nonlocal ended
-            if self.interrupted:
-                raise InterruptedRunError("stopped by a signal; nothing was compared", self._signum)
+            self.give_up()
             ended = ended or (self.seed == run.seed and self.step >= until)
             if ended:  # until then the other seeds stay
                 raise EnoughError

@@ -80,8 +80,15 @@ class Stoppable:
         if self.interrupted and self.saved == self.step and (self.step < self.steps or self.eval_due):
             raise self._interruption()
 
+    def give_up(self) -> None:
+        """Stop without saving where a signal asked to stop: in the middle of a step there is nothing whole to save."""
+        if self.interrupted:
+            raise self._interruption()
+
     def _interruption(self) -> RlgenError:
         saved = f"saved at step {self.saved:,}; go on with: {self.command('resume')}"
+        if not self.saved:
+            saved = "before anything was saved; train again"
         if self.moved:
             return MovedRunError(f"stopped, as the run was moved to {self.path} while it trained, {saved}")
         return InterruptedRunError(f"stopped by {signal.Signals(self._signum).name}, {saved}", self._signum)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,29 @@ from rlgen.files import user_cache
 
 FORMAT = 1  # of the packages: raise it where they are made otherwise
 WAIT = 300.0  # seconds that a run waits for a compilation
+LOOK = 0.2  # seconds between two looks whether it is still to wait
 RETRIED = 86_400.0  # seconds after which one that failed is tried again
 STALE = 3600.0  # seconds after which a folder of a compilation was left behind
 INDUCTOR = "inductor"  # folder of what is made for a GPU, beside the packages
 RANDOM = re.compile(r"\.(rand|randn|randint|randperm|bernoulli|normal|uniform|dropout|multinomial)\w*\.")
 
 Function = Callable[..., Sequence[Tensor]]
+_ask: list[Callable[[], object]] = []  # what it raises ends a compilation that a run waits for
 _aside: list[subprocess.Popen[bytes]] = []  # that are not waited for
 
 
 class CannotCompileError(Exception):
     """Why something does not become machine code."""
+
+
+@contextlib.contextmanager
+def asking(ask: Callable[[], object]) -> Iterator[None]:
+    """Ask all the time that a compilation is waited for; what `ask` raises ends it."""
+    _ask.append(ask)
+    try:
+        yield
+    finally:
+        _ask.remove(ask)
 
 
 def folder() -> Path:
@@ -155,16 +167,25 @@ class Program:
         Raises:
             CannotCompileError: it failed, or took too long.
         """
+        until = time.monotonic() + WAIT
         process = self._start(nice=0, errors=subprocess.PIPE)
         try:
-            _, errors = process.communicate(timeout=WAIT)
-        except subprocess.TimeoutExpired:
-            raise CannotCompileError(f"the compiler took more than {WAIT:g} s") from None
-        finally:
-            if process.poll() is None:  # Ctrl-C too
-                with contextlib.suppress(OSError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            while process.poll() is None:
+                for ask in _ask:
+                    ask()
+                if time.monotonic() > until:
+                    raise CannotCompileError(f"the compiler took more than {WAIT:g} s")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=LOOK)
+            _, errors = process.communicate()
+        except BaseException as error:  # Ctrl-C too
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            shutil.rmtree(str(process.args[-1]), ignore_errors=True)  # type: ignore[index]
+            if not isinstance(error, CannotCompileError):  # it did not fail: the next run may try
+                (self.folder / f"{self.key}.failed").unlink(missing_ok=True)
+            raise
         if process.returncode:
             lines = errors.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
             raise CannotCompileError(f"the compiler failed: {lines[-1][:150]}")

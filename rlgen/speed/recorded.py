@@ -14,7 +14,7 @@ from tqdm import tqdm
 from rlgen.core.batch import Batch, LazyBatch, split_parts
 from rlgen.core.optimizer import state_names
 from rlgen.core.step import Eager, GradientStep
-from rlgen.errors import RlgenError
+from rlgen.errors import InterruptedRunError, RlgenError
 from rlgen.speed.graph import GraphRecording
 from rlgen.speed.recording import ListRecording, Recording, own_batch
 
@@ -80,6 +80,8 @@ class Recorded:
                 return None
             try:
                 recording = self._record(key, steps, stacked)
+            except InterruptedRunError:
+                raise
             except Exception as failure:  # whatever recording may stumble on
                 on_cuda = steps[0].learner.device.type == "cuda"  # where the end of a capture hides what ended it
                 if on_cuda and name not in self._failed:  # a capture may end by chance; it leaves nothing behind

@@ -152,7 +152,7 @@ def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
                 grace_period=SILENT * study.record["heartbeat"],
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(RETRIES),
             )
-    except ImportError as error:
+    except ImportError:
         scheme = url.partition(":")[0]
         if "postgresql" in url:
             raise MissingExtraError(f"{scheme} needs a package", "psycopg2-binary") from None

@@ -3,8 +3,11 @@
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from tiny import tiny
 from rlgen import experiment
 from rlgen.commands import doctor
 from rlgen.core.step import Eager
+from rlgen.errors import InterruptedRunError
+from rlgen.runs import checkpoint
 from rlgen.speed import compile_program, compiled, machine_code, recorded
 from rlgen.speed.compile_program import MOST_BYTES, evict
 from rlgen.speed.compiled import CompiledRecording, FillingRecording
@@ -114,6 +119,34 @@ def test_a_compiler_that_fails_is_one_line_and_the_step_is_recorded(
 
 
 @needs_compiler
+def test_a_signal_ends_a_run_that_waits_for_a_compilation(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came into effect once the compiler was through; and what a stop leaves must not be a step taken otherwise."""
+    started: list[subprocess.Popen[bytes]] = []
+    forever = "import sys, time; open(sys.argv[1] + '.failed', 'w'); time.sleep(60)"
+
+    def start(self: Any, nice: int, errors: int) -> subprocess.Popen[bytes]:
+        place = cache / "compiling-it"
+        place.mkdir()
+        words = [sys.executable, "-S", "-c", forever, str(cache / self.key), str(place)]
+        started.append(subprocess.Popen(words, stderr=errors, start_new_session=True))
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return started[-1]
+
+    monkeypatch.setattr(Program, "_start", start)
+    options = tiny("dqn", tmp_path, name="mine", steps=600, compile="always", checkpoint_every=30, learning_starts=100)
+    begin = time.monotonic()
+    with pytest.raises(InterruptedRunError, match=r"stopped by SIGTERM, saved at step \d+; go on with") as stopped:
+        experiment.start(options, quiet=True)
+    assert stopped.value.exit_code == 128 + signal.SIGTERM and time.monotonic() - begin < 30
+    assert started[0].poll() == -signal.SIGKILL and [path.name for path in cache.iterdir()] == []
+    saved = checkpoint.steps(tmp_path / "mine/checkpoints")
+    assert str(saved[-1]) in str(stopped.value) and saved[-1] < 130, "no step of another kind was saved"
+    monkeypatch.undo()
+    assert experiment.resume("mine", str(tmp_path), quiet=True).finished
+
+
 def test_what_could_not_be_compiled_aside_is_not_tried_by_every_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
