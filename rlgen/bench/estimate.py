@@ -65,6 +65,7 @@ class Estimate:
     evaluation: Seconds  # all of them
     checkpoints: int
     saving: Seconds  # all of them
+    judged: tuple[str, ...] = ()  # metrics of an evaluation of a model
 
     @property
     def parts(self) -> dict[str, Seconds]:
@@ -88,8 +89,11 @@ def estimate(config: dict[str, Any]) -> Estimate:
         evaluations, checkpoints = (
             math.ceil(config["steps"] / config[every]) for every in ("eval_every", "checkpoint_every")
         )
-        time_evaluation = time_playing if source.streams else time_scoring
-        evaluation = time_evaluation(learner, source, evaluations)
+        judged: tuple[str, ...] = ()
+        if source.streams:
+            evaluation = time_playing(learner, source, evaluations)
+        else:
+            evaluation, judged = time_scoring(learner, source, evaluations)
         learning, saving = memory(need, len(buffer) if source.streams else 0, learner.device.type == "cpu")
         found = Estimate(
             parameters=sum(param.numel() for param in learner.parameters()),
@@ -106,6 +110,7 @@ def estimate(config: dict[str, Any]) -> Estimate:
             evaluation=evaluation,
             checkpoints=checkpoints,
             saving=time_saving(learner, source, buffer, need, checkpoints),
+            judged=judged,
         )
     show_progress("")
     return found
@@ -211,14 +216,17 @@ def longest_episode(source: Any) -> int:
     return own or source.eval_max_episode_steps
 
 
-def time_scoring(model: Any, source: Any, times: int) -> Seconds:
-    """Evaluations of a model: one is timed; the last one looks at all held-out images beside the first ones."""
+def time_scoring(model: Any, source: Any, times: int) -> tuple[Seconds, tuple[str, ...]]:
+    """Evaluations of a model, and their metrics.
+
+    One is timed; the last one looks at all held-out images beside the first ones.
+    """
     begin = time.perf_counter()
-    source.evaluate(model)
+    metrics = source.evaluate(model)
     seconds = time.perf_counter() - begin
     images = len(source.data.test)
     seconds *= times + (images / EVAL_IMAGES if images > EVAL_IMAGES else 0)
-    return Seconds(seconds / MARGIN, seconds, seconds * MARGIN)
+    return Seconds(seconds / MARGIN, seconds, seconds * MARGIN), tuple(metrics)
 
 
 def time_saving(learner: Any, source: Any, buffer: Any, need: preflight.Needs, times: int) -> Seconds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from rlgen.errors import UsageError
 from rlgen.options import config
 from rlgen.study import ablation
 from rlgen.study.plan import ends
@@ -17,12 +18,16 @@ def expected(study: Study) -> Cost:
     """What a run is expected to cost with the last values: training for some seconds says it.
 
     Raises:
-        RlgenError: it would be refused.
+        RlgenError: it would be refused, or has no such metric.
     """
     from rlgen.bench.estimate import estimate
 
     first = {"seed": study.record["seeds"][0], "runs_dir": str(study.path.parent.parent)}
     found = estimate(config.resolve(study.record["algo"], ends(study)[1] | first).config)
+    metric, judged = study.record["metric"], [name for name in found.judged if name.startswith("eval/")]
+    if metric.startswith("eval/") and judged and metric not in judged:
+        algo = study.record["algo"]
+        raise UsageError(f"--metric {metric}: {algo} has {', '.join(judged)}; give one of these, as NAME:higher")
     starting = STARTING * study.record["rungs"]
     return {"seconds": round(found.parts["total"].about + starting, 1), "disk": found.needs.disk}
 

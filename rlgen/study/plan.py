@@ -61,6 +61,8 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         UsageError: something in it cannot be.
     """
     path = record.folder(name, runs_dir)
+    if path.exists() and not (path / "study.toml").exists():
+        raise UsageError(f"{path} is there and is no study; remove it, or give another name")
     if path.exists():
         raise UsageError(f"study {name} exists in {path.parent}; give another name, or rlgen study work {name}")
     if resolved.values["steps"] is None:

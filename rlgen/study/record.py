@@ -71,6 +71,11 @@ class Study:
         return self.path.name
 
     @property
+    def again(self) -> str:
+        """How it is made anew."""
+        return again(self.path)
+
+    @property
     def runs_dir(self) -> Path:
         """Where its runs are."""
         return self.path / "runs"
@@ -169,6 +174,11 @@ def folder(name: str, runs_dir: str | Path) -> Path:
     return Path(runs_dir).resolve() / FOLDER / name
 
 
+def again(path: Path) -> str:
+    """How a study is made anew in the place of one that cannot be used."""
+    return f"remove {path}, then create it again"
+
+
 def names(runs_dir: str | Path) -> list[str]:
     """Of all studies."""
     return sorted(path.parent.name for path in (Path(runs_dir) / FOLDER).glob("*/study.toml"))
@@ -189,12 +199,12 @@ def read(name: str, runs_dir: str | Path) -> Study:
     found = read_file(file)
     if found.get("format") != FORMAT:
         said = found.get("format", "none")
-        raise UsageError(f"study {name} has format {said}, and this rlgen reads {FORMAT}: create it again")
+        raise UsageError(f"study {name} has format {said}, and this rlgen reads {FORMAT}: {again(path)}")
     try:
         study = Study(path, fit(found, Record))
         renamed = study.record["options"] | {"algo": study.record["algo"], "seed": 0}
         stored({"env_id" if key == "env" else key: value for key, value in renamed.items()})
         _ = study.space
     except (ValueError, UsageError) as error:
-        raise UsageError(f"{file} is damaged: {error}; mend it, or create the study again") from error
+        raise UsageError(f"{file} is damaged: {error}; mend it, or {again(path)}") from error
     return study

@@ -101,8 +101,12 @@ def create(study: Study, folder: Path, trials: list[tuple[dict[str, Any], dict[s
             created = optuna.create_study(
                 storage=storage, study_name=study.name, direction=study.record["direction"], sampler=sampler(study, 0)
             )
-            for values, attributes in trials:
-                created.enqueue_trial(values, user_attrs=attributes)
+            try:
+                for values, attributes in trials:
+                    created.enqueue_trial(values, user_attrs=attributes)
+            except BaseException:  # Ctrl-C too: the half of a study would hold its name in a database for ever
+                optuna.delete_study(study_name=study.name, storage=storage)
+                raise
     except optuna.exceptions.DuplicatedStudyError:
         raise UsageError(f"there is a study {study.name} at {study.record.get('storage')}; give another name") from None
     finally:
@@ -120,7 +124,7 @@ def opened(study: Study) -> Iterator[optuna.Study]:
     import optuna
 
     if "storage" not in study.record and not (study.path / "study.db").exists():
-        raise UsageError(f"study {study.name} has lost its trials: {study.path / 'study.db'} is gone; create it again")
+        raise UsageError(f"study {study.name} has lost its trials: {study.path / 'study.db'} is gone; {study.again}")
     with lock(study.path):
         storage = _open(study, study.path)
     try:
@@ -131,7 +135,7 @@ def opened(study: Study) -> Iterator[optuna.Study]:
                 )
             except KeyError:
                 where = study.record.get("storage", study.path / "study.db")
-                raise UsageError(f"{where} has no study {study.name}; create it again") from None
+                raise UsageError(f"{where} has no study {study.name}; {study.again}") from None
     finally:
         storage.engine.dispose()
 

@@ -129,11 +129,13 @@ def test_evaluations_are_between_episodes_of_no_length_and_the_longest(clock, mo
 def test_the_last_evaluation_of_a_model_looks_at_all_images(clock):
     def evaluate(model):
         clock.seconds += 2.0
+        return {"eval/nll": 1.0}
 
     source = SimpleNamespace(evaluate=evaluate, data=SimpleNamespace(test=np.zeros(10_000)))
-    assert time_scoring(None, source, 5).about == 5 * 2.0 + 10 * 2.0
+    found, judged = time_scoring(None, source, 5)
+    assert found.about == 5 * 2.0 + 10 * 2.0 and judged == ("eval/nll",)
     source.data.test = np.zeros(800)
-    assert time_scoring(None, source, 5).about == 5 * 2.0
+    assert time_scoring(None, source, 5)[0].about == 5 * 2.0
 
 
 def test_seconds_are_added_end_by_end():

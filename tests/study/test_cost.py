@@ -1,11 +1,13 @@
 """What a study costs is said before anything starts."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from toy_study import planned
 
 from rlgen.bench import estimate as estimates
+from rlgen.errors import UsageError
 from rlgen.study import cost
 
 
@@ -35,3 +37,14 @@ def test_a_run_with_the_last_values_is_tried_and_every_rung_starts_a_process(tmp
     with pytest.raises(LookupError):
         cost.expected(study)
     assert (tried[0]["lr"], tried[0]["hidden"], tried[0]["seed"]) == (0.5, (16, 16), 100)
+
+
+def test_a_metric_that_a_model_has_not_is_refused_before_every_trial_fails_for_it(tmp_path, monkeypatch):
+    """A GAN has no likelihood, and the score of a study of images is the NLL where nothing is said."""
+    times = {"total": SimpleNamespace(about=1.0)}
+    found = SimpleNamespace(judged=("eval/d_gap", "samples/grid"), parts=times, needs=SimpleNamespace(disk=1))
+    monkeypatch.setattr(estimates, "estimate", lambda config: found)
+    with pytest.raises(UsageError, match=r"--metric eval/nll: dqn has eval/d_gap; give one of these, as NAME:higher"):
+        cost.expected(planned(tmp_path, metric="eval/nll"))
+    for metric in ("eval/d_gap:lower", "losses/mine:lower"):
+        assert cost.expected(planned(tmp_path, metric=metric))["disk"] == 1

@@ -62,9 +62,26 @@ def test_a_name_is_taken_once_and_a_bad_one_is_refused(tmp_path):
     created(tmp_path)
     with pytest.raises(UsageError, match="study toy exists in"):
         planned(tmp_path)
+    (tmp_path / "studies/toy/study.toml").unlink()
+    with pytest.raises(UsageError, match="studies/toy is there and is no study; remove it, or give another name"):
+        planned(tmp_path)
     for name in ("../up", "last", "x" * 61):
         with pytest.raises(UsageError, match="must be 1 to 60 letters"):
             record.folder(name, tmp_path)
+
+
+def test_a_study_that_is_interrupted_while_it_is_made_does_not_keep_its_name_in_a_database(tmp_path, monkeypatch):
+    import optuna
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    address = f"sqlite:///{tmp_path}/all.db"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(optuna.Study, "enqueue_trial", interrupt)
+        created(tmp_path, storage=address)
+    assert not (tmp_path / "studies/toy").exists()
+    assert created(tmp_path, storage=address).path.exists()
 
 
 def test_a_full_disk_leaves_no_half_of_a_study(tmp_path):
@@ -85,7 +102,7 @@ def test_a_full_disk_leaves_no_half_of_a_study(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("format = 1", "format = 2", "study toy has format 2, and this rlgen reads 1: create it again"),
+        ("format = 1", "format = 2", "study toy has format 2, and this rlgen reads 1: remove "),
         ("format = 1", "", "has format none"),
         ("trials = 2", "trials = 'two'", "is damaged: trials: must be a whole number"),
         ("steps = 100", "steps = -1", "is damaged: steps -1: must be in"),

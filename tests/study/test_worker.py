@@ -238,7 +238,7 @@ def test_a_study_whose_trials_are_gone_is_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"has lost its trials: .*study.db is gone"):
         work(study, 1)
     (study.path / "study.db").write_bytes(b"")
-    with pytest.raises(UsageError, match="has no study toy; create it again"):
+    with pytest.raises(UsageError, match=r"has no study toy; remove .*/studies/toy, then create it again"):
         work(study, 1)
     (study.path / "study.db").write_bytes(b"no database" * 100)
     with pytest.raises(RlgenError, match=r"cannot be read or written, .*study.db: file is not a database"):
