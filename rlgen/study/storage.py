@@ -145,7 +145,8 @@ def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    url = study.record.get("storage") or f"sqlite:///{folder / 'study.db'}"
+    url = study.record.get("storage", "").replace("postgresql://", "postgresql+psycopg://", 1)
+    url = url or f"sqlite:///{folder / 'study.db'}"
     options: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if "storage" not in study.record else {}
     try:
         with failures(study):
@@ -157,9 +158,9 @@ def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(RETRIES),
             )
     except ImportError:
-        scheme = url.partition(":")[0]
-        if "postgresql" in url:
-            raise MissingExtraError(f"{scheme} needs a package", "psycopg2-binary") from None
+        scheme = url.partition(":")[0].partition("+")[0]
+        if scheme == "postgresql":
+            raise MissingExtraError(f"{scheme} needs a package", "psycopg[binary]") from None
         raise MissingExtraError(f"--storage {scheme}: needs SQLAlchemy's driver for it: install that") from None
 
 
