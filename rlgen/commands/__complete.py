@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from rlgen.options import algorithms, config
 from rlgen.options.checks import POSITIONAL, shown
 from rlgen.options.fields import Option
 from rlgen.options.files import presets
+from rlgen.study.flags import KINDS
+from rlgen.study.flags import options_of as flags_of
 
 
 def parse(words: Sequence[str]) -> Sequence[str]:
@@ -51,6 +54,16 @@ def after(before: Sequence[str], current: str) -> list[str]:
     if command not in listed():
         return []
     options, algorithm = options_of(command), None
+    if command == "study":
+        if not rest:
+            return [*KINDS, "--help"]
+        what = rest.pop(0)
+        if what not in KINDS:
+            return []
+        options = flags_of(what)
+        if named := algorithm_of(what, rest):
+            algorithm = algorithms.find(named)
+            options = config.options(algorithm) | options
     if command == "train":
         if not rest:
             return [*algorithms.names(), "--help"]
@@ -67,7 +80,16 @@ def after(before: Sequence[str], current: str) -> list[str]:
         waiting = slots[min(line.num_positional, len(slots) - 1)]
     if algorithm is not None and waiting.name in ("env", "data"):
         return targets(algorithm, waiting)
+    if command == "study" and what == "ablate" and waiting.name == "study":
+        return [*algorithms.names(), *values(waiting, line.runs_dir)]
     return values(waiting, line.runs_dir)
+
+
+def algorithm_of(what: str, rest: Sequence[str]) -> str:
+    """The algorithm that is named behind `rlgen study WHAT`; "" where none is yet."""
+    if what == "ablate":
+        return rest[0] if rest and rest[0] in algorithms.names() else ""
+    return next((after for flag, after in itertools.pairwise(rest) if flag == "--algo"), "") if what == "create" else ""
 
 
 @dataclass
@@ -117,6 +139,10 @@ def values(option: Option, runs_dir: str) -> list[str]:
 
         found = [path.name for path in directories(Path(runs_dir)) if path.name.isprintable()]
         return [*found, "last"] if found else []
+    if option.name == "study":
+        return sorted(path.parent.name for path in Path(runs_dir).glob("studies/*/study.toml"))
+    if option.name == "algo":
+        return [*algorithms.names()]
     if option.name == "sort":
         from rlgen.runs.table import COLUMNS
 

@@ -114,10 +114,13 @@ def run(options: Any) -> Any:
         num, size = clean(study, dry=not options.yes)
         gone = f"checkpoints of {num} runs, {size}"
         return f"removed {gone}" if options.yes else f"--yes removes {gone}"
-    from rlgen.study import effects, show
+    from rlgen.study import effects, pareto, show
 
     trials = show.shown(study, options.json)
-    return f"{trials}\n\n{effects.shown(study)}" if study.is_ablation and not options.json else trials
+    if options.json:
+        return trials | ({"pareto": [row["trial"] for row in pareto.front(study)]} if "second" in study.record else {})
+    more = [effects.shown(study)] if study.is_ablation else [pareto.shown(study)] if "second" in study.record else []
+    return "\n\n".join([trials, *more])
 
 
 def create(creating: Creating) -> str:

@@ -19,9 +19,12 @@ class Create:
     over: tuple[str, ...] = ()  # what is tried, as lr=1e-4:1e-2:log n_step=1:20 hidden=64,64/128,128
     seeds: tuple[str, ...] = ("100:103",)  # of each trial: A:B is A to B - 1; or a list, 1,2,3
     trials: int | None = None  # how many (None: 20, of a grid all); in [1, 10**6]
-    sampler: Literal["tpe", "random", "grid"] = "tpe"  # what chooses the values
+    sampler: Literal["tpe", "random", "grid", "cmaes"] = "tpe"  # what chooses the values; cmaes: only of numbers
     prune: Literal["none", "median"] = "none"  # median: end a trial that is below the median of others at a rung
     rungs: int = 5  # with --prune: parts of a run, at whose ends the seeds' mean is judged; in [1, 100]
+    second: Literal["none", "parameters"] = (
+        "none"  # parameters: fewer in the networks are better, too; not with --prune
+    )
     metric: str | None = None  # NAME:higher or NAME:lower (None: eval/episodic_return, of images eval/nll)
     trial_minutes: float | None = None  # a trial that takes longer has failed; in (0, inf)
     heartbeat: int = 30  # seconds between signs of life; a trial without three of them is another's; in [1, 3600]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from rlgen.study import ablation, record, storage
 from rlgen.study.factors import spelled_out
 from rlgen.study.flags import Ablate, Create
 from rlgen.study.record import FORMAT, Cost, Record, Study, as_in_file
-from rlgen.study.space import grid, parse_space
+from rlgen.study.space import Parameter, grid, parse_space
 
 TRIALS = 20  # where nothing is said
 GRID = {"trials": None, "sampler": "grid", "prune": "none", "rungs": 1}  # of an ablation
@@ -29,13 +30,14 @@ class Asked:
     over: tuple[str, ...]
     seeds: str
     trials: int | None
-    sampler: Literal["tpe", "random", "grid"]
+    sampler: Literal["tpe", "random", "grid", "cmaes"]
     prune: Literal["none", "median"]
     rungs: int
     metric: str | None
     trial_minutes: float | None
     heartbeat: int
     storage: str | None
+    second: Literal["none", "parameters"] = "none"  # objective
     tune: tuple[str, ...] | None = None  # of an ablation
     tuning_seeds: str = ""  # of an ablation
 
@@ -97,6 +99,9 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         "rungs": asked.rungs if asked.prune != "none" else 1,
         "heartbeat": asked.heartbeat,
     }
+    _check_together(asked, space)
+    if asked.second != "none":
+        found["second"] = asked.second
     if asked.trial_minutes is not None:
         found["trial_minutes"] = asked.trial_minutes
     if asked.tune is not None:
@@ -160,3 +165,22 @@ def _trials(asked: Asked, points: list[dict[str, Any]] | None) -> int:
     if asked.trials not in (None, len(points)):
         raise UsageError(f"--trials {asked.trials} with --sampler grid: the grid has {len(points)}; leave it out")
     return len(points)
+
+
+def _check_together(asked: Asked, space: Sequence[Parameter]) -> None:
+    """Refuse a sampler, pruning and objectives that do not go together."""
+    if asked.second != "none" and asked.prune != "none":
+        raise UsageError(f"--second {asked.second} with --prune {asked.prune}: pruning judges one score; leave one out")
+    if asked.sampler != "cmaes":
+        return
+    if asked.second != "none":
+        raise UsageError(
+            f"--second {asked.second} with --sampler cmaes: CMA-ES has one objective; --sampler tpe has two"
+        )
+    if choices := [parameter for parameter in space if parameter.choices]:
+        word = f"{choices[0].name}={choices[0].text}"
+        raise UsageError(f"--sampler cmaes with {word}: CMA-ES is over ranges of numbers; give A:B, or --sampler tpe")
+    if len(space) < 2:
+        raise UsageError(
+            f"--sampler cmaes with {space[0].name} alone: it takes two ranges or more; --sampler tpe does it"
+        )

@@ -47,7 +47,8 @@ class Record(TypedDict):
     trials: int
     metric: str
     direction: Literal["maximize", "minimize"]
-    sampler: Literal["tpe", "random", "grid"]
+    sampler: Literal["tpe", "random", "grid", "cmaes"]
+    second: NotRequired[Literal["parameters"]]  # objective
     prune: Literal["none", "median"]
     rungs: int  # parts of a run; seeds wait for each other at their ends
     trial_minutes: NotRequired[float]

@@ -34,6 +34,7 @@ def described(study: Study, trial: optuna.trial.FrozenTrial, again: bool = False
         "trial": trial.number,
         "state": state,
         "score": _score(trial),
+        "parameters": trial.user_attrs.get("parameters"),
         "rung": trial.last_step or 0,
         "scores": trial.user_attrs.get("scores", {}),
         "params": trial.params,
@@ -49,7 +50,7 @@ def _score(trial: optuna.trial.FrozenTrial) -> float | None:
     """The final score; of a trial that was pruned, or is being trained, the one at its last rung."""
     if trial.state.name == "RUNNING" and trial.last_step is not None:
         return trial.intermediate_values[trial.last_step]
-    return trial.value if trial.state.name in ("COMPLETE", "PRUNED") else None
+    return trial.values[0] if trial.state.name in ("COMPLETE", "PRUNED") and trial.values else None
 
 
 def shown(study: Study, as_json: bool) -> Any:
@@ -62,8 +63,9 @@ def shown(study: Study, as_json: bool) -> Any:
     found.sort(key=lambda row: (order.index(row["state"]), sign * (row["score"] or 0.0), row["trial"]))
     names = [parameter.name for parameter in study.space]
     rungs = study.record["rungs"]
-    columns = ["trial", "state", *(["rung"] if rungs > 1 else []), "score", *names, "reason"]
-    cells = [[cell(value) for value in _cells(row, names, rungs)] for row in found]
+    second: list[str] = [study.record["second"]] if "second" in study.record else []
+    columns = ["trial", "state", *(["rung"] if rungs > 1 else []), "score", *second, *names, "reason"]
+    cells = [[cell(value) for value in _cells(row, names, rungs, second)] for row in found]
     if not any(row["reason"] for row in found):
         columns, cells = columns[:-1], [line[:-1] for line in cells]
     lines = fitted(columns, cells) if cells else [columns]
@@ -76,10 +78,10 @@ def shown(study: Study, as_json: bool) -> Any:
     return "\n".join([f"study {study.name}: {metric}", begun, "", table(lines[0], lines[1:])])
 
 
-def _cells(row: dict[str, Any], names: list[str], rungs: int) -> list[Any]:
+def _cells(row: dict[str, Any], names: list[str], rungs: int, second: list[str]) -> list[Any]:
     rung = [f"{row['rung']} of {rungs}"] if rungs > 1 else []
     tried = (row["params"].get(name) for name in names)
-    return [row["trial"], row["state"], *rung, row["score"], *tried, row["reason"]]
+    return [row["trial"], row["state"], *rung, row["score"], *(row[name] for name in second), *tried, row["reason"]]
 
 
 def best(study: Study) -> dict[str, Any]:

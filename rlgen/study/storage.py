@@ -95,11 +95,12 @@ def create(study: Study, folder: Path, trials: list[tuple[dict[str, Any], dict[s
     """
     import optuna
 
+    directions: list[Any] = [study.record["direction"], *["minimize"] * ("second" in study.record)]
     storage = _open(study, folder)
     try:
         with failures(study):
             created = optuna.create_study(
-                storage=storage, study_name=study.name, direction=study.record["direction"], sampler=sampler(study, 0)
+                storage=storage, study_name=study.name, directions=directions, sampler=sampler(study, 0)
             )
             try:
                 for values, attributes in trials:
@@ -201,6 +202,12 @@ def sampler(study: Study, begun: int) -> optuna.samplers.BaseSampler:
     if study.record["sampler"] == "tpe":
         at_random = max(4, min(10, study.record["trials"] // 3))
         return optuna.samplers.TPESampler(n_startup_trials=at_random, constant_liar=True, seed=begun)
+    if study.record["sampler"] == "cmaes":
+        try:
+            import cmaes  # noqa: F401
+        except ModuleNotFoundError:
+            raise MissingExtraError("--sampler cmaes needs a package", "cmaes") from None
+        return optuna.samplers.CmaEsSampler(seed=begun, warn_independent_sampling=False)
     return optuna.samplers.RandomSampler(seed=begun)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlgen.errors import InterruptedRunError, one_line
 from rlgen.runs import stopping
-from rlgen.study import ablation, seeds, storage
+from rlgen.study import ablation, pareto, seeds, storage
 from rlgen.study.record import Study
 from rlgen.study.seeds import FailedTrialError
 from rlgen.study.show import described
@@ -137,7 +137,7 @@ def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> No
 
 @dataclass
 class Objective:
-    """What Optuna calls: the mean of the final scores of a trial's seeds."""
+    """What Optuna calls: the mean of the final scores of a trial's seeds, and maybe the number of parameters."""
 
     study: Study
     found: optuna.Study
@@ -147,13 +147,21 @@ class Objective:
     _begin: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
 
-    def __call__(self, trial: optuna.Trial) -> float:
+    @property
+    def two(self) -> bool:
+        """Whether there is a second objective."""
+        return "second" in self.study.record
+
+    def __call__(self, trial: optuna.Trial) -> float | tuple[float, float]:
         import optuna
 
         self.number = trial.number
         params = {parameter.name: parameter.suggest(trial) for parameter in self.study.space}
         self.claim.release()
         try:
+            num_parameters = pareto.parameters(self.study, params) if self.two else 0
+            if self.two:
+                trial.set_user_attr("parameters", num_parameters)
             mean = self.train(trial, params)
         except FailedTrialError as error:
             trial.set_user_attr("reason", str(error))
@@ -169,8 +177,8 @@ class Objective:
             again = optuna.storages.RetryHeartbeatStaleTrialCallback()
             again(self.found, self.found.get_trials()[trial.number])
             raise
-        self.say(params, f"{mean:.6g}")
-        return mean
+        self.say(params, f"{mean:.6g}" + f", {num_parameters:,} parameters" * self.two)
+        return (mean, num_parameters) if self.two else mean
 
     def train(self, trial: optuna.Trial, params: dict[str, Any]) -> float:
         """Train the seeds from rung to rung."""
@@ -183,7 +191,8 @@ class Objective:
             seeds.advance(runs, step, self.jobs, self.look)
             scores = {run.seed: run.score(step) for run in runs}
             mean = statistics.fmean(scores.values())
-            trial.report(mean, rung)
+            if not self.two:  # Optuna takes reports of one objective only
+                trial.report(mean, rung)
             trial.set_user_attr("scores", {str(seed): score for seed, score in scores.items()})
             if step is not None and trial.should_prune():
                 raise optuna.TrialPruned

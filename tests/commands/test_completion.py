@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,10 +36,30 @@ words=(rlgen show digits); CURRENT=3; _rlgen; words=(rlgen train dqn --config ''
         ("rlgen diff CartPole-v1__dqn__0 dig", ["digits__vae__3"]),
         ("rlgen show --runs-dir elsewhere C", []),
         ("rlgen completion z", ["zsh"]),
+        ("rlgen study c", ["create", "compare", "clean"]),
+        ("rlgen study create toy --al", ["--algo"]),
+        ("rlgen study create toy --algo doub", ["double_dqn"]),
+        ("rlgen study create toy --algo dqn --prune m", ["median"]),
+        ("rlgen study create toy --algo dqn --env Cart", ["CartPole-v1"]),
+        ("rlgen study create toy --algo dqn --buffer", ["--buffer-size"]),
+        ("rlgen study create toy --buffer", []),
+        ("rlgen study ablate doub", ["double_dqn"]),
+        ("rlgen study ablate dqn --n-st", ["--n-step"]),
+        ("rlgen study ablate dqn --tun", ["--tune", "--tuning-seeds"]),
+        ("rlgen study work --jo", ["--jobs"]),
+        ("rlgen study nothing ", []),
     ],
 )
 def test_what_may_follow_is_offered(four_runs, line, expected):
     assert __complete.candidates(line.split(" ")) == expected
+
+
+def test_names_of_studies_are_offered(four_runs):
+    for name in ("toy", "other"):
+        Path("runs/studies", name).mkdir(parents=True)
+        Path("runs/studies", name, "study.toml").touch()
+    assert __complete.candidates(["rlgen", "study", "show", ""]) == ["other", "toy"]
+    assert __complete.candidates(["rlgen", "study", "ablate", "to"]) == ["toy"]
 
 
 def test_completion_and_inspection_import_no_torch(four_runs):
@@ -46,6 +67,7 @@ def test_completion_and_inspection_import_no_torch(four_runs):
 import sys
 from rlgen.commands import main
 for line in ("__complete rlgen train dqn --env ", "__complete rlgen train vae --data ", "__complete rlgen show ",
+             "__complete rlgen study ablate dqn --",
              "completion bash", "list runs", "show last", "diff CartPole-v1__dqn__0 CartPole-v1__dqn__1"):
     assert main(line.split(" ")) == 0
     assert not {"torch", "wandb", "gymnasium"} & set(sys.modules), line
