@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from toy_study import TOY, created, rows, start_worker, starts
 
 from rlgen.errors import DiskError, InterruptedRunError, MissingExtraError, RlgenError, UsageError
 from rlgen.runs import lock, stopping
-from rlgen.study import seeds, show, storage, worker
+from rlgen.study import record, seeds, show, storage, worker
 from rlgen.study.show import shown
 from rlgen.study.worker import states, work
 
@@ -287,3 +288,48 @@ def test_an_interrupted_worker_leaves_no_process(tmp_path, monkeypatch):
         work(study, 2)
     assert raised.value.exit_code == 130
     assert not any(lock.is_held(path) for path in study.runs_dir.iterdir())
+
+
+@pytest.mark.slow
+@linux
+def test_twelve_trials_of_two_seeds_survive_a_kill_9_in_the_middle(tmp_path):
+    """Of real runs: two workers, one killed once six runs are finished; the other ends the study, each seed once."""
+    rlgen = [sys.executable, "-m", "rlgen", "study"]
+    where = ["long", "--runs-dir", str(tmp_path)]
+    words = [
+        "--algo",
+        "reinforce",
+        "--env",
+        "CartPole-v1",
+        "--no-preset",
+        "--steps",
+        "1500",
+        "--eval-episodes",
+        "3",
+        "--wandb",
+        "disabled",
+    ]
+    words += ["--over", "lr=1e-3:1e-1:log", "hidden=16/32", "--seeds", "100:102", "--trials", "12", "--heartbeat", "5"]
+    subprocess.run([*rlgen, "create", *where, *words, "--prune", "median", "--rungs", "2"], check=True, timeout=300)
+    first, second = (
+        subprocess.Popen([*rlgen, "work", *where, "--jobs", "1"], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    )
+    study = record.read("long", tmp_path)
+    until(lambda: len(list(study.runs_dir.glob("*/summary.json"))) >= 6, 600)
+    time.sleep(3)
+    first.kill()
+    first.communicate()
+    out, _ = second.communicate(timeout=1200)
+    print(out, shown(study, False), sep="\n")  # with -s: the log
+    assert second.returncode == 0
+    found = show.rows(study)
+    counts = Counter(row["state"] for row in found)
+    assert counts["finished"] + counts["pruned"] == 12 and counts["again"] <= 1 and len(found) == 12 + counts["again"]
+    for row in found:
+        if row["state"] == "finished":
+            for name in row["runs"]:
+                steps = [line["step"] for line in rows(study.runs_dir / name) if "eval/episodic_return" in line]
+                assert steps == sorted(set(steps)) and steps[-1] >= 1500, name
+                assert (study.path / "logs" / f"{name}.txt").read_text().count(f"{name}: finished") == 1
+    names = [name for row in found if row["state"] != "again" for name in row["runs"]]
+    assert len(names) == len(set(names)) == 24
