@@ -89,7 +89,9 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
         action = (8 if spec.num_choices else 4) * math.prod(spec.action_shape)
         width = 4 if spec.obs_dtype == "float32" else 1  # of a number
         transition = math.prod(frame) * width + 16 + action
-        transitions = min(buffer.capacity or spec.num_envs, steps)
+        rows = buffer.capacity or spec.num_envs
+        transitions = min(rows, steps)
+        saved += 8 * (rows - transitions)  # where each lies: two numbers, also of those that are never filled
         memory = transition * transitions
     else:
         memory = source.data.train.nbytes

@@ -56,8 +56,14 @@ def test_what_checkpoints_share_is_counted_once(tmp_path, monkeypatch, keep):
     assert need.checkpoints == keep + 2
 
 
-@pytest.mark.parametrize("algo", ["dqn", "ppo", "vae"])
-def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo):
+FILLED = {"buffer_size": 3000, "steps": 3000}
+ALMOST_EMPTY = {"buffer_size": 100_000, "steps": 3000}
+
+
+@pytest.mark.parametrize(
+    ("algo", "options"), [("dqn", FILLED), ("dqn", ALMOST_EMPTY), ("ppo", {}), ("vae", {})], ids=str
+)
+def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo, options):
     most, save = [0], pruning.prune
 
     def prune(folder, *args):
@@ -65,7 +71,7 @@ def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo):
         save(folder, *args)
 
     monkeypatch.setattr(pruning, "prune", prune)  # before it there are most files
-    config = tiny(algo, tmp_path, name="x", **({"buffer_size": 3000, "steps": 3000} if algo == "dqn" else {}))
+    config = tiny(algo, tmp_path, name="x", **options)
     with closing(experiment.build_source(config)) as source:
         learner = experiment.build_learner(config, source.spec)
         need = needs(config, learner, source, experiment.build_buffer(learner, source.spec))
