@@ -34,14 +34,19 @@ class Config(OptimizerOptions, NetworkOptions):
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     # at most buffer_size: a batch cannot be larger than the buffer
+    # divided by ranks
     batch_size: int = 128  # transitions in an update; in [1, 10**6]
+    # divided by ranks
     buffer_size: int = 100_000  # transitions kept; in [1, inf); fixed: a buffer of another size
     # at most buffer_size: learning would never start; below steps: nothing would be learned
+    # divided by ranks
     learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
     # learning_starts + train_every at most steps: nothing would be learned
     # n_step * num_envs + train_every at most steps: nothing would be learned
+    # divided by ranks
     train_every: int = 4  # steps between updates; in [1, inf)
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
+    # divided by ranks
     target_every: int = 500  # steps between updates of the target network; in [1, inf)
     tau: float = 1.0  # how far the target then moves, 1 copies; in (0, 1]
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]

@@ -31,6 +31,7 @@ from rlgen.data.images import ImageSpec
 class Config(OptimizerOptions):
     """Flags of `rlgen train gan`."""
 
+    # divided by ranks
     batch_size: int = 64  # images in a gradient step of each network, in [1, 10**6]
     width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, 65536]
     num_hidden: int = 256  # units between the smallest feature map and latent or logit, in [1, 65536]
@@ -41,6 +42,7 @@ class Config(OptimizerOptions):
     beta2: float = 0.99  # Adam's decay of the squared gradient, in [0, 1)
     anneal_lr: bool = True  # let the step sizes fall linearly to 0 over the run
     r1_gamma: float = 1.0  # weight of the gradient penalty on real images, in [0, inf)
+    # divided by ranks
     ema_half_life: float = 10_000  # images after which a generator counts half in the average, in (0, inf)
 
 

@@ -37,6 +37,7 @@ ACTIVE_VARIANCE = 0.01  # a latent is active if its posterior mean varies more t
 class Config(OptimizerOptions, LayerOptions):
     """Flags of `rlgen train vae`."""
 
+    # divided by ranks
     batch_size: int = 128  # images in a gradient step, in [1, 10**6]
     hidden: tuple[int, ...] = (500,)  # layers, reversed in the decoder; in [1, 65536]; fixed: networks of other sizes
     latent: int = 40  # size of the latent, in [1, 65536]

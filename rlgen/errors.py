@@ -84,6 +84,12 @@ class MovedRunError(RlgenError):
     exit_code = 6
 
 
+class RankLostError(RlgenError):
+    """Another process of those that train this run has ended; the run stands at its last checkpoint."""
+
+    exit_code = 17
+
+
 class LostEnvError(RlgenError):
     """The process of an environment ended; the run stands at its last checkpoint."""
 

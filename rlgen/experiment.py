@@ -25,7 +25,7 @@ from rlgen.options.derived import in_steps
 from rlgen.runs import exactness, notes, preflight, stopping
 from rlgen.runs.find import find
 from rlgen.runs.log import RunLog
-from rlgen.runs.records import check_spec, without_masks
+from rlgen.runs.records import check_ranks, check_spec, without_masks
 from rlgen.runs.run import Run
 from rlgen.speed import machine_code
 from rlgen.speed.compiled import fusing
@@ -206,6 +206,7 @@ def resume(
     if data is not None:
         hold(data)
     opened = Run.open(find(run, runs_dir), steps, max_memory)
+    check_ranks(opened.name, opened.info)
     if env is not None:
         hold_env(env, opened.config["env_id"])
     if wrapper is not None:
@@ -242,6 +243,7 @@ def fork(
         quiet: no progress bar and no summary.
     """
     parent = Run.open(find(run, runs_dir))
+    check_ranks(parent.name, parent.info)
     config = changed(parent.config, changes) | {"name": name, "runs_dir": runs_dir}
     own = config | without_masks(parent.info)
     with built(own, runs_dir) as (learner, source, buffer):

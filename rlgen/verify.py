@@ -12,7 +12,7 @@ from rlgen.errors import DivergedError, InterruptedRunError, UsageError
 from rlgen.runs import exactness, rows
 from rlgen.runs.about import provenance
 from rlgen.runs.find import find
-from rlgen.runs.records import read_config
+from rlgen.runs.records import check_ranks, read_config
 from rlgen.runs.run import Run
 from rlgen.runs.show import flattened
 from rlgen.runs.weights import digest
@@ -41,6 +41,7 @@ def verify(run: str, runs_dir: str = "runs", steps: int | None = None) -> dict[s
         UsageError: there is nothing to compare, or the run began with another's state, or other data.
     """
     opened = Run.open(find(run, runs_dir))
+    check_ranks(opened.name, opened.info)
     if parent := opened.info.get("parent"):
         of = parent if isinstance(parent, str) else parent["run"]
         raise UsageError(f"run {opened.name} began with the state of {of}, of which it is a fork; verify that")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rlgen import commands
 from rlgen.options import config
+from rlgen.options.shares import number
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,14 @@ def run(options: Options) -> str | None:
         if opened.finished:
             longer = opened.command("resume", "--steps", str(2 * opened.steps))
             return f"run {opened.name} is finished, at step {opened.step:,} of {opened.steps:,}; to go on: {longer}"
-    from rlgen import experiment
-
     name, runs_dir, steps = options.run, options.runs_dir, options.steps
     device = None if options.device == "same" else options.device
-    experiment.resume(name, runs_dir, steps, max_memory=options.max_memory, device=device)
+    if number() > 1:
+        from rlgen import ranked
+
+        ranked.resume(name, runs_dir, steps, options.max_memory, device)
+    else:
+        from rlgen import experiment
+
+        experiment.resume(name, runs_dir, steps, max_memory=options.max_memory, device=device)
     return None

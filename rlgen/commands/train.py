@@ -12,6 +12,7 @@ from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
 from rlgen.options.seeds import parse_seeds
+from rlgen.options.shares import number
 from rlgen.text import Bytes, cell, duration, table, wrapped
 
 
@@ -91,6 +92,13 @@ def run(training: Training) -> str | None:
         rows = [(name, cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
         print(table(("option", "value", "from"), rows), flush=True)
         return cost(resolved.config)
+    if number() > 1:
+        if training.seeds or training.resume_if_exists:
+            raise UsageError("--seeds and --resume-if-exists do not work with torchrun, which trains one run")
+        from rlgen import ranked
+
+        ranked.start(resolved.config, training.command)
+        return None
     if not training.seeds:
         from rlgen import experiment
         from rlgen.runs.again import standing

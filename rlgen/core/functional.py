@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+
+# What makes a sum and a count of this batch those of the batches of several ranks; none, of one process.
+shares: ContextVar[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None] = ContextVar("shares", default=None)
 
 
 def gae(
@@ -87,7 +91,10 @@ def same_layout(grad: Tensor, param: Tensor) -> Tensor:
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
     """Mean of `value` [B] over the entries where `mask` [B] is true; 0 where there are none."""
-    return (value * mask).sum() / mask.sum().clamp(min=1)
+    total, count = (value * mask).sum(), mask.sum()
+    if share := shares.get():  # several ranks have a batch each
+        total, count = share(total, count)
+    return total / count.clamp(min=1)
 
 
 def linear_schedule(start: float, end: float, fraction: float, progress: float) -> float:

@@ -86,7 +86,7 @@ class EnvStream:
         self.spec = describe(vector_env, env_id, frame_stack, rescale_actions, **how)
         mode = vector_env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self._autoreset_mode = mode if isinstance(mode, AutoresetMode) else AutoresetMode(mode)
-        self._is_next_step_mode = self._autoreset_mode is AutoresetMode.NEXT_STEP
+        self.is_next_step_mode = self._autoreset_mode is AutoresetMode.NEXT_STEP
 
         self._to_env = to_env(self.spec)
         self._obs_dtype = np.dtype(self.spec.obs_dtype)
@@ -133,7 +133,7 @@ class EnvStream:
             self._action_log.packed += action.astype(self._action_log.packed_dtype).tobytes()
 
         ended, valid = terminated | truncated, self._all_true
-        if self._is_next_step_mode:
+        if self.is_next_step_mode:
             valid, self._resets_next = ~self._resets_next, ended
         if np.count_nonzero(ended):  # an eighth of the time of `ended.any()`
             next_obs = self._end_episodes(ended, next_obs, infos)
@@ -153,7 +153,7 @@ class EnvStream:
         """Begin the next episodes of those in `ended` [N]; returns the observations that this step led to."""
         self.success = np.where(ended, successes(self.vector_env, infos), self.success)
         self.successes += self.success[ended & np.isfinite(self.success)].tolist()
-        if self._is_next_step_mode:
+        if self.is_next_step_mode:
             return obs
         if self._autoreset_mode is AutoresetMode.DISABLED:
             self._episode[ended] += 1

@@ -73,6 +73,7 @@ class RunConfig(Preparation):
     seed: int = 1  # of networks, data, episodes and noise; in [0, 2**63)
     # fixed: its episodes
     # at most steps: the run ends before every environment has stepped
+    # divided by ranks
     num_envs: int = 1  # environments stepped together; in [1, 65536]
     # fixed: its episodes
     # learns the same

@@ -10,6 +10,7 @@ parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WH
 `A + B * C at most OPTION: WHY` has more of them.
 `learns the same`: no weight depends on it, so runs that differ in it alone are seeds of one group. `other scores: WHAT`
 and `other scores in eval/: WHAT`: scores, or those named so, of runs that differ in it are never pooled or ranked.
+`divided by ranks`: where several processes train one run, each has its share of it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ FIXED = re.compile(r"fixed: (.+)")
 LIMIT = re.compile(r"(?:(\w+(?: [+*] \w+)+) )?(at most|below) (\w+): (.+)")
 SAME = re.compile(r"learns the same")
 SCORES = re.compile(r"other scores(?: in (\S+))?: (.+)")
-RULES = (FIXED, LIMIT, SAME, SCORES)
+DIVIDED = re.compile(r"divided by ranks")
+RULES = (FIXED, LIMIT, SAME, SCORES, DIVIDED)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Option:
     limits: tuple[Limit, ...] = ()
     learns_the_same: bool = False  # whatever its value
     other_scores: OtherScores | None = None  # None where a score means the same with every value
+    divided: bool = False  # each of several ranks has a share of it
 
 
 @cache
@@ -99,6 +102,7 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
             limits=tuple(limits) or base.limits,
             learns_the_same=any(map(SAME.fullmatch, rules)) or base.learns_the_same,
             other_scores=scores[0] if scores else base.other_scores,
+            divided=any(map(DIVIDED.fullmatch, rules)) or base.divided,
         )
     return options, extends
 

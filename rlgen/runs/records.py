@@ -284,3 +284,15 @@ def _of(kind: type, value: Any, name: str) -> Any:
     if not isinstance(value, kind):
         raise ValueError(f"{name or 'it'}: must be {'an object' if kind is dict else 'a list'}")
     return value
+
+
+def check_ranks(name: str, info: dict[str, Any], size: int = 1) -> None:
+    """Whether as many processes go on with a run as began it.
+
+    Raises:
+        UsageError: they do not.
+    """
+    began = info.get("ranks", 1)
+    if began != size:
+        how = f"torchrun --nproc-per-node {began} -m rlgen" if began > 1 else "rlgen"
+        raise UsageError(f"{began} of torchrun's processes trained {name}, not {size}; go on with: {how} resume {name}")

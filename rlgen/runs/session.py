@@ -16,6 +16,7 @@ from rlgen.errors import (
     LostEnvError,
     MovedRunError,
     NoMemoryError,
+    RankLostError,
     RlgenError,
     is_out_of_memory,
     out_of_memory,
@@ -74,7 +75,7 @@ def session(run: Held) -> Iterator[None]:
     Raises:
         UsageError: another process holds the lock, or a link would lead what is written elsewhere.
         DiskError: something could not be written; a new run that has nothing yet is removed.
-        LostEnvError: an environment ended or hangs; the line that goes on is added.
+        LostEnvError, RankLostError: an environment ended or hangs, or a rank; the line that goes on is added.
         NoMemoryError: memory ran out, whoever says so; the line that goes on is added.
         MovedRunError: the directory was moved or removed.
     """
@@ -94,7 +95,7 @@ def session(run: Held) -> Iterator[None]:
             except DiskError:
                 run.look()  # there is no room to make in a directory that is gone
                 raise
-    except LostEnvError as error:
+    except (LostEnvError, RankLostError) as error:
         raise type(error)(f"{error}; {_go_on(run)}") from error
     except DiskError as error:
         saved = checkpoint.steps(run.path / "checkpoints")

@@ -54,7 +54,9 @@ def test_a_flag_goes_straight_to_the_configuration(rlgen, monkeypatch):
         "agents.double_dqn",
         "agents.dqn",
         "rlgen.commands.train",
+        "rlgen.core.optimizer",
         "rlgen.data.preparation",
+        "rlgen.nets.layers",
         "rlgen.options.config",
     ]
     assert len(resolved) == 1 and reached[0].lr == 0.25

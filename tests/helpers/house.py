@@ -27,7 +27,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"experiment", "inference"},
     {"__init__"},  # of rlgen itself
     {"compare", "bench", "verify", "jobs"},
-    {"study"},
+    {"study", "ranked"},
     {"commands"},
     {"__main__"},
 )

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from rlgen.errors import UsageError
-from rlgen.options import algorithms, config, files
+from rlgen.options import config
 
 
 def test_presets_are_inherited_and_replaced_table_by_table(lab):
@@ -89,12 +89,3 @@ def test_games_have_the_settings_that_were_published(algo, env, frames):
     found = config.resolve(algo, {"env": env})
     assert found.preset and found.preset.endswith(f"[{env.partition('/')[0]}/*]")
     assert found.values["steps"] >= 5_000_000 and found.values["frame_stack"] == frames
-
-
-@pytest.mark.parametrize("algo", algorithms.names())
-def test_every_preset_is_one_that_its_algorithm_takes(algo):
-    algorithm = algorithms.find(algo)
-    for name, (where, values) in files.presets(algorithm).items():
-        found = config.resolve(algo, {config.TARGET[algorithm.kind]: name.replace("*", "X-v1")})
-        assert found.preset == where and values
-        assert {*values} == {key for key, origin in found.origin.items() if origin == "preset"}

@@ -1,0 +1,122 @@
+"""Runs that several processes train, started by torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import comparable, tiny
+
+from rlgen import experiment, ranked
+from rlgen.errors import UsageError
+from rlgen.options.shares import number
+
+TRAIN = "train dqn --num-envs 2 --steps 6000 --no-preset --hidden 32 --wandb disabled --eval-episodes 2 --threads 1"
+TRAIN += " --learning-starts 200 --log-every 200 --eval-every 2000 --checkpoint-every 400"
+
+
+def launch(folder: Path, command: str) -> subprocess.Popen[str]:
+    """Two ranks, in a process group of their own."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = [*launcher, "-m", "rlgen", *command.split(), "--runs-dir", str(folder)]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it wrote to stderr, once it has ended."""
+    try:
+        return process.communicate(timeout=240)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def weights(path: Path) -> str:
+    """The digest of the networks at the end."""
+    return str(json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["weights"])
+
+
+def ranks_of(parent: int) -> list[int]:
+    """Processes that a launcher has started, in the order of their start."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Until a file is there."""
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("ranks")
+    process = launch(folder, f"{TRAIN} --name whole")
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert weights(folder / "whole") == weights(folder / "whole" / "ranks" / "1")
+    return folder / "whole"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", ["kill a rank", "kill rank 0", "SIGTERM"])
+def test_ranks_that_stop_go_on_bit_for_bit(stop: str, whole: Path, tmp_path: Path) -> None:
+    run = launch(tmp_path, f"{TRAIN} --name run")
+    wait_for(tmp_path / "run" / "ranks" / "1" / "checkpoints" / "step_000001200", run)
+    if stop == "SIGTERM":
+        run.terminate()
+    else:
+        os.kill(ranks_of(run.pid)[stop == "kill a rank"], signal.SIGKILL)
+    said = finish(run)
+    assert run.returncode
+    assert "rlgen/commands" not in said  # a traceback of torchrun's own may be there
+    assert ("stopped by SIGTERM, saved" if stop == "SIGTERM" else "error: another rank has ended") in said
+    assert "torchrun --nproc-per-node 2 -m rlgen resume" in said
+
+    with pytest.raises(UsageError, match="2 of torchrun's processes trained run, not 1"):
+        experiment.resume("run", str(tmp_path))
+    again = launch(tmp_path, "resume run")
+    said = finish(again)
+    assert again.returncode == 0, said
+    assert weights(tmp_path / "run") == weights(whole)
+    assert comparable(tmp_path / "run") == comparable(whole)
+
+
+def test_flags_are_of_the_whole_run(tmp_path: Path) -> None:
+    from rlgen.options import algorithms
+    from rlgen.options.config import options
+    from rlgen.options.shares import share
+
+    config = tiny("dqn", tmp_path, num_envs=4, train_every=8, target_every=48)
+    own = share(config, options(algorithms.find("dqn")), 4)
+    changed = {name: (config[name], own[name]) for name in config if config[name] != own[name]}
+    sizes = {"num_envs": (4, 1), "batch_size": (16, 4), "buffer_size": (500, 125), "learning_starts": (64, 16)}
+    assert changed == sizes | {"train_every": (8, 2), "target_every": (48, 12)}
+    with pytest.raises(UsageError, match="num_envs 4 cannot be divided by 3 ranks; try --num-envs 3"):
+        share(config, options(algorithms.find("dqn")), 3)
+
+
+@pytest.mark.parametrize(
+    "given, said", [({"normalize_obs": True}, "--normalize-obs"), ({"keep": 1}, "--keep 1 does not work with torchrun")]
+)
+def test_what_ranks_cannot_do_is_said(given: dict, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        ranked.check(tiny("ppo", tmp_path, **given))
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")  # some clusters set it for every program
+    assert number() == 1
+    monkeypatch.setenv("RANK", "0")
+    assert number() == 4
+    monkeypatch.setenv("WORLD_SIZE", "four")
+    with pytest.raises(UsageError, match="WORLD_SIZE is 'four'"):
+        number()
