@@ -129,3 +129,17 @@ def test_every_algorithm_and_every_preset_is_valid(name):
     config.resolve(name, {"no_preset": True})
     for key in presets(algorithm):
         assert config.resolve(name, {target: key}).preset
+
+
+@pytest.mark.parametrize(
+    ("algo", "option"), [("gan", "norm"), ("gan", "activation"), ("vae", "cnn_depth"), ("vae", "cnn_width")]
+)
+def test_a_shared_option_that_an_algorithm_does_not_take_is_refused_by_its_name(algo, option):
+    with pytest.raises(UsageError, match=rf"--{option.replace('_', '-')}: {algo} does not take it"):
+        config.resolve(algo, {option: "layer"})
+
+
+def test_every_algorithm_takes_an_optimizer():
+    for algo in algorithms.own_modules():
+        values = config.resolve(algo, {"optimizer": "sgd", "momentum": "0.9", "weight_decay": "1e-2"}).values
+        assert (values["optimizer"], values["momentum"], values["weight_decay"]) == ("sgd", 0.9, 0.01)
