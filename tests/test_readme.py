@@ -322,7 +322,9 @@ def test_every_algorithm_and_exit_code_is_named() -> None:
 
 
 def test_flags_that_are_named_are_there() -> None:
-    words = [word for span in INLINE.findall(OUTSIDE) for word in span.split() if not span.startswith(("pip ", "torchrun "))]
+    words = [
+        word for span in INLINE.findall(OUTSIDE) for word in span.split() if not span.startswith(("pip ", "torchrun "))
+    ]
     named = {word for word in words if word.startswith("--")}
     known = {"help", *(name for command in commands.listed() for name in commands.options_of(command))}
     known |= {name for algo in algorithms.own_modules() for name in config.options(algorithms.find(algo))}
