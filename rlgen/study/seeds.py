@@ -114,7 +114,8 @@ class SeedRun:
                 self.pause()
             return False
         self.process = None
-        if code == 0 or code > 128:  # by a signal, ours or that of a queue: it is saved
+        # by a signal, ours or that of a queue: it is saved; -15: the signal came when a run that ends listens no more
+        if code == 0 or code > 128 or code == -signal.SIGTERM:
             return True
         how = self.said() if code > 0 else f"its process ended by {signal.Signals(-code).name}"
         kinds: dict[int, type[RlgenError]] = {DiskError.exit_code: DiskError}

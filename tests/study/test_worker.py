@@ -274,6 +274,21 @@ def test_a_full_disk_under_a_log_is_one_line(tmp_path, monkeypatch):
         work(study, 2)
 
 
+def test_a_run_that_ends_as_the_signal_to_pause_comes_has_not_failed(tmp_path):
+    """It listens no more then; one that was killed otherwise has failed."""
+    study = created(tmp_path)
+    run = seeds.seed_runs(study, {"lr": "0.25"}, [100])[0]
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        run.process = subprocess.Popen(["sleep", "60"])
+        run.process.send_signal(signum)
+        run.process.wait()
+        if signum == signal.SIGTERM:
+            assert run.look(50)
+        else:
+            with pytest.raises(seeds.FailedTrialError, match="ended by SIGKILL"):
+                run.look(50)
+
+
 def test_an_interrupted_worker_leaves_no_process(tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_STUCK", "101")
     study = created(tmp_path)
