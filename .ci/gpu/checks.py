@@ -22,16 +22,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 LIMITS = {  # seconds of each part, in order of what must not be lost: less than 475 in all
-    "machine": 12,
-    "tests": 60,
-    "micro": 32,
-    "fused": 55,
-    "atari_dqn": 58,
-    "atari_ppo": 48,
+    "machine": 10,
+    "tests": 55,
+    "micro": 30,
+    "acting": 14,
+    "fused": 50,
+    "atari_dqn": 56,
+    "atari_ppo": 46,
     "learn": 52,
     "seeds": 34,
-    "bench": 38,
-    "resume": 85,
+    "bench": 36,
+    "resume": 80,
 }
 SCALE = float(os.environ.get("CHECK_SCALE", "1"))  # of all durations; below 1 the script is only tried
 IS_TRIAL = SCALE < 1
@@ -144,6 +145,33 @@ def clipped_by_kernels_of_its_own() -> Iterator[None]:
         yield
     finally:
         graph.GraphRecording._clipped, graph.divisors = kept
+
+
+def acting() -> None:
+    """A vector step of an agent, its acts as one CUDA graph and then eagerly: no updates."""
+    from rlgen.bench import works
+    from rlgen.bench.ours import Trainer
+
+    for name in ("dqn-1env", "dqn-64env", "ppo-64env"):
+        with case("acting", work=name), ExitStack() as stack:
+            trainer = Trainer(works.configure(name, device=DEVICE), works.WORKS[name], stack)
+            source, buffer, learner = trainer.source, trainer.buffer, trainer.learner
+            row: dict[str, Any] = {}
+            for way in ("graph", "eager"):
+                source.fill(buffer, learner)
+                torch.cuda.synchronize()
+                begin, fills = time.perf_counter(), 0
+                while not fills or time.perf_counter() - begin < 1.5 * SCALE:
+                    source.fill(buffer, learner)
+                    fills += 1
+                    if name.startswith("ppo"):
+                        buffer.drain()
+                torch.cuda.synchronize()
+                took = time.perf_counter() - begin
+                row[f"us_per_vector_step_{way}"] = 1e6 * took / (fills * learner.rows_per_turn)
+                row.setdefault("refused", source.acts.refused)
+                source.acts.refused = "off"
+            say("acting", work=name, **row)
 
 
 def fused() -> None:
