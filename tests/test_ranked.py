@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import comparable, tiny
 
 from rlgen import experiment, ranked
@@ -87,6 +88,21 @@ def test_ranks_that_stop_go_on_bit_for_bit(stop: str, whole: Path, tmp_path: Pat
     assert again.returncode == 0, said
     assert weights(tmp_path / "run") == weights(whole)
     assert comparable(tmp_path / "run") == comparable(whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="NCCL takes a GPU a rank")
+@pytest.mark.parametrize("algo", ["dqn", "ppo", "vae", "gan"])
+def test_ranks_on_gpus_have_the_same_networks(algo: str, tmp_path: Path) -> None:
+    options = "--num-envs 2 --eval-episodes 2" if algo in ("dqn", "ppo") else ""
+    command = f"train {algo} {options} --steps 4096 --no-preset --wandb disabled --device cuda --name run"
+    run = launch(tmp_path, command)
+    said = finish(run)
+    assert run.returncode == 0, said
+    assert weights(tmp_path / "run") == weights(tmp_path / "run" / "ranks" / "1")
+    again = launch(tmp_path, "resume run --steps 6144")
+    said = finish(again)
+    assert again.returncode == 0, said
 
 
 def test_flags_are_of_the_whole_run(tmp_path: Path) -> None:
