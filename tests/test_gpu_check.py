@@ -160,7 +160,8 @@ def test_turns_and_environments_are_timed(checks_on_cpu: Any) -> None:
     learner, source, buffer = experiment.build(config)
     rates = checks_on_cpu.train(learner, source, buffer, 0.05)
     assert rates["steps_per_s"] > 0 and rates["updates_per_s"] > 0
-    assert checks_on_cpu.time_envs(source, 0.01) > 0
+    alone = checks_on_cpu.time_envs(source, 0.01)
+    assert alone["envs_alone_steps_per_s"] > 0 and alone["cores_used"] > 0 and alone["threads"] >= 1
     source.close()
 
 

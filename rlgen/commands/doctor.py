@@ -24,6 +24,7 @@ MODULES = {  # what is imported, of packages that another one names as its extra
     "gymnasium[mujoco]": "mujoco",
     "gymnasium[classic-control]": "pygame",
     "opencv-python-headless": "cv2",
+    "psycopg[binary]": "psycopg",
 }
 
 

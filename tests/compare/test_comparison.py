@@ -69,7 +69,7 @@ def test_runs_made_from_python_have_no_command_and_are_compared(runs):
         ({"metric": "foo"}, "--metric foo: no run reports it; there are charts/SPS, .*eval/episodic_return"),
         ({"metric": "eval/foo:higher"}, "--metric eval/foo: no run reports it; there are"),
         ({"metric": ":higher"}, "--metric :higher: before the colon comes the metric's name"),
-        ({"group": ["foo"]}, "--group foo: no run has this option. There are algo, anneal_lr, .*gamma, .*lr"),
+        ({"group": ["foo"]}, "--group foo: no run has this option. There are algo, .*anneal_lr, .*gamma, .*lr"),
         (
             {"group": ["algo", "learning_start"]},
             "--group learning_start: no run has this option. Did you mean learning_starts[?]",

@@ -83,6 +83,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 
 
+def with_others_slow(kind: str) -> list[Any]:
+    """All of them, of which one is always tested."""
+    return [kind, *(pytest.param(other, marks=pytest.mark.slow) for other in OPTIMIZERS if other != kind)]
+
+
 @pytest.fixture
 def record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
@@ -104,7 +109,7 @@ def killed(whole: Run, name: str) -> str:
 
 
 @pytest.mark.usefixtures("record_at_once")
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", with_others_slow("rmsprop"))
 def test_a_run_that_was_killed_ends_as_one_that_was_not(kind: str, tmp_path: Path) -> None:
     whole = experiment.start(small(kind, tmp_path, name="whole"), quiet=True)
     again = experiment.resume(killed(whole, "killed"), str(tmp_path), quiet=True)
@@ -118,7 +123,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(kind: str, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("record_at_once")
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", with_others_slow("momentum"))
 def test_a_seed_beside_others_keeps_a_state_of_its_own(kind: str, tmp_path: Path) -> None:
     runs = [run for run in experiment.start_seeds(small(kind, tmp_path, name="many"), range(2), quiet=True).values()]
     states = [run.load()["learner"]["_extra_state"]["optimizers"]["optimizer"]["state"] for run in runs]  # type: ignore[union-attr]

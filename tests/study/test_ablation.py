@@ -71,6 +71,7 @@ def test_values_are_tuned_for_each_level_on_tuning_seeds_first(tmp_path):
     assert len(show.rows(study)) == 8
 
 
+@pytest.mark.slow
 def test_final_trials_that_a_killed_worker_did_not_enqueue_are_enqueued_by_the_next(tmp_path, monkeypatch):
     study = created(tmp_path, **TUNED)
     import optuna
