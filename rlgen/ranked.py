@@ -22,14 +22,14 @@ from rlgen.core.shared_source import shared
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.experiment import built, run_to_end
-from rlgen.options import algorithms
+from rlgen.options import algorithms, shares
 from rlgen.options.config import options
 from rlgen.options.shares import share
 from rlgen.runs import exactness, notes
 from rlgen.runs.find import find
 from rlgen.runs.new import default_name
-from rlgen.runs.ranked import FOLDER, RankedRun, directory
-from rlgen.runs.records import check_ranks, check_spec, without_masks
+from rlgen.runs.ranked import FOLDER, RankedRun, check_whole, directory
+from rlgen.runs.records import check_spec, without_masks
 from rlgen.runs.run import Run
 from rlgen.speed.ranked import Ranked
 
@@ -44,8 +44,8 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None) -> None:
         command: what the user typed.
     """
     check(config)
+    own = share(config | PLAIN, options(algorithms.find(config["algo"])), shares.number())
     with joined() as ranks, alone_on_the_terminal(ranks):
-        own = share(config | PLAIN, options(algorithms.find(config["algo"])), ranks.size)
         path = ranks.first(
             Path(config["runs_dir"]) / (config["name"] or default_name(Path(config["runs_dir"]), config))
         )
@@ -70,12 +70,10 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None) -> None:
 
 def resume(name: str, runs_dir: str, steps: int | None, max_memory: str | None, device: str | None) -> None:
     """Go on with a run of as many ranks, from the newest step that all of them have saved."""
+    path = find(name, runs_dir)
+    check_whole(path, shares.number())
     with joined() as ranks, alone_on_the_terminal(ranks):
-        path = find(name, runs_dir)
-        run = RankedRun.open(directory(path, ranks.rank), None, max_memory)
-        check_ranks(path.name, run.info, ranks.size)
-        if steps is not None:
-            run = RankedRun.open(directory(path, ranks.rank), steps, max_memory)
+        run = RankedRun.open(directory(path, ranks.rank), steps, max_memory)
         run.info["device"] = exactness.last_device(run.info)
         if device is not None:
             run.config["device"] = device
@@ -142,6 +140,7 @@ def begin_alike(learner: Learner, ranks: Ranks) -> None:
 @contextlib.contextmanager
 def alone_on_the_terminal(ranks: Ranks) -> Iterator[None]:
     """Only rank 0 prints what all would; errors of the others are seen."""
+    shares.have_met = True
     if not ranks.rank:
         yield
         return

@@ -13,8 +13,14 @@ import torch
 from tiny import comparable, tiny
 
 from rlgen import experiment, ranked
+from rlgen.commands import main
 from rlgen.errors import UsageError
-from rlgen.options.shares import number
+from rlgen.options import algorithms, shares
+from rlgen.options.config import options
+from rlgen.options.shares import number, share
+from rlgen.runs.files import write_json
+from rlgen.runs.ranked import check_whole
+from rlgen.runs.run import Run
 
 TRAIN = "train dqn --num-envs 2 --steps 6000 --no-preset --hidden 32 --wandb disabled --eval-episodes 2 --threads 1"
 TRAIN += " --learning-starts 200 --log-every 200 --eval-every 2000 --checkpoint-every 400"
@@ -106,16 +112,17 @@ def test_ranks_on_gpus_have_the_same_networks(algo: str, tmp_path: Path) -> None
 
 
 def test_flags_are_of_the_whole_run(tmp_path: Path) -> None:
-    from rlgen.options import algorithms
-    from rlgen.options.config import options
-    from rlgen.options.shares import share
-
     config = tiny("dqn", tmp_path, num_envs=4, train_every=8, target_every=48)
     own = share(config, options(algorithms.find("dqn")), 4)
     changed = {name: (config[name], own[name]) for name in config if config[name] != own[name]}
     sizes = {"num_envs": (4, 1), "batch_size": (16, 4), "buffer_size": (500, 125), "learning_starts": (64, 16)}
     assert changed == sizes | {"train_every": (8, 2), "target_every": (48, 12)}
-    with pytest.raises(UsageError, match="num_envs 4 cannot be divided by 3 ranks; try --num-envs 3"):
+
+
+def test_all_that_cannot_be_divided_is_said_at_once(tmp_path: Path) -> None:
+    config = tiny("dqn", tmp_path, num_envs=4, train_every=9, buffer_size=501, learning_starts=60, target_every=48)
+    said = "^num_envs 4, batch_size 16 cannot be divided by 3 ranks; try --num-envs 3 --batch-size 15$"
+    with pytest.raises(UsageError, match=said):
         share(config, options(algorithms.find("dqn")), 3)
 
 
@@ -136,3 +143,34 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WORLD_SIZE", "four")
     with pytest.raises(UsageError, match="WORLD_SIZE is 'four'"):
         number()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_one_process_of_a_machine_says_what_all_find(
+    rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["train", "dqn", "--no-such-flag"]) == UsageError.exit_code
+    assert main(["list", "algos"]) == 0
+    said = capsys.readouterr()
+    assert bool(said.err) == bool(said.out) == (rank == "0")
+    monkeypatch.setattr(shares, "have_met", True)
+    main(["train", "dqn", "--no-such-flag"])
+    assert capsys.readouterr().err  # from now on each has mistakes of its own
+
+
+def test_the_line_that_goes_on_is_for_as_many_ranks(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "run", tiny("dqn", tmp_path))
+    run.info["ranks"] = 3
+    assert run.command("resume").startswith("torchrun --nproc-per-node 3 -m rlgen resume ")
+    assert run.command("eval").startswith("rlgen eval ")
+
+
+def test_a_run_lacks_what_a_rank_had(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "run", tiny("dqn", tmp_path))
+    write_json(run.path / "config.json", run.info | {"ranks": 2})
+    with pytest.raises(UsageError, match="2 of torchrun's processes trained run, not 3"):
+        check_whole(run.path, 3)
+    with pytest.raises(UsageError, match=r"ranks/1/config.json is gone, and so what rank 1 of run had"):
+        check_whole(run.path, 2)

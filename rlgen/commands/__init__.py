@@ -39,6 +39,7 @@ from rlgen.errors import (
 from rlgen.options import flags, parsed_module
 from rlgen.options.checks import check_layer
 from rlgen.options.fields import Option, read_options
+from rlgen.options.shares import is_echo, is_first
 from rlgen.text import document, nearest, readable, safe, wrapped
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # a disk that takes no more
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         try:
             code, line = verdict(error)
+            line = "" if is_echo(error) else line
             drop_output()
             if line and whole:
                 say("".join(traceback.format_exception(error)))
@@ -198,7 +200,7 @@ def execute(name: str, words: Sequence[str]) -> None:
         print(document(result), flush=True)
         if sys.stdout is sys.__stdout__:  # also what is printed when Python ends
             os.dup2(STDERR, STDOUT)
-    elif result is not None:
+    elif result is not None and is_first():
         print(readable(result))
     problems = result.get("problems") if isinstance(result, dict) else getattr(result, "problems", None)
     if problems:

@@ -12,7 +12,7 @@ from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
 from rlgen.options.seeds import parse_seeds
-from rlgen.options.shares import number
+from rlgen.options.shares import is_first, number
 from rlgen.text import Bytes, cell, duration, table, wrapped
 
 
@@ -85,12 +85,13 @@ def run(training: Training) -> str | None:
         from rlgen.envs.find import check_env_id
 
         check_env_id(resolved.values["env"])  # before torch's seconds
-    if resolved.preset:
+    if resolved.preset and is_first():
         values = [f"{name} {resolved.values[name]}" for name, origin in resolved.origin.items() if origin == "preset"]
         print(wrapped(f"preset {resolved.preset}: {', '.join(values)}   (--no-preset leaves it out)"), flush=True)
     if training.dry_run:
         rows = [(name, cell(value), resolved.origin[name]) for name, value in resolved.values.items()]
-        print(table(("option", "value", "from"), rows), flush=True)
+        if is_first():
+            print(table(("option", "value", "from"), rows), flush=True)
         return cost(resolved.config)
     if number() > 1:
         if training.seeds or training.resume_if_exists:

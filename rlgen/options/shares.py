@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from rlgen.errors import UsageError
+from rlgen.errors import InterruptedRunError, UsageError
 from rlgen.options.fields import Option
 
 
@@ -16,14 +16,27 @@ def share(config: dict[str, Any], options: Mapping[str, Option], size: int) -> d
     Raises:
         UsageError: an option cannot be divided so.
     """
-    own = dict(config)
-    for name in [name for name, option in options.items() if option.divided and name in config]:
-        value = config[name]
-        if isinstance(value, int) and value % size:
-            near = max(1, round(value / size)) * size
-            raise UsageError(f"{name} {value} cannot be divided by {size} ranks; try --{name.replace('_', '-')} {near}")
-        own[name] = value // size if isinstance(value, int) else value / size
-    return own
+    values = {name: config[name] for name, option in options.items() if option.divided and name in config}
+    odd = {name: value for name, value in values.items() if isinstance(value, int) and value % size}
+    if odd:
+        what = ", ".join(f"{name} {value}" for name, value in odd.items())
+        near = [f"--{name.replace('_', '-')} {max(1, round(value / size)) * size}" for name, value in odd.items()]
+        raise UsageError(f"{what} cannot be divided by {size} ranks; try {' '.join(near)}")
+    return config | {name: value // size if isinstance(value, int) else value / size for name, value in values.items()}
+
+
+have_met = False  # until then the processes of a machine find the same mistakes
+
+
+def is_first() -> bool:
+    """Whether this process speaks for those of this machine, as one without `torchrun` does."""
+    return "RANK" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def is_echo(error: BaseException) -> bool:
+    """Whether the first process of this machine says the same: of a signal, or a mistake before the ranks meet."""
+    is_common = isinstance(error, InterruptedRunError) or (isinstance(error, UsageError) and not have_met)
+    return is_common and not is_first()
 
 
 def number() -> int:

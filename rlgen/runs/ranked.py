@@ -10,8 +10,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rlgen.errors import CheckpointError, RankLostError
+from rlgen.errors import CheckpointError, RankLostError, UsageError
 from rlgen.runs import checkpoint
+from rlgen.runs.records import check_ranks, read_config
 from rlgen.runs.run import Run
 from rlgen.runs.state import Log
 
@@ -84,10 +85,21 @@ class RankedRun(Run):
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with the whole run."""
         whole = Run(self.path.parent.parent, self.info) if self.ranks.rank else self
-        line = Run.command(whole, verb, *options)
-        return f"torchrun --nproc-per-node {self.ranks.size} -m {line}" if verb == "resume" else line
+        return Run.command(whole, verb, *options)
 
 
 def directory(path: Path, rank: int) -> Path:
     """Where a rank keeps what is its own."""
     return path / FOLDER / str(rank) if rank else path
+
+
+def check_whole(path: Path, size: int) -> None:
+    """Whether a run has what each of its ranks kept.
+
+    Raises:
+        UsageError: other processes began it, or the directory of one is gone.
+    """
+    check_ranks(path.name, read_config(path)[0], size)
+    for rank in range(size):
+        if not (own := directory(path, rank) / "config.json").exists():
+            raise UsageError(f"{own} is gone, and so what rank {rank} of {path.name} had; put it back, or train again")

@@ -314,4 +314,6 @@ class Run(stopping.Stoppable):
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with this run, ready to paste."""
         default = self.path.parent.resolve() == Path("runs").resolve()
-        return shlex.join(["rlgen", verb, self.name if default else str(self.path), *options])
+        launcher = ["torchrun", "--nproc-per-node", str(self.info["ranks"]), "-m"] if "ranks" in self.info else []
+        program = [*(launcher if verb == "resume" else []), "rlgen"]
+        return shlex.join([*program, verb, self.name if default else str(self.path), *options])

@@ -15,6 +15,7 @@ from typing import Any
 
 from rlgen.envs.watch import STOPPING
 from rlgen.errors import DiskError, InterruptedRunError, MovedRunError, RlgenError, UsageError
+from rlgen.options.shares import is_first
 from rlgen.runs.files import check_own
 from rlgen.runs.place import Place
 
@@ -173,7 +174,7 @@ def _on_signal(signum: int, frame: Any) -> None:
     if signum == signal.SIGHUP:
         _leave_dead_terminal()
     waiting = [run for run in _now.runs if not run.interrupted]
-    if (waiting or not _now.asked or signum == signal.SIGINT) and not _now.quiet:
+    if (waiting or not _now.asked or signum == signal.SIGINT) and not _now.quiet and is_first():
         with contextlib.suppress(OSError):
             os.write(2, NOTICE)  # print is not safe where it may interrupt another print
     _now.asked = _now.asked or signum
