@@ -28,7 +28,7 @@ def expected(study: Study) -> Cost:
     if metric.startswith("eval/") and judged and metric not in judged:
         algo = study.record["algo"]
         raise UsageError(f"--metric {metric}: {algo} has {', '.join(judged)}; give one of these, as NAME:higher")
-    starting = STARTING * study.record["rungs"]
+    starting = STARTING * (study.record["rungs"] - study.record.get("prune_from", 1) + 1)
     return {"seconds": round(found.parts["total"].about + starting, 1), "disk": found.needs.disk}
 
 

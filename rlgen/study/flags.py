@@ -22,6 +22,7 @@ class Create:
     sampler: Literal["tpe", "random", "grid", "cmaes"] = "tpe"  # what chooses the values; cmaes: only of numbers
     prune: Literal["none", "median"] = "none"  # median: end a trial that is below the median of others at a rung
     rungs: int = 5  # with --prune: parts of a run, at whose ends the seeds' mean is judged; in [1, 100]
+    prune_from: int = 1  # the first rung that is judged, as early scores say little; in [1, 100]
     second: Literal["none", "parameters"] = (
         "none"  # parameters: fewer in the networks are better, too; not with --prune
     )

@@ -37,6 +37,7 @@ class Asked:
     trial_minutes: float | None
     heartbeat: int
     storage: str | None
+    prune_from: int = 1  # the first rung that is judged
     second: Literal["none", "parameters"] = "none"  # objective
     tune: tuple[str, ...] | None = None  # of an ablation
     tuning_seeds: str = ""  # of an ablation
@@ -100,6 +101,14 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         "heartbeat": asked.heartbeat,
     }
     _check_together(asked, space)
+    if asked.prune_from > 1:
+        if asked.prune == "none":
+            raise UsageError(f"--prune-from {asked.prune_from} needs --prune median")
+        if asked.prune_from >= asked.rungs:
+            raise UsageError(
+                f"--prune-from {asked.prune_from} of --rungs {asked.rungs}: no rung would be judged; lower it"
+            )
+        found["prune_from"] = asked.prune_from
     if asked.second != "none":
         found["second"] = asked.second
     if asked.trial_minutes is not None:

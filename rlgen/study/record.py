@@ -51,6 +51,7 @@ class Record(TypedDict):
     second: NotRequired[Literal["parameters"]]  # objective
     prune: Literal["none", "median"]
     rungs: int  # parts of a run; seeds wait for each other at their ends
+    prune_from: NotRequired[int]  # the first rung at whose end they do; none: 1
     trial_minutes: NotRequired[float]
     heartbeat: int  # seconds
     storage: NotRequired[str]  # URL; none: SQLite in the folder

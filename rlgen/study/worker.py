@@ -186,7 +186,7 @@ class Objective:
 
         runs = seeds.seed_runs(self.study, params, self.study.seeds(trial.user_attrs))
         rungs = self.study.record["rungs"]
-        for rung in range(1, rungs + 1):
+        for rung in range(self.study.record.get("prune_from", 1), rungs + 1):
             step = self.study.steps_of_rung(rung) if rung < rungs else None
             seeds.advance(runs, step, self.jobs, self.look)
             scores = {run.seed: run.score(step) for run in runs}

@@ -37,6 +37,8 @@ def test_what_was_tuned_before_stays_when_a_preset_changes(tmp_path):
     [
         ({}, {"sampler": "grid", "trials": 5}, "--trials 5 with --sampler grid: the grid has 2; leave it out"),
         ({}, {"prune": "median", "rungs": 11}, "--rungs 11: a run has 10 evaluations"),
+        ({}, {"prune": "median", "rungs": 4, "prune_from": 4}, "--prune-from 4 of --rungs 4: no rung would be judged"),
+        ({}, {"prune_from": 2}, "--prune-from 2 needs --prune median"),
         ({}, {"metric": ":higher"}, "--metric :higher: say which is better, as NAME:higher or NAME:lower"),
         ({}, {"metric": "mine"}, "--metric mine: say which is better, as mine:higher or mine:lower"),
         ({}, {"storage": "sqlite"}, "--storage sqlite: must be an address"),

@@ -94,6 +94,16 @@ def test_seeds_advance_together_in_rungs_and_are_paused_in_between(tmp_path):
             assert [line["step"] for line in rows(study.runs_dir / name)] == [*range(10, 101, 10)]
 
 
+def test_rungs_before_the_first_that_is_judged_are_no_pauses(tmp_path):
+    study = created(tmp_path, prune="median", rungs=5, prune_from=4)
+    work(study, 2)
+    begun = starts(study)
+    assert len(begun) == 8 and [at for _, at in begun].count(0) == 4
+    assert all(80 <= at < 100 for _, at in begun if at)
+    with storage.opened(study) as found:
+        assert [[*trial.intermediate_values] for trial in found.trials] == [[4, 5], [4, 5]]
+
+
 def test_a_trial_below_the_median_at_a_rung_is_pruned(tmp_path, capsys):
     study = created(tmp_path, over=("lr=0.5/0.75/0.875/0.125",), prune="median", rungs=2)
     work(study, 2)
