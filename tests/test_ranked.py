@@ -14,12 +14,13 @@ from tiny import comparable, tiny
 
 from rlgen import experiment, ranked
 from rlgen.commands import main
+from rlgen.core.ranks import Ranks
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, shares
 from rlgen.options.config import options
 from rlgen.options.shares import number, share
 from rlgen.runs.files import write_json
-from rlgen.runs.ranked import check_whole
+from rlgen.runs.ranked import RankedRun, check_whole, directory
 from rlgen.runs.run import Run
 
 TRAIN = "train dqn --num-envs 2 --steps 6000 --no-preset --hidden 32 --wandb disabled --eval-episodes 2 --threads 1"
@@ -174,3 +175,15 @@ def test_a_run_lacks_what_a_rank_had(tmp_path: Path) -> None:
         check_whole(run.path, 3)
     with pytest.raises(UsageError, match=r"ranks/1/config.json is gone, and so what rank 1 of run had"):
         check_whole(run.path, 2)
+
+
+def test_saved_is_what_every_rank_has_saved(tmp_path: Path) -> None:
+    run = RankedRun.create(tmp_path, "run", tiny("dqn", tmp_path))
+    for rank, steps in enumerate([("step_000000300", "step_000000600"), ("step_000000300",)]):
+        for step in steps:
+            (directory(run.path, rank) / "checkpoints" / step).mkdir(parents=True)
+    write_json(directory(run.path, 1) / "config.json", run.info)
+    for rank in range(2):  # the disk of rank 1 was full at step 600
+        own = RankedRun.open(directory(run.path, rank))
+        own.ranks = Ranks(rank, 2)
+        assert own.usable() == [300]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from rlgen.errors import InterruptedRunError, UsageError
+from rlgen.errors import CheckpointError, InterruptedRunError, UsageError
 from rlgen.options.fields import Option
 
 
@@ -34,9 +34,12 @@ def is_first() -> bool:
 
 
 def is_echo(error: BaseException) -> bool:
-    """Whether the first process of this machine says the same: of a signal, or a mistake before the ranks meet."""
-    is_common = isinstance(error, InterruptedRunError) or (isinstance(error, UsageError) and not have_met)
-    return is_common and not is_first()
+    """Whether the first process of this machine says the same.
+
+    Ranks agree on stopping and on where they go on. Before they meet, they make the same mistakes.
+    """
+    is_common = isinstance(error, (InterruptedRunError, CheckpointError))
+    return not is_first() and (is_common or (isinstance(error, UsageError) and not have_met))
 
 
 def number() -> int:

@@ -31,6 +31,11 @@ class RankedRun(Run):
     ranks: Ranks
     _agreed = _is_late = False
 
+    @property
+    def whole(self) -> Path:
+        """The directory of the run, that of rank 0."""
+        return self.path.parent.parent if self.ranks.rank else self.path
+
     def ask(self) -> bool:
         """Whether this rank was asked to stop."""
         return super().interrupted
@@ -69,7 +74,7 @@ class RankedRun(Run):
     def restore(self, learner: Learner, source: Source, buffer: Buffer, log: Log, which: str | int = "last") -> None:
         """Go back to the newest step at which every rank has a checkpoint that can be used."""
         have = self.ranks.gather(checkpoint.steps(self.checkpoints))
-        problem: str | None = f"run {self.name}: no step at which all {self.ranks.size} ranks have a checkpoint"
+        problem: str | None = f"run {self.whole.name} has no step that all {self.ranks.size} ranks saved: train again"
         for step in sorted(set[int].intersection(*map(set, have)), reverse=True):
             problem = None
             try:
@@ -82,9 +87,14 @@ class RankedRun(Run):
                 return
         raise CheckpointError(problem or "")
 
+    def usable(self) -> list[int]:
+        """Those that every rank has saved."""
+        saved = [checkpoint.steps(directory(self.whole, rank) / "checkpoints") for rank in range(self.ranks.size)]
+        return sorted(set[int].intersection(*map(set, saved)))
+
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with the whole run."""
-        whole = Run(self.path.parent.parent, self.info) if self.ranks.rank else self
+        whole = Run(self.whole, self.info) if self.ranks.rank else self
         return Run.command(whole, verb, *options)
 
 

@@ -42,6 +42,9 @@ class Held(Protocol):
     def look(self) -> bool:
         """Look whether the directory was moved."""
 
+    def usable(self) -> list[int]:
+        """Steps that can be gone back to."""
+
     def command(self, verb: str) -> str:
         """The line that does something with the run."""
 
@@ -98,7 +101,7 @@ def session(run: Held) -> Iterator[None]:
     except (LostEnvError, RankLostError) as error:
         raise type(error)(f"{error}; {_go_on(run)}") from error
     except DiskError as error:
-        saved = checkpoint.steps(run.path / "checkpoints")
+        saved = run.usable()
         if run.is_new and not (saved or rows.last_step(run.path / "metrics.jsonl")):
             shutil.rmtree(run.path, ignore_errors=True)
         go_on = f"then: {run.command('resume')}" if saved else "then train again"
@@ -110,5 +113,5 @@ def session(run: Held) -> Iterator[None]:
 
 
 def _go_on(run: Held) -> str:
-    saved = checkpoint.steps(run.path / "checkpoints")
+    saved = run.usable()
     return f"step {saved[-1]:,} is saved; go on with: {run.command('resume')}" if saved else "nothing is saved"

@@ -16,6 +16,7 @@ from typing import Any
 from rlgen.envs.watch import STOPPING
 from rlgen.errors import DiskError, InterruptedRunError, MovedRunError, RlgenError, UsageError
 from rlgen.options.shares import is_first
+from rlgen.runs import checkpoint
 from rlgen.runs.files import check_own
 from rlgen.runs.place import Place
 
@@ -93,6 +94,10 @@ class Stoppable:
         if self.moved:
             return MovedRunError(f"stopped, as the run was moved to {self.path} while it trained, {saved}")
         return InterruptedRunError(f"stopped by {signal.Signals(self._signum).name}, {saved}", self._signum)
+
+    def usable(self) -> list[int]:
+        """Steps that a resume can go back to, in order."""
+        return checkpoint.steps(self.checkpoints)
 
     def command(self, verb: str, *options: str) -> str:
         """The line that does something with this run."""
