@@ -111,7 +111,14 @@ def test_a_line_says_what_is_stacked(make, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("algo", "name"), [("dqn", "Room"), ("ppo", "Room"), ("dqn", "Illegal")])
+@pytest.mark.parametrize(
+    ("algo", "name"),
+    [
+        ("dqn", "Room"),
+        pytest.param("ppo", "Room", marks=pytest.mark.slow),
+        pytest.param("dqn", "Illegal", marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
     config = tiny(algo, tmp_path, env=f"observed:{name}-v0", name="whole", steps=600, keep=100)
     whole = experiment.start(

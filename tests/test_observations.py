@@ -48,7 +48,9 @@ def test_seeds_together_are_seeds_alone(tmp_path, monkeypatch, name):
     assert all(run.finished for run in runs.values())
 
 
-@pytest.mark.parametrize(("algo", "name"), [("dqn", "Room"), ("dqn", "Illegal"), ("ppo", "Locks")])
+@pytest.mark.parametrize(
+    ("algo", "name"), [("dqn", "Illegal"), ("ppo", "Locks"), pytest.param("dqn", "Room", marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
     whole = experiment.start(
         tiny(algo, tmp_path, env=f"observed:{name}-v0", name="whole", steps=600, keep=100), quiet=True
