@@ -70,9 +70,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
     ("algo", "name", "steps", "least", "more"),
     [
         ("dqn", "Traps", 4000, 8, {"lr": 3e-3}),
-        ("ppo", "Traps", 6000, 7, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+        pytest.param(
+            *("ppo", "Traps", 6000, 7, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+            marks=pytest.mark.slow,
+        ),
         ("ppo", "Locks", 3000, 8, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
-        ("reinforce", "Locks", 3000, 7, {"lr": 1e-2, "rollout_steps": 64}),
+        pytest.param("reinforce", "Locks", 3000, 7, {"lr": 1e-2, "rollout_steps": 64}, marks=pytest.mark.slow),
         pytest.param("dqn", "Illegal", 3000, 7, {"lr": 3e-3}, marks=pytest.mark.slow),
         pytest.param("dqn", "Room", 6000, 8, {"lr": 3e-3, "batch_size": 64}, marks=pytest.mark.slow),
     ],
