@@ -6,7 +6,6 @@ buffer and random numbers.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,7 @@ from rlgen.runs import checkpoint
 from rlgen.runs.records import check_ranks, read_config
 from rlgen.runs.run import Run
 from rlgen.runs.state import Log
+from rlgen.runs.weights import digest
 
 if TYPE_CHECKING:
     from rlgen.core.buffer import Buffer
@@ -64,10 +64,7 @@ class RankedRun(Run):
 
     def save(self, learner: Learner, source: Source, buffer: Buffer, log: Log) -> None:
         """As of any run, once it is sure that all ranks have the same networks."""
-        weights = hashlib.sha256(
-            b"".join(p.detach().cpu().contiguous().numpy().tobytes() for p in learner.parameters())
-        )
-        if len(set(self.ranks.gather(weights.hexdigest()))) > 1:
+        if len(set(self.ranks.gather(digest(dict(learner.named_parameters()))))) > 1:
             raise RankLostError(f"the networks of the ranks differ at step {self.step:,}: nothing is saved of that")
         super().save(learner, source, buffer, log)
 
