@@ -22,8 +22,8 @@ from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
-from rlgen.nets.networks import network
 from rlgen.nets.policies import epsilon_greedy, without_gradients
+from rlgen.nets.q_network import q_network
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,21 @@ class Config(OptimizerOptions, NetworkOptions):
 
 
 class DQN(Agent):
-    """Q-learning with a replay buffer and a target network."""
+    """Q-learning with a replay buffer and a target network.
+
+    A variant of it says how many numbers its network has for every action (`num_values`), how they become the action's
+    value (`value`), and its `loss`.
+
+    Attributes:
+        num_values: numbers of every action that the network puts out, K.
+        values_are_returns: a value is an estimate of the discounted return, and of nothing beside it.
+    """
 
     Config = Config
     acts_ahead = acts_on_arrays = True
     act_reads = ("epsilon",)
+    num_values: int = 1
+    values_are_returns: bool = True
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
@@ -79,7 +89,7 @@ class DQN(Agent):
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
-        self.q = network(spec, cfg.hidden, spec.num_actions, per_action=True, options=cfg)
+        self.q = q_network(spec, cfg.hidden, self.num_values, cfg)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
         self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
 
@@ -100,12 +110,17 @@ class DQN(Agent):
         cfg = self.cfg
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
+    def value(self, output: Any) -> Any:
+        """Values [N, A] of a network's output, which is [N, A], or [N, A, K] where `num_values` is K."""
+        return output
+
     @without_gradients
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        q_value = self.q(obs)  # [N, A]
+        q_value = self.value(self.q(obs))  # [N, A]
         if greedy:
             q_value = torch.as_tensor(q_value)
-            return {"action": q_value.argmax(-1), "q_estimate": q_value.amax(-1)}
+            estimate = {"q_estimate": q_value.amax(-1)} if self.values_are_returns else {}
+            return {"action": q_value.argmax(-1), **estimate}
         return {"action": epsilon_greedy(q_value, self.epsilon, self.uniforms)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:

@@ -17,12 +17,12 @@ LOWEST = torch.finfo(torch.float32).min
 
 
 class Masked(nn.Module):
-    """A network of one output an action, those of actions that are not valid replaced by `LOWEST`.
+    """A network of one or several outputs an action, those of actions that are not valid replaced by `LOWEST`.
 
     Where none is valid, as at an episode's end, all outputs stay as they are: their value is not used there.
 
     Args:
-        net: [B, ...] -> [B, A].
+        net: [B, ...] -> [B, A] or [B, A, K].
         parts: of the observation; one of them is the mask.
     """
 
@@ -32,7 +32,7 @@ class Masked(nn.Module):
         self.mask = next(part for part in parts if part.kind == "mask")
 
     def __call__(self, obs: Any) -> Any:
-        """[B, ...] -> [B, A]; of an array perhaps an array, as an MLP answers it."""
+        """[B, ...] -> [B, A] or [B, A, K]; of an array perhaps an array, as an MLP answers it."""
         return self._of_array(obs) if type(obs) is np.ndarray else super().__call__(obs)
 
     def mask_of(self, obs: Any) -> Any:
@@ -42,11 +42,13 @@ class Masked(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         out, mask = self.net(obs), self.mask_of(obs)
-        return torch.where(mask | ~mask.any(-1, keepdim=True), out, torch.finfo(out.dtype).min)
+        valid = mask | ~mask.any(-1, keepdim=True)
+        return torch.where(valid if out.ndim == mask.ndim else valid[..., None], out, torch.finfo(out.dtype).min)
 
     def _of_array(self, obs: np.ndarray) -> Any:
         out = self.net(obs)
         if type(out) is not np.ndarray:
             return self(torch.from_numpy(obs))
         mask = self.mask_of(obs)
-        return np.where(mask | ~mask.any(-1, keepdims=True), out, np.float32(LOWEST))
+        valid = mask | ~mask.any(-1, keepdims=True)
+        return np.where(valid if out.ndim == mask.ndim else valid[..., None], out, np.float32(LOWEST))

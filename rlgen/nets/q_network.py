@@ -1,0 +1,61 @@
+"""Networks of Q-learning: of every action its value, or several numbers that describe the distribution of its return.
+
+Shapes: B batch, A actions, K numbers an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlgen.envs.spec import EnvSpec
+from rlgen.nets.layers import PLAIN, NetworkOptions
+from rlgen.nets.masks import Masked
+from rlgen.nets.networks import network
+
+
+class PerAction(nn.Module):
+    """Several numbers of every action; of an array perhaps an array, as an MLP answers it.
+
+    Args:
+        net: [B, ...] -> [B, A * K].
+        num_actions: A.
+    """
+
+    def __init__(self, net: nn.Module, num_actions: int) -> None:
+        super().__init__()
+        self.net, self.num_actions = net, num_actions
+
+    def forward(self, obs: Any) -> Any:
+        """[B, ...] -> [B, A, K]."""
+        out = self.net(obs)
+        return out.reshape(len(out), self.num_actions, -1)
+
+
+def q_network(spec: EnvSpec, hidden: Sequence[int], num_values: int = 1, options: NetworkOptions = PLAIN) -> nn.Module:
+    """From observations to the value of every action, [B, A], or to `num_values` numbers of each, [B, A, num_values].
+
+    Where the environment says which actions are valid, all numbers of the others are the lowest that there is.
+
+    Args:
+        spec: of discrete actions.
+        hidden: sizes of the hidden layers; for pictures the last one is the size of the features.
+        num_values: K, numbers an action.
+        options: what layers are made of.
+
+    Raises:
+        UsageError: pictures are too small for the network that is wanted, or there are none for a CNN.
+    """
+    num_actions: Any = spec.num_actions
+    if num_values == 1:
+        return network(spec, hidden, num_actions, per_action=True, options=options)
+    net = PerAction(network(spec, hidden, num_actions * num_values, options=options), num_actions)
+    return Masked(net, spec.parts) if spec.has_mask else net
+
+
+def valid_only(value: Tensor, output: Tensor) -> Tensor:
+    """Values [B, A] made of a network's output [B, A, K]; of actions that are not valid the lowest number."""
+    return torch.where(output[..., 0] > torch.finfo(output.dtype).min, value, torch.finfo(value.dtype).min)
