@@ -23,11 +23,16 @@ class ImageNetwork(nn.Module):
     Args:
         part: the observation's part that is a picture.
         parts: all of them, which say where it lies.
-        num_features: F.
+        num_features: F; None without the linear layer: as many as the convolutions give.
         options: width and depth, and what layers are made of.
+
+    Attributes:
+        num_features: F.
     """
 
-    def __init__(self, part: Part, parts: Sequence[Part], num_features: int, options: NetworkOptions = PLAIN) -> None:
+    def __init__(
+        self, part: Part, parts: Sequence[Part], num_features: int | None, options: NetworkOptions = PLAIN
+    ) -> None:
         super().__init__()
         self.part, self.parts, self.options = part, parts, options
         layers = self.layers(*planes(part))
@@ -35,8 +40,10 @@ class ImageNetwork(nn.Module):
         self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
             size = math.prod(self.conv(torch.zeros(1, *planes(part))).shape)
-        self.linear = nn.Linear(size, num_features)
-        self.after = nn.Sequential(*norms(options, num_features), activation_of(options, nn.ReLU)())
+        self.num_features = num_features or size
+        self.linear = nn.Linear(size, num_features) if num_features else nn.Identity()
+        after = [*norms(options, num_features), activation_of(options, nn.ReLU)()] if num_features else []
+        self.after = nn.Sequential(*after)
 
     def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
         """The convolutions of pictures [C, H, W], with what is between them."""
@@ -118,7 +125,7 @@ NETWORKS: dict[str, type[ImageNetwork]] = {
 
 
 def image_network(
-    part: Part, parts: Sequence[Part], num_features: int, network: str, options: NetworkOptions = PLAIN
+    part: Part, parts: Sequence[Part], num_features: int | None, network: str, options: NetworkOptions = PLAIN
 ) -> ImageNetwork:
     """The network of that name, or, of `auto`, NatureCNN for pictures that are large enough, and a small one else.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,13 +80,16 @@ DRAWS: dict[str, tuple[Callable[[Tensor, float], Any], float]] = {  # how weight
 
 
 @torch.no_grad()
-def initialise(net: nn.Module, options: LayerOptions, last_gain: float | None = None) -> None:
+def initialise(
+    net: nn.Module, options: LayerOptions, last_gain: float | None = None, outputs: Sequence[nn.Module] = ()
+) -> None:
     """Draw the weights of linear layers and convolutions as the options say, with biases of 0; nothing for `auto`.
 
     Args:
-        net: its last layer is that of the output.
+        net: whose layers.
         options: `torch` is how PyTorch draws them, biases too.
-        last_gain: of the last layer; None is 1.
+        last_gain: of layers of the output; None is 1.
+        outputs: layers of the output; the last layer where none are given.
     """
     layers = [layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     for layer in layers if options.init != "auto" else ():
@@ -94,7 +97,7 @@ def initialise(net: nn.Module, options: LayerOptions, last_gain: float | None = 
             layer.reset_parameters()
             continue
         draw, gain = DRAWS[options.init]
-        if layer is layers[-1]:
+        if layer in (outputs or layers[-1:]):
             gain = 1.0 if last_gain is None else last_gain
         weight = torch.empty_like(layer.weight, memory_format=torch.contiguous_format)
         draw(weight, gain)

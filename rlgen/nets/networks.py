@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.envs.parts import kept
+from rlgen.envs.parts import Part, kept
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.images import image_network
@@ -62,42 +62,98 @@ def network(
         UsageError: pictures are too small for the network that is wanted, or there are none for a CNN.
     """
     activation, plain = activation_of(options, activation), replace(options, init="auto")
-    parts = [part for part in kept(spec.parts) if part.kind != "mask"]
-    images = [] if spec.network == "mlp" else [part for part in parts if part.kind == "image"]
-    others = [part for part in parts if part not in images]
-    body_gain = None if init_gain is None else math.sqrt(2)
+    images, others = _parts(spec, options)
     net: nn.Module
     if not images:
-        if (options.cnn_width, options.cnn_depth) != (PLAIN.cnn_width, PLAIN.cnn_depth):
-            raise UsageError(f"--cnn-width, --cnn-depth: {spec.env_id} is learned without a CNN; leave them out")
-        net = _of_numbers(spec, [*hidden, num_out], activation, init_gain, plain)
+        inputs, size = _vector(spec)
+        body = mlp([size, *hidden, num_out], activation, init_gain, plain)
+        net = MLP(*inputs, *body) if inputs else body
     else:
-        size = hidden[-1]
-        encoders: list[nn.Module] = [image_network(each, spec.parts, size, spec.network, options) for each in images]
-        if others:
-            numbers = Numbers(others, spec.parts)
-            body = mlp([numbers.num_features, *hidden], activation, body_gain, plain)
-            encoders.append(MLP(numbers, *body, *norms(options, hidden[-1]), activation()))
+        body_gain = None if init_gain is None else math.sqrt(2)
+        encoders = _encoders(spec, images, others, hidden, activation, body_gain, options)
         head = nn.Linear(hidden[-1], num_out)
         if init_gain is not None:
             orthogonal(head, init_gain)
         if len(encoders) == 1:
             net = nn.Sequential(encoders[0], head)
         else:
-            joined = mlp([len(encoders) * hidden[-1], hidden[-1]], activation, body_gain, plain)
-            net = PartsNetwork(encoders, nn.Sequential(*joined, *norms(options, hidden[-1]), activation(), head))
+            joined = _activated([len(encoders) * hidden[-1], hidden[-1]], activation, body_gain, plain)
+            net = PartsNetwork(encoders, nn.Sequential(*joined, head))
     initialise(net, options, init_gain)
     return Masked(net, spec.parts) if per_action and spec.has_mask else net
 
 
-def _of_numbers(
-    spec: EnvSpec, sizes: Sequence[int], activation: type[nn.Module], init_gain: float | None, options: NetworkOptions
-) -> MLP:
-    """An MLP of all parts, as one vector."""
+def features(
+    spec: EnvSpec, hidden: Sequence[int], activation: type[nn.Module] = nn.ReLU, options: NetworkOptions = PLAIN
+) -> tuple[nn.Module, int]:
+    """What is before the last hidden layer of such a network, for several heads that have one each.
+
+    Args:
+        spec: as of `network`.
+        hidden: as of `network`; the last one is the heads'.
+        activation: as of `network`.
+        options: as of `network`; weights stay as PyTorch draws them.
+
+    Returns:
+        A network from observations to features [B, F], and F. Features of numbers are those of the hidden layers but
+        the last, of one picture what its convolutions see, of several parts those of each side by side.
+
+    Raises:
+        UsageError: as of `network`.
+    """
+    activation, plain = activation_of(options, activation), replace(options, init="auto")
+    images, others = _parts(spec, options)
+    if not images:
+        inputs, size = _vector(spec)
+        if len(hidden) == 1:
+            return MLP(*(inputs or [nn.Flatten()])), size
+        return MLP(*inputs, *_activated([size, *hidden[:-1]], activation, None, plain)), hidden[-2]
+    if len(images) == 1 and not others:
+        body = image_network(images[0], spec.parts, None, spec.network, options)
+        return body, body.num_features
+    encoders = _encoders(spec, images, others, hidden, activation, None, options)
+    return PartsNetwork(encoders, nn.Identity()), len(encoders) * hidden[-1]
+
+
+def _parts(spec: EnvSpec, options: NetworkOptions) -> tuple[list[Part], list[Part]]:
+    """The observation's parts that are for a CNN, and the rest."""
+    parts = [part for part in kept(spec.parts) if part.kind != "mask"]
+    images = [] if spec.network == "mlp" else [part for part in parts if part.kind == "image"]
+    if not images and (options.cnn_width, options.cnn_depth) != (PLAIN.cnn_width, PLAIN.cnn_depth):
+        raise UsageError(f"--cnn-width, --cnn-depth: {spec.env_id} is learned without a CNN; leave them out")
+    return images, [part for part in parts if part not in images]
+
+
+def _vector(spec: EnvSpec) -> tuple[list[nn.Module], int]:
+    """What makes one vector of all parts, if anything has to, and its size."""
     chosen = [part for part in kept(spec.parts) if part.kind != "mask"]
     plain = len(kept(spec.parts)) == 1 and chosen[0].kind == "vector" and chosen[0].dtype == "float32"
     if plain and chosen[0].scale == 1:
-        body = mlp([math.prod(spec.obs_shape), *sizes], activation, init_gain, options)
-        return MLP(nn.Flatten(), *body) if len(spec.obs_shape) != 1 else body
+        return [nn.Flatten()] if len(spec.obs_shape) != 1 else [], math.prod(spec.obs_shape)
     numbers = Numbers(chosen, spec.parts)
-    return MLP(numbers, *mlp([numbers.num_features, *sizes], activation, init_gain, options))
+    return [numbers], numbers.num_features
+
+
+def _encoders(
+    spec: EnvSpec,
+    images: Sequence[Part],
+    others: Sequence[Part],
+    hidden: Sequence[int],
+    activation: type[nn.Module],
+    gain: float | None,
+    options: NetworkOptions,
+) -> list[nn.Module]:
+    """A network for every picture and one for the rest, each [B, ...] -> [B, F]; F is the last of the sizes."""
+    encoders: list[nn.Module] = [image_network(each, spec.parts, hidden[-1], spec.network, options) for each in images]
+    if others:
+        numbers = Numbers(others, spec.parts)
+        plain = replace(options, init="auto")
+        encoders.append(MLP(numbers, *_activated([numbers.num_features, *hidden], activation, gain, plain)))
+    return encoders
+
+
+def _activated(
+    sizes: Sequence[int], activation: type[nn.Module], gain: float | None, options: NetworkOptions
+) -> list[nn.Module]:
+    """The layers of an MLP without an output."""
+    return [*mlp(sizes, activation, gain, options), *norms(options, sizes[-1]), activation()]
