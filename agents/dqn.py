@@ -1,14 +1,17 @@
 """Deep Q-learning from a replay buffer: "Human-level control through deep reinforcement learning" (Mnih et al. 2015).
 
 With `double`, the online network chooses the next action and the target network values it (van Hasselt et al. 2016,
-"Deep reinforcement learning with double Q-learning"). Shapes: B batch, N environments, A actions.
+"Deep reinforcement learning with double Q-learning"). With `dueling`, a network is two streams (Wang et al. 2016,
+"Dueling network architectures for deep reinforcement learning"). With `noisy`, its layers have noise that explores
+(Fortunato et al. 2018, "Noisy networks for exploration"). Shapes: B batch, N environments, A actions.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +20,12 @@ from torch.nn.functional import huber_loss
 
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
-from rlgen.core.learner import Agent, Batch
+from rlgen.core.learner import Agent, Batch, Obs
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
+from rlgen.nets.noisy import Acting
 from rlgen.nets.policies import epsilon_greedy, without_gradients
 from rlgen.nets.q_network import q_network
 
@@ -49,13 +53,16 @@ class Config(OptimizerOptions, NetworkOptions):
     # divided by ranks
     target_every: int = 500  # steps between updates of the target network; in [1, inf)
     tau: float = 1.0  # how far the target then moves, 1 copies; in (0, 1]
-    epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
+    epsilon_start: float = 1.0  # share of random actions at first, not used with noisy; in [0, 1]
     epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
     # n_step * num_envs at most buffer_size: no window of so many steps would fit
     n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]; fixed: a buffer of other windows
     max_grad_norm: float = 10.0  # the gradient's norm is clipped to this; in (0, inf)
     double: bool = False  # choose the next action with the online network
+    dueling: bool = False  # value and advantages as two streams of a network; fixed: networks of other layers
+    # fixed: networks of other layers
+    noisy: bool = False  # explore by noise of the layers, which learns: after learning_starts epsilon is 0
     hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]; fixed: networks of other sizes
 
 
@@ -89,8 +96,10 @@ class DQN(Agent):
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
-        self.q = q_network(spec, cfg.hidden, self.num_values, cfg)
+        self.q = q_network(spec, cfg.hidden, self.num_values, cfg, cfg.dueling, cfg.noisy)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
+        if cfg.noisy:
+            self.acting_q = Acting(self.q)
         self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
 
     def make_buffer(self) -> Buffer:
@@ -100,14 +109,14 @@ class DQN(Agent):
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
     def schedules(self) -> dict[str, float]:
-        return {"charts/epsilon": self.epsilon}
+        return {"charts/epsilon": self.epsilon} | ({"charts/sigma": self.q.size()} if self.cfg.noisy else {})
 
     @property
     def epsilon(self) -> float:
         """Share of random actions now: all of them until the first update."""
-        if self.num_updates == 0:
-            return 1.0
         cfg = self.cfg
+        if self.num_updates == 0 or cfg.noisy:
+            return float(self.num_updates == 0)
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
 
     def value(self, output: Any) -> Any:
@@ -116,7 +125,8 @@ class DQN(Agent):
 
     @without_gradients
     def act(self, obs: Any, greedy: bool = False) -> Batch:
-        q_value = self.value(self.q(obs))  # [N, A]
+        q = self.q if greedy or not self.cfg.noisy else self.acting_q
+        q_value = self.value(q(obs))  # [N, A]
         if greedy:
             q_value = torch.as_tensor(q_value)
             estimate = {"q_estimate": q_value.amax(-1)} if self.values_are_returns else {}
@@ -126,21 +136,36 @@ class DQN(Agent):
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
         num_due = (buffer.num_added - self.min_added) // self.cfg.train_every * self.cfg.gradient_steps
         yield from buffer.samples(num_due - self.num_updates, self.cfg.batch_size)
+        if self.cfg.noisy:
+            self.acting_q.draw(self.q, self.generator)
+
+    def noise(self, batch: Batch) -> Batch:
+        """The layers' noise in an update, a sample for each of `networks`."""
+        return batch | {"shared_noise": self.q.draw(3, self.generator)}
+
+    def networks(self, nets: DQN, batch: Batch) -> tuple[Callable[[Obs], Tensor], ...]:
+        """The online network, the target network, and that which chooses the next action with `double`."""
+        if not self.cfg.noisy:
+            return nets.q, nets.target_q, nets.q
+        online, target, choosing = batch["shared_noise"]  # each independent of the others (section 3.1)
+        return partial(nets.q, noise=online), partial(nets.target_q, noise=target), partial(nets.q, noise=choosing)
 
     def loss(self, nets: DQN, batch: Batch) -> tuple[Tensor, Batch]:
+        q, target_q, choosing_q = self.networks(nets, batch)
         with torch.no_grad():
-            target_q_value = nets.target_q(batch["next_obs"])  # [B, A]
-            choosing = nets.q(batch["next_obs"]) if self.cfg.double else target_q_value  # [B, A]
+            target_q_value = target_q(batch["next_obs"])  # [B, A]
+            choosing = choosing_q(batch["next_obs"]) if self.cfg.double else target_q_value  # [B, A]
             next_value = target_q_value.gather(-1, choosing.argmax(-1, keepdim=True)).squeeze(-1)  # [B]
             target = batch["reward"] + batch["discount"] * next_value  # [B]; discount is 0 at termination
 
-        q_value = nets.q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
+        q_value = q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
         loss = huber_loss(q_value, target)
 
         return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean()}
 
     def update(self, batch: Batch) -> Batch:
-        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm)
+        noise = self.noise if self.cfg.noisy else None
+        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm, noise)
         if self.num_updates % self.target_period == 0:
             soft_update(self.target_q, self.q, self.cfg.tau)
         return metrics

@@ -1,4 +1,8 @@
-"""Batches: dictionaries of tensors, perhaps with observations of several parts; a rollout cut into minibatches."""
+"""Batches: dictionaries of tensors, perhaps with observations of several parts; a rollout cut into minibatches.
+
+All tensors of a batch are rows, [B, ...], but those that are declared by their name: `shared_...` is one draw for all
+samples, as the noise of a layer is. Where samples are shared out, a shared tensor goes to everybody.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Tensor]  # every value [B, ...], on the training device; `obs` may be a dictionary of parts
+SHARED = "shared_"  # how the name of what is no row begins
 Obs = Tensor | dict[str, Tensor]  # one tensor [N, ...], or one for every part of a Dict or Tuple observation
 
 
@@ -99,9 +104,10 @@ def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
-    """Cut a batch into parts of `size`: views of it, of a multiple of that many."""
+    """Cut a batch into parts of `size`: views of it, of a multiple of that many; what is shared is in each."""
     flat = split_parts(batch)
+    shared = {name: flat.pop(name) for name in [*flat] if name.startswith(SHARED)}
     parts = zip(*(value.split(size) for value in flat.values()), strict=True)
     for part in parts:
-        cut = dict(zip(flat, part, strict=True))
-        yield cut if len(flat) == len(batch) else join_parts(cut)
+        cut = dict(zip(flat, part, strict=True)) | shared
+        yield cut if len(cut) == len(batch) else join_parts(cut)

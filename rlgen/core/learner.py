@@ -110,7 +110,7 @@ class Learner(nn.Module):
             loss: pure function of (networks, batch) to (0-d loss, metrics). It may be recorded: no `.item()`, no
                 Python branch on a tensor, nothing read but networks and batch. A metric of shape [B] goes to
                 `per_sample` and not into the log.
-            batch: what the loss reads; every value [B, ...].
+            batch: what the loss reads; every value [B, ...], but one named `shared_...`, which is one for all samples.
             optimizer: owns the parameters that move; what it does not own is frozen, as D is in the step of G.
             max_grad_norm: clip the gradient's global L2 norm to this.
             noise: turns the batch into the one that the loss reads, with random numbers from `self.generator`.

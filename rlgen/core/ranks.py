@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rlgen.core import functional
+from rlgen.core.batch import SHARED, Batch
 from rlgen.errors import RankLostError
 
 T = TypeVar("T")
@@ -82,6 +83,13 @@ def joined() -> Iterator[Ranks]:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+def alike(batch: Batch, ranks: Any) -> Batch:
+    """The batch, whose shared tensors are those of rank 0 on every rank: its own samples, under one noise."""
+    names = [name for name in batch if name.startswith(SHARED)]
+    own = {name: batch[name].clone() if ranks.rank == 0 else torch.zeros_like(batch[name]) for name in names}
+    return batch if not own else {**batch, **{name: ranks.sum(value) for name, value in own.items()}}
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ class ArrayNetwork:
     """
 
     def __init__(self, net: MLP) -> None:
-        self._params = list(net.parameters())
+        self._params = [*net.parameters(), *net.buffers()]  # buffers, where nothing learns them
         self._addresses = [param.data_ptr() for param in self._params]
         self.largest = max((param.numel() for param in self._params), default=0)
         self.layers: list[Callable[[np.ndarray], np.ndarray]] = []

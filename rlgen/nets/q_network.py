@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.envs.spec import EnvSpec
+from rlgen.nets.dueling import dueling_network
 from rlgen.nets.layers import PLAIN, NetworkOptions
 from rlgen.nets.masks import Masked
 from rlgen.nets.networks import network
+from rlgen.nets.noisy import Noisy
 
 
 class PerAction(nn.Module):
@@ -35,7 +37,14 @@ class PerAction(nn.Module):
         return out.reshape(len(out), self.num_actions, -1)
 
 
-def q_network(spec: EnvSpec, hidden: Sequence[int], num_values: int = 1, options: NetworkOptions = PLAIN) -> nn.Module:
+def q_network(
+    spec: EnvSpec,
+    hidden: Sequence[int],
+    num_values: int = 1,
+    options: NetworkOptions = PLAIN,
+    dueling: bool = False,
+    noisy: bool = False,
+) -> Any:
     """From observations to the value of every action, [B, A], or to `num_values` numbers of each, [B, A, num_values].
 
     Where the environment says which actions are valid, all numbers of the others are the lowest that there is.
@@ -45,15 +54,20 @@ def q_network(spec: EnvSpec, hidden: Sequence[int], num_values: int = 1, options
         hidden: sizes of the hidden layers; for pictures the last one is the size of the features.
         num_values: K, numbers an action.
         options: what layers are made of.
+        dueling: the value of a state and the advantages of its actions have a stream each, with the last hidden layer.
+        noisy: linear layers have noise; the network is a `Noisy`.
 
     Raises:
         UsageError: pictures are too small for the network that is wanted, or there are none for a CNN.
     """
     num_actions: Any = spec.num_actions
-    if num_values == 1:
-        return network(spec, hidden, num_actions, per_action=True, options=options)
-    net = PerAction(network(spec, hidden, num_actions * num_values, options=options), num_actions)
-    return Masked(net, spec.parts) if spec.has_mask else net
+    if dueling:
+        net: nn.Module = dueling_network(spec, hidden, num_values, options)
+    else:
+        net = network(spec, hidden, num_actions * num_values, options=options)
+        net = net if num_values == 1 else PerAction(net, num_actions)
+    net = Masked(net, spec.parts) if spec.has_mask else net
+    return Noisy(net) if noisy else net
 
 
 def valid_only(value: Tensor, output: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from rlgen.core.batch import Batch
 from rlgen.core.functional import clip_norm, same_layout
-from rlgen.core.ranks import Ranks, one_batch
+from rlgen.core.ranks import Ranks, alike, one_batch
 from rlgen.core.step import GradientStep, autocast
 
 
@@ -21,7 +21,7 @@ class Ranked:
 
     def minimize(self, step: GradientStep) -> Batch:
         """Take the step; metrics are means over all ranks, but values [B], one a sample, stay those of this rank."""
-        params, batch = step.params, step.noisy_batch()
+        params, batch = step.params, alike(step.noisy_batch(), self.ranks)
         with one_batch(self.ranks), autocast(step.learner.device, step.learner.precision):
             loss, metrics = step.loss(step.learner, batch)
         grads = torch.autograd.grad(loss, params, materialize_grads=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from rlgen.core.batch import Batch, LazyBatch, minibatches
+from rlgen.core.batch import Batch, LazyBatch, minibatches, split
 
 
 def test_minibatches_are_a_shuffle_without_replacement() -> None:
@@ -37,3 +37,11 @@ def test_another_batch_of_the_same_draw_has_numbers_of_its_own() -> None:
     assert other.tensors is None and other.key == batch.key
     assert not torch.equal(other["x"], first)
     assert batch["x"] is first
+
+
+def test_what_is_shared_by_all_samples_is_not_cut() -> None:
+    """It is declared by its name: of the same size as a batch it would be taken for rows."""
+    batch = {"obs": {"near": torch.arange(4), "far": torch.arange(4)}, "shared_noise": torch.arange(4)}
+    parts = list(split(batch, 2))  # type: ignore[arg-type]
+    assert [part["obs"]["near"].tolist() for part in parts] == [[0, 1], [2, 3]]  # type: ignore[call-overload]
+    assert [part["shared_noise"].tolist() for part in parts] == [[0, 1, 2, 3]] * 2
