@@ -19,6 +19,7 @@ from rlgen.core.batch import Batch
 from rlgen.core.learner import Learner
 from rlgen.core.loop import turn
 from rlgen.core.source import ImageSource
+from rlgen.data.images import ImageSpec
 from rlgen.envs.spec import EnvSpec
 from rlgen.speed.device import pick_device
 
@@ -38,9 +39,7 @@ class Trainer:
         else:
             self.source = experiment.build_source(config)
         stack.enter_context(closing(self.source))
-        self.learner = experiment.build_learner(config, self.source.spec)
-        if config["compile"] == "always":
-            experiment.choose_executor(config, self.learner, self.source.spec)
+        self.learner = build_learner(config, self.source.spec)
         self.buffer = experiment.build_buffer(self.learner, self.source.spec)
 
     def step(self) -> int:
@@ -59,6 +58,14 @@ class Trainer:
         return per(took, **{self.unit: count, "update": self.learner.num_updates - before})
 
 
+def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
+    """A learner, whose gradient steps are compiled if they are to be."""
+    learner = experiment.build_learner(config, spec)
+    if config["compile"] == "always":
+        experiment.choose_executor(config, learner, spec)
+    return learner
+
+
 def recorded(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """The same work without machine code."""
     return OURS[work.kind](config | {"compile": "never"}, work, stack)
@@ -71,7 +78,7 @@ def forget(metrics: Batch) -> None:
 def update(config: dict[str, Any], work: Work, stack: ExitStack) -> Block:
     """Updates of an agent that sees images, on one batch that is already on the device."""
     spec = EnvSpec("synthetic", work.shape, "uint8", noise.NUM_ACTIONS, (), (), (), num_envs=1)
-    learner = experiment.build_learner(config, spec)
+    learner = build_learner(config, spec)
     batch = noise.transitions(config["batch_size"], work.shape, learner.device)
     return updates_from(lambda: batch, learner, config)
 
@@ -80,7 +87,7 @@ def sampled_update(config: dict[str, Any], work: Work, stack: ExitStack) -> Bloc
     """The same on batches that are drawn from a replay buffer, which keeps single frames."""
     frame_stack, num = work.shape[0], replay.NUM_ENVS
     spec = EnvSpec("synthetic", work.shape, "uint8", noise.NUM_ACTIONS, (), (), (), num, frame_stack)
-    learner = experiment.build_learner(config, spec)
+    learner = build_learner(config, spec)
     buffer = experiment.build_buffer(learner, spec)
     insert = replay.inserter(buffer, work, config["device"])
     for _ in range(replay.NUM_WARM // num):

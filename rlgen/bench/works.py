@@ -48,6 +48,7 @@ WORKS = {
     "default-run": Work("dqn --wandb disabled --threads 1", "run"),
 }
 STEPPED = [name for name, work in WORKS.items() if work.kind in ("env", "image")]  # those that the loop trains
+UPDATES = [name for name, work in WORKS.items() if work.kind in ("update", "sampled")]
 QUICK = [name for name, work in WORKS.items() if work.kind != "run"]  # a whole run is timed where it is asked for
 
 # Makes a contender: something that does a work, given its flat configuration, and closes with the stack.

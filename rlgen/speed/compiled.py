@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.core.learner import Learner
+from rlgen.core.learner import Agent, Learner
 from rlgen.core.step import GradientStep
 from rlgen.speed import machine_code
 from rlgen.speed.device import cores
@@ -23,6 +23,7 @@ from rlgen.speed.recording import ListRecording
 from rlgen.text import warn
 
 REPAID = 150_000  # rounds of updates that repay a compilation: it takes some 15 s, a round gains 0.1 ms or more
+REPAID_BY_PICTURES = 20_000  # of an agent that sees pictures: it takes up to a minute, a round gains 3 ms or more
 
 
 class CompiledRecording(ListRecording):
@@ -102,7 +103,7 @@ class FillingRecording(ListRecording):
 def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int) -> str:
     """Choose how a run's gradient steps are taken, before its first one, and hand that to the learner.
 
-    On a GPU `auto` compiles nothing.
+    On a GPU `auto` compiles nothing, on a CPU no generative model of pictures: large convolutions gain nothing by it.
 
     Args:
         config: of the run: its `graph`, `compile` and `verify_graph`.
@@ -122,8 +123,10 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
     if chosen == "auto":
         with contextlib.suppress(CannotCompileError):
             filled = machine_code.is_filled(key)
-            if rounds >= MIN_UPDATES_LEFT and not any(isinstance(each, nn.Conv2d) for each in learner.modules()):
-                chosen = "always" if filled or rounds >= REPAID else "never"
+            convolutional = any(isinstance(each, nn.Conv2d) for each in learner.modules())
+            if rounds >= MIN_UPDATES_LEFT and (isinstance(learner, Agent) or not convolutional):
+                repaid = REPAID_BY_PICTURES if convolutional else REPAID
+                chosen = "always" if filled or rounds >= repaid else "never"
                 fill = chosen == "never" and cores() > 1
         chosen = chosen.replace("auto", "never")
     if chosen == "always" or fill:

@@ -288,7 +288,8 @@ def test_the_choice_is_made_before_the_first_step(
     assert build(tmp_path, compile="always", **short) == ("always", CompiledRecording)
     assert build(tmp_path, compile="never", **longest) == ("never", None)
     assert build(tmp_path, graph=False, **longest) == ("never", None)
-    assert build(tmp_path, "gan", **longest) == ("never", None)  # its networks are convolutions
+    assert build(tmp_path, "gan", **longest) == ("never", None)  # large convolutions gain nothing; those of an agent do
+    assert build(tmp_path, env="observed:Room-v0", steps=400_000) == ("always", CompiledRecording)
     monkeypatch.setattr(compiled, "cores", lambda: 1)
     assert build(tmp_path, **long) == ("never", None)
     monkeypatch.setenv("RLGEN_COMPILED", "")

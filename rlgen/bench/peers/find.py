@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rlgen.bench import ours
 from rlgen.bench.measure import Block
 from rlgen.bench.peers import checkout, cleanrl, eager, eager_images, eager_models, pythae, sb3, tianshou, torchrl
-from rlgen.bench.works import STEPPED, Maker, Work
+from rlgen.bench.works import STEPPED, UPDATES, Maker, Work
 from rlgen.errors import install
 
 
@@ -85,7 +85,7 @@ def chosen(
         UsageError: a directory is no such checkout.
         MissingExtraError: its scripts import what is not installed.
     """
-    recorded: dict[str, Maker] = dict.fromkeys([*STEPPED, "default-run"], ours.recorded)
+    recorded: dict[str, Maker] = dict.fromkeys([*STEPPED, *UPDATES, "default-run"], ours.recorded)
     own = {"rlgen, recorded": Peer("torch", "torch", recorded)} if compiled else {}
     if against is not None:
         own["rlgen, other version"] = Peer("torch", "torch", checkout.makers(against))
