@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import aiming
 import numpy as np
@@ -28,8 +29,15 @@ def small(algo, folder, env, **more):
     return tiny(algo, folder, env=f"aiming:{env}-v0", **options)
 
 
-@pytest.mark.parametrize("env", ["Choices", "Switches", "Levels", "Far"])
-@pytest.mark.parametrize("algo", ["ppo", "reinforce"])
+@pytest.mark.parametrize(
+    ("algo", "env"),
+    [
+        *product(["ppo"], ["Choices", "Switches", "Levels"]),
+        ("reinforce", "Far"),
+        pytest.param("ppo", "Far", marks=pytest.mark.slow),
+        *(pytest.param("reinforce", env, marks=pytest.mark.slow) for env in ("Choices", "Switches", "Levels")),
+    ],
+)
 def test_the_best_action_is_learned(algo, env, tmp_path):
     run = experiment.start(small(algo, tmp_path, env), quiet=True)
     (found,) = inference.evaluate(run.path, episodes=1)["episodic_return"]["values"]

@@ -62,6 +62,7 @@ def test_a_run_beside_others_is_the_run_it_would_be_alone(tmp_path):
     assert "together" not in beside.info and beside.config["threads"] == 1
 
 
+@pytest.mark.slow
 def test_where_the_first_cannot_begin_nothing_is_started_and_a_later_one_stops_no_other(tmp_path):
     config = tiny("dqn", tmp_path, name="many", steps=100)
     experiment.start(config | {"seed": 1, "name": "many-1"}, quiet=True)

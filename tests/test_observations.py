@@ -49,7 +49,12 @@ def test_seeds_together_are_seeds_alone(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("algo", "name"), [("dqn", "Illegal"), ("ppo", "Locks"), pytest.param("dqn", "Room", marks=pytest.mark.slow)]
+    ("algo", "name"),
+    [
+        ("ppo", "Locks"),
+        pytest.param("dqn", "Illegal", marks=pytest.mark.slow),
+        pytest.param("dqn", "Room", marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
     whole = experiment.start(
@@ -74,7 +79,10 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, algo, name):
             *("ppo", "Traps", 6000, 7, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
             marks=pytest.mark.slow,
         ),
-        ("ppo", "Locks", 3000, 8, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+        pytest.param(
+            *("ppo", "Locks", 3000, 8, {"lr": 3e-3, "rollout_steps": 256, "num_epochs": 8, "batch_size": 64}),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("reinforce", "Locks", 3000, 7, {"lr": 1e-2, "rollout_steps": 64}, marks=pytest.mark.slow),
         pytest.param("dqn", "Illegal", 3000, 7, {"lr": 3e-3}, marks=pytest.mark.slow),
         pytest.param("dqn", "Room", 6000, 8, {"lr": 3e-3, "batch_size": 64}, marks=pytest.mark.slow),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import ALGORITHMS, assert_equal, comparable, tiny
+from tiny import ALGORITHMS, VARIANTS, assert_equal, comparable, tiny
 
 from rlgen import experiment
 from rlgen.options import algorithms
@@ -106,7 +106,8 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("algo", "how"),
     [
-        *product(ALGORITHMS, ["eager", "recorded"]),
+        *product(ALGORITHMS, ["recorded"]),
+        *(pytest.param(name, "eager", marks=[pytest.mark.slow] * (name in VARIANTS)) for name in ALGORITHMS),
         ("recurrent", "eager"),  # a long unrolled step
         *product(["dqn", "ppo", "recurrent"], ["normalised"]),
     ],

@@ -193,7 +193,15 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("how", "why"), [("lock", "time"), ("lock", "SIGTERM"), ("blocked", "time"), ("deaf", "time")])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("lock", "time"),
+        ("lock", "SIGTERM"),
+        pytest.param("blocked", "time", marks=pytest.mark.slow),
+        pytest.param("deaf", "time", marks=pytest.mark.slow),
+    ],
+)
 def test_where_no_signal_helps_the_process_ends_with_a_line_and_the_code_and_the_run_says_how(how, why, tmp_path):
     less_patient(tmp_path, 0.5)
     environ = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HELPERS}", "HANGING": "1"}

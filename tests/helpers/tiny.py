@@ -11,6 +11,7 @@ from rlgen.options import algorithms, config
 from rlgen.runs.rows import read_metrics
 
 ALGORITHMS = sorted(algorithms.names())
+VARIANTS = [name for name in ALGORITHMS if hasattr(algorithms.load(name).__base__, "Config")]  # that extend another one
 TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
     "batch_size": 16,
     "learning_starts": 64,

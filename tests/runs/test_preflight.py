@@ -37,7 +37,7 @@ def machine(monkeypatch):
     return machine
 
 
-@pytest.mark.parametrize("keep", [1, 2, 4])
+@pytest.mark.parametrize("keep", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_what_checkpoints_share_is_counted_once(tmp_path, monkeypatch, keep):
     monkeypatch.setattr(segments, "LARGE", 1000)
     monkeypatch.setattr(segments, "BLOCK", 2000)

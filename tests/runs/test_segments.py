@@ -477,6 +477,7 @@ def test_the_size_of_a_checkpoint_and_of_a_run_has_the_segments_in_it(tmp_path):
     assert shown["size"] > sum(path.stat().st_size for path in run.path.glob("checkpoints/**/*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_a_run_with_segments_learns_what_one_without_them_does(tmp_path, monkeypatch):
     one = train(tmp_path, "one")

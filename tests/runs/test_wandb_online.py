@@ -315,6 +315,7 @@ def test_a_server_that_goes_away_costs_one_line_and_no_row_nor_a_minute_of_askin
     assert json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_artifacts_gets_every_row_all_the_same(tmp_path, server):
     """The code is sent first, after asking who we are: what went wrong there turned the sink off."""
     server.fault = lambda what: 403 if what == "Viewer" or "Artifact" in what else None

@@ -390,7 +390,11 @@ with run.running():
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda signum: signum.name)
+@pytest.mark.parametrize(
+    "signum",
+    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda signum: signum.name,
+)
 def test_a_kill_loses_at_most_2_s_of_rows_and_a_signal_none(tmp_path, signum):
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", ENDLESS, str(tmp_path / "runs")]
