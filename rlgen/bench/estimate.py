@@ -17,7 +17,7 @@ from rlgen import experiment
 from rlgen.bench.measure import show_progress
 from rlgen.core import loop
 from rlgen.core.interruption import EvaluationInterrupted
-from rlgen.core.play import MAX_ENVS, play
+from rlgen.core.play import MAX_ENVS, OTHERS, RETURNS, play
 from rlgen.envs.find import check_env_id
 from rlgen.memory import peak
 from rlgen.metrics import EVAL_IMAGES
@@ -65,7 +65,7 @@ class Estimate:
     evaluation: Seconds  # all of them
     checkpoints: int
     saving: Seconds  # all of them
-    judged: tuple[str, ...] = ()  # metrics of an evaluation of a model
+    judged: tuple[str, ...] = ()  # metrics that an evaluation may have
 
     @property
     def parts(self) -> dict[str, Seconds]:
@@ -89,9 +89,9 @@ def estimate(config: dict[str, Any]) -> Estimate:
         evaluations, checkpoints = (
             math.ceil(config["steps"] / config[every]) for every in ("eval_every", "checkpoint_every")
         )
-        judged: tuple[str, ...] = ()
+        judged = (*RETURNS, *OTHERS)
         if source.streams:
-            evaluation = time_playing(learner, source, evaluations)
+            evaluation = time_playing(learner, source, evaluations, source.metrics().get("charts/episodic_length"))
         else:
             evaluation, judged = time_scoring(learner, source, evaluations)
         learning, saving = memory(need, len(buffer) if source.streams else 0, learner.device.type == "cpu")
@@ -190,8 +190,15 @@ def slowness(window: tuple[int, float]) -> float:
     return seconds / count
 
 
-def time_playing(agent: Any, source: Any, times: int) -> Seconds:
-    """Evaluations of an agent: their episodes end at once, or are the longest there are."""
+def time_playing(agent: Any, source: Any, times: int, seen: float | None) -> Seconds:
+    """Evaluations of an agent: their episodes end at once, or are the longest there are.
+
+    Args:
+        agent: plays.
+        source: whose environments.
+        times: how many there are.
+        seen: steps of an episode in training; says more than a limit that is no part of the task.
+    """
     num_envs = min(source.eval_episodes, MAX_ENVS)
     begin, steps = time.perf_counter(), 0
 
@@ -206,14 +213,19 @@ def time_playing(agent: Any, source: Any, times: int) -> Seconds:
             while True:
                 play(agent, envs, source.eval_episodes, interrupted=enough)
         step = (time.perf_counter() - made) / steps
-    longest = step * math.ceil(source.eval_episodes / num_envs) * longest_episode(source)
-    return Seconds(*(times * (made - begin + part * longest) for part in (0, 0.5, 1)))
+    rounds, most = math.ceil(source.eval_episodes / num_envs), longest_episode(source)
+    about = most / 2 if seen is None or time_limit(source) else min(seen, most)
+    return Seconds(*(times * (made - begin + step * rounds * length) for length in (0, about, most)))
 
 
 def longest_episode(source: Any) -> int:
     """Steps of an evaluation's longest episode."""
-    own = source.options.get("max_episode_steps") or check_env_id(source.env_id).max_episode_steps
-    return own or source.eval_max_episode_steps
+    return time_limit(source) or int(source.eval_max_episode_steps)
+
+
+def time_limit(source: Any) -> int | None:
+    """Steps of an episode at most, as the environment or the user says."""
+    return source.options.get("max_episode_steps") or check_env_id(source.env_id).max_episode_steps
 
 
 def time_scoring(model: Any, source: Any, times: int) -> tuple[Seconds, tuple[str, ...]]:

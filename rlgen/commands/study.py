@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Sequence
@@ -95,7 +96,8 @@ def run(options: Any) -> Any:
         return create(options)
     study = record.read(options.study, options.runs_dir)
     if isinstance(options, Work):
-        return work(study, options.jobs)
+        with contextlib.chdir(study.home):
+            return work(study, options.jobs, options.retry_failed)
     if isinstance(options, Best):
         return best(study, options)
     if isinstance(options, Ablate):
@@ -144,14 +146,16 @@ def create(creating: Creating) -> str:
     return f"\nstudy {study.name} is in {study.path}; train it: {worker}"
 
 
-def work(study: Any, jobs: int) -> str:
+def work(study: Any, jobs: int, retry_failed: bool) -> str:
     """Say how long it takes, train, and say what is best."""
     from rlgen.study import cost, show, storage, worker
 
+    if retry_failed:
+        print(f"{worker.retry_failed(study)} trials that failed wait again", flush=True)
     with storage.opened(study) as found:
         waiting = worker.states(found)["WAITING"]
-    if waiting and "cost" in study.record:
-        about = cost.when(study, study.record["cost"], waiting, jobs or cores())
+    if waiting and (of_a_run := cost.now(study)):
+        about = cost.when(study, of_a_run, waiting, jobs or cores())
         print(f"{waiting} trials wait; about {about}", flush=True)
     worker.work(study, jobs or cores())
     return show.best_line(study)

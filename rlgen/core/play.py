@@ -14,6 +14,8 @@ from rlgen.core.learner import Agent
 from rlgen.envs.stream import EnvStream
 
 MAX_ENVS = 50  # environments that play side by side
+RETURNS = ("eval/episodic_return", "eval/episodic_return_std")  # of an agent's evaluation, always
+OTHERS = ("eval/episodic_length", "eval/success_rate", "eval/q_estimate", "eval/q_realised")  # where it has them
 
 
 @torch.no_grad()

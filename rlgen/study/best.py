@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import signal
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rlgen.metrics.returns import bootstrap, mean
 from rlgen.options import algorithms, config
 from rlgen.runs import lock, stopping
 from rlgen.runs.table import size
-from rlgen.study import seeds
+from rlgen.study import cost, pareto, seeds
 from rlgen.study.record import TUNING, Study, to_toml
 from rlgen.study.show import best, rows
 from rlgen.text import Bytes, cell
@@ -56,7 +57,7 @@ def evaluate(study: Study, row: dict[str, Any], num_seeds: int, jobs: int) -> di
         UsageError: a seed was tuned on.
         InterruptedRunError: a signal asked to stop; the runs are saved.
     """
-    final = range(num_seeds)
+    final, told = range(num_seeds), set[int]()
     if tuned := sorted({*final} & {*study.record["seeds"]}):
         raise UsageError(f"--evaluate {num_seeds}: seed {tuned[0]} was tuned on, so its score is no fresh one")
 
@@ -67,8 +68,15 @@ def evaluate(study: Study, row: dict[str, Any], num_seeds: int, jobs: int) -> di
                 f"--evaluate {num_seeds}",
                 signum,
             )
+        for run in runs:
+            if run.seed not in told and run.finished:
+                told.add(run.seed)
+                print(f"seed {run.seed}: {run.score(None):.6g}", file=sys.stderr, flush=True)
 
     runs = seeds.seed_runs(study, row["params"], final)
+    if left := [run for run in runs if not run.finished]:
+        begin = f"{len(left)} of {num_seeds} seeds are to be trained with the values of trial {row['trial']}"
+        print(f"{begin}{cost.of_seeds(study, len(left), jobs)}", file=sys.stderr, flush=True)
     with stopping.handling(quiet=True):
         seeds.advance(runs, None, jobs, look)
     return {run.seed: run.score(None) for run in runs}
@@ -111,6 +119,8 @@ def clean(study: Study, dry: bool) -> tuple[int, Bytes]:
     kept = {name for row in found if row["state"] in ("training", "waiting") for name in row["runs"]}
     with contextlib.suppress(UsageError):  # none is finished
         kept |= {*best(study)["runs"]}
+        if "second" in study.record:
+            kept |= {name for row in pareto.front(study) for name in row["runs"]}
     num, total = 0, 0
     for name in sorted({name for row in found for name in row["runs"]} - kept):
         run, checkpoints = study.runs_dir / name, study.runs_dir / name / "checkpoints"

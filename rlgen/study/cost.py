@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import json
+import statistics
+from pathlib import Path
+from typing import cast
 
 from rlgen.errors import UsageError
 from rlgen.options import config
+from rlgen.runs.records import read_status
 from rlgen.study import ablation
 from rlgen.study.plan import ends
 from rlgen.study.record import Cost, Study
-from rlgen.text import Bytes, duration, warn
+from rlgen.text import Bytes, cell, duration, warn
 
 STARTING = 5.0  # seconds in which a process of a run begins
 
@@ -28,8 +33,7 @@ def expected(study: Study) -> Cost:
     if metric.startswith("eval/") and judged and metric not in judged:
         algo = study.record["algo"]
         raise UsageError(f"--metric {metric}: {algo} has {', '.join(judged)}; give one of these, as NAME:higher")
-    starting = STARTING * (study.record["rungs"] - study.record.get("prune_from", 1) + 1)
-    return {"seconds": round(found.parts["total"].about + starting, 1), "disk": found.needs.disk}
+    return {"seconds": round(found.parts["total"].about + _starting(study), 1), "disk": found.needs.disk}
 
 
 def whole(study: Study, cost: Cost, jobs: int) -> str:
@@ -57,9 +61,39 @@ def whole(study: Study, cost: Cost, jobs: int) -> str:
     lines = {
         "trials": f"{of}: {run}",
         "disk": f"{disk} at most, {free} are free",
-        "worker": when(study, cost, trials, jobs),
+        "worker": when(study, cost, trials, jobs) + "; with K workers a K-th of it",
     }
+    if "first" in study.record:
+        lines["trial 0"] = ", ".join(f"{name} {cell(value)}" for name, value in study.record["first"].items())
+        lines["trial 0"] += ", as without a study"
     return "\n".join(f"{name:7} {line}" for name, line in lines.items())
+
+
+def now(study: Study) -> Cost | None:
+    """What a run costs: what the finished ones took, or else what was expected of one; None of a study without that."""
+    if "cost" not in study.record:
+        return None
+    took = [seconds for path in study.runs_dir.glob("*/summary.json") if (seconds := _seconds(path.parent))]
+    starting = _starting(study)
+    return study.record["cost"] | ({"seconds": round(statistics.fmean(took) + starting, 1)} if took else {})
+
+
+def _seconds(run: Path) -> float | None:
+    """That training it took, if it is finished."""
+    if read_status(run) != "finished":
+        return None
+    return cast("float | None", json.loads((run / "summary.json").read_text()).get("time"))
+
+
+def _starting(study: Study) -> float:
+    """Seconds in which the processes of a run begin, one a rung."""
+    return STARTING * (study.record["rungs"] - study.record.get("prune_from", 1) + 1)
+
+
+def of_seeds(study: Study, num: int, jobs: int) -> str:
+    """How long so many runs take, in words."""
+    cost = now(study)
+    return f"; about {duration(-(-num // jobs) * cost['seconds'])}" if cost else ""
 
 
 def when(study: Study, cost: Cost, trials: int, jobs: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from rlgen.errors import UsageError
 from rlgen.options.checks import check_value
 from rlgen.options.fields import Option
-from rlgen.study.space import LABEL, Parameter, grid, parse_space
+from rlgen.study.space import LABEL, Parameter, grid, kinds, parse_space
 
 SHARE = re.compile(r"\bin [\[(]0, 1[\])]")
 WORD = re.compile(r"(\w+)(?:=([^:]+))?:(\w+)=(.+)")
@@ -51,13 +51,13 @@ def _with_values(name: str, options: Mapping[str, Option]) -> str:
     option = options.get(name.lstrip("-").replace("-", "_"))
     if option is None:
         return f"{name}=?"  # is refused with the nearest that there is
-    kinds = {*typing.get_args(option.type), option.type}
+    types = kinds(option)
     values: list[Any] = [choice for choice in typing.get_args(option.type) if isinstance(choice, str)]
-    if bool in kinds:
+    if bool in types:
         values = ["on", "off"]
-    elif not values and kinds & {int, float} and isinstance(option.default, (int, float)):
+    elif not values and types & {int, float} and isinstance(option.default, (int, float)):
         near = [option.default / APART, option.default, option.default * APART]
-        values = [value for number in near if (value := _possible(option, number, int in kinds)) is not None]
+        values = [value for number in near if (value := _possible(option, number, int in types)) is not None]
     if len({*values}) < 2 or SHARE.search(option.help):  # a share has no multiples
         raise UsageError(f"--over {name}: list its values, as {name}=A/B/C")
     return f"{option.name}={'/'.join(map(str, dict.fromkeys(values)))}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from rlgen.errors import UsageError
 from rlgen.files import write_whole, writing
 from rlgen.options import config
+from rlgen.options.checks import shown
 from rlgen.options.seeds import parse_seeds
 from rlgen.runs.best import SCORES
 from rlgen.runs.new import directory
@@ -18,8 +20,8 @@ from rlgen.study.flags import Ablate, Create
 from rlgen.study.record import FORMAT, Cost, Record, Study, as_in_file
 from rlgen.study.space import Parameter, grid, parse_space
 
-TRIALS = 20  # where nothing is said
-GRID = {"trials": None, "sampler": "grid", "prune": "none", "rungs": 1}  # of an ablation
+TRIALS, RUNGS = 20, 5  # where nothing is said
+GRID = {"trials": None, "sampler": "grid", "prune": "none", "rungs": None}  # of an ablation
 OWN = ("seed", "name", "runs_dir")  # options of each run
 
 
@@ -32,7 +34,7 @@ class Asked:
     trials: int | None
     sampler: Literal["tpe", "random", "grid", "cmaes"]
     prune: Literal["none", "median"]
-    rungs: int
+    rungs: int | None
     metric: str | None
     trial_minutes: float | None
     heartbeat: int
@@ -84,6 +86,7 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         options["threads"] = 1  # beside other runs
     if resolved.origin["wandb_group"] == "default":
         options["wandb_group"] = name
+    rungs = _rungs(asked)
     metric, direction = _metric(asked.metric, algorithm.kind)
     trials = _trials(asked, [*grid(space)] if asked.sampler == "grid" else None)
     found: Record = {
@@ -93,21 +96,16 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         "options": options,
         "seeds": parse_seeds(asked.seeds),
         "trials": trials,
+        "directory": str(Path.cwd()),
         "metric": metric,
         "direction": direction,
         "sampler": asked.sampler,
         "prune": asked.prune,
-        "rungs": asked.rungs if asked.prune != "none" else 1,
+        "rungs": rungs,
         "heartbeat": asked.heartbeat,
     }
     _check_together(asked, space)
     if asked.prune_from > 1:
-        if asked.prune == "none":
-            raise UsageError(f"--prune-from {asked.prune_from} needs --prune median")
-        if asked.prune_from >= asked.rungs:
-            raise UsageError(
-                f"--prune-from {asked.prune_from} of --rungs {asked.rungs}: no rung would be judged; lower it"
-            )
         found["prune_from"] = asked.prune_from
     if asked.second != "none":
         found["second"] = asked.second
@@ -118,16 +116,18 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
         if both := {*found["seeds"]} & {*found["tuning_seeds"]}:
             raise UsageError(f"--tuning-seeds {asked.tuning_seeds}: seed {min(both)} is a final one of --seeds too")
     if asked.storage is not None:
-        storage.check_url(asked.storage)
-        found["storage"] = asked.storage
+        found["storage"] = storage.checked_url(asked.storage)
     study = Study(path, found)
+    first = _first(study, resolved)
     for parameter in study.space:
         options.pop(parameter.name, None)
+    if asked.sampler != "grid" and found["trials"] > 1 and None not in first.values():
+        found["first"] = first
     if study.is_ablation:
         found["trials"] = sum(ablation.num_trials(study).values())
     evaluations = resolved.values["steps"] // resolved.values["eval_every"]
     if found["rungs"] > max(1, evaluations):
-        raise UsageError(f"--rungs {asked.rungs}: a run has {evaluations} evaluations; lower it, or --eval-every")
+        raise UsageError(f"--rungs {rungs}: a run has {evaluations} evaluations; lower it, or --eval-every")
     for each in ablation.every_trial(study) if study.is_ablation else ends(study):
         config.resolve(algorithm.name, each)  # what cannot go together is said now, not by every trial
     return study
@@ -155,6 +155,8 @@ def create(study: Study, cost: Cost) -> Study:
         trials = ablation.waiting_at_first(study)
     elif study.record["sampler"] == "grid":
         trials = [(values, {}) for values in grid(study.space)]
+    elif "first" in study.record:
+        trials[0] = (study.record["first"], {})
     with directory(study.path) as temporary:
         write_whole(temporary / "study.toml", record.to_toml(new.record))
         storage.create(new, temporary, trials)
@@ -174,6 +176,35 @@ def _trials(asked: Asked, points: list[dict[str, Any]] | None) -> int:
     if asked.trials not in (None, len(points)):
         raise UsageError(f"--trials {asked.trials} with --sampler grid: the grid has {len(points)}; leave it out")
     return len(points)
+
+
+def _rungs(asked: Asked) -> int:
+    """Parts of a run."""
+    if asked.prune == "none":
+        if asked.rungs is not None or asked.prune_from > 1:
+            flag = f"--rungs {asked.rungs}" if asked.rungs is not None else f"--prune-from {asked.prune_from}"
+            raise UsageError(f"{flag} needs --prune median")
+        return 1
+    rungs = asked.rungs or RUNGS
+    if asked.prune_from >= rungs:
+        said = f"--prune-from {asked.prune_from} of --rungs {rungs}" if asked.prune_from > 1 else f"--rungs {rungs}"
+        mend = "lower it" if asked.prune_from > 1 else "raise it"
+        raise UsageError(f"{said}: no rung would be judged, as the last one is the end; {mend}")
+    return rungs
+
+
+def _first(study: Study, resolved: config.Resolved) -> dict[str, Any]:
+    """What a run without a study would have, as Optuna has it; None for what is not among the values that are tried.
+
+    Raises:
+        UsageError: it was given as a flag, and is not: so it would be of no use.
+    """
+    found = {each.name: each.suggested(resolved.values[each.name]) for each in study.space}
+    for each in study.space:
+        if resolved.origin[each.name] == "flag" and (found[each.name] is None or study.record["sampler"] == "grid"):
+            flag = shown(each.name)
+            raise UsageError(f"{flag} with --over {each.name}={each.text}: it is tried; leave {flag} out")
+    return found
 
 
 def _check_together(asked: Asked, space: Sequence[Parameter]) -> None:

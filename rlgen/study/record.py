@@ -54,6 +54,8 @@ class Record(TypedDict):
     prune_from: NotRequired[int]  # the first rung at whose end they do; none: 1
     trial_minutes: NotRequired[float]
     heartbeat: int  # seconds
+    first: NotRequired[dict[str, Any]]  # the values of trial 0: those of a run without a study
+    directory: NotRequired[str]  # where it was created: modules and folders of images are looked for from there
     storage: NotRequired[str]  # URL; none: SQLite in the folder
     tune: NotRequired[list[str]]  # of an ablation, maybe none: options with values of their own for each level
     tuning_seeds: NotRequired[list[int]]  # of an ablation; its final ones are `seeds`
@@ -76,6 +78,12 @@ class Study:
     def again(self) -> str:
         """How it is made anew."""
         return again(self.path)
+
+    @property
+    def home(self) -> Path:
+        """Where its processes work: where it was created, if that is there on this machine."""
+        path = Path(self.record.get("directory", ""))
+        return path if path.is_dir() else Path()
 
     @property
     def runs_dir(self) -> Path:

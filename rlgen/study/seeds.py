@@ -79,7 +79,9 @@ class SeedRun:
         rows = [row for row in rows if step is None or row["step"] >= step] or rows
         found = rows[-1 if step is None else 0][metric] if rows else math.nan
         if not math.isfinite(found):
-            raise FailedTrialError(f"seed {self.seed} has no finite {metric}")
+            others = sorted({name for row in read_metrics(self.path) for name in row} - {"step", "time"})
+            has = "" if rows else f"; it has {', '.join(others) or 'no rows'}"
+            raise FailedTrialError(f"seed {self.seed} has no finite {metric}{has}")
         return float(found)
 
     def start(self) -> None:
@@ -90,7 +92,12 @@ class SeedRun:
             words = [sys.executable, "-I", "-S", "-c", FOLLOWING, str(os.getpid()), *self.command]
             self._paused = False
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.study.home,
             )
 
     def pause(self) -> None:

@@ -64,10 +64,8 @@ def shown(study: Study, as_json: bool) -> Any:
     names = [parameter.name for parameter in study.space]
     rungs = study.record["rungs"]
     second: list[str] = [study.record["second"]] if "second" in study.record else []
-    columns = ["trial", "state", *(["rung"] if rungs > 1 else []), "score", *second, *names, "reason"]
+    columns = ["trial", "state", *(["rung"] if rungs > 1 else []), "score", *second, *names]
     cells = [[cell(value) for value in _cells(row, names, rungs, second)] for row in found]
-    if not any(row["reason"] for row in found):
-        columns, cells = columns[:-1], [line[:-1] for line in cells]
     lines = fitted(columns, cells) if cells else [columns]
     counts = ", ".join(
         f"{number} {state}" for state in order if (number := sum(row["state"] == state for row in found))
@@ -75,13 +73,18 @@ def shown(study: Study, as_json: bool) -> Any:
     waiting = study.record["trials"] - sum(row["state"] not in ("again", "waiting") for row in found)
     begun = f"{counts or 'none has begun'}; {waiting} of {study.record['trials']} not begun"
     metric = f"{study.record['metric']}, mean of seeds {' '.join(map(str, study.record['seeds']))}"
-    return "\n".join([f"study {study.name}: {metric}", begun, "", table(lines[0], lines[1:])])
+    reasons: dict[str, list[str]] = {}
+    for row in found:
+        if row["reason"]:
+            reasons.setdefault(f"{row['state']}: {row['reason']}", []).append(str(row["trial"]))
+    why = [f"trial{'s' * (len(each) > 1)} {', '.join(each)} {reason}" for reason, each in reasons.items()]
+    return "\n".join([f"study {study.name}: {metric}", begun, "", table(lines[0], lines[1:]), *why])
 
 
 def _cells(row: dict[str, Any], names: list[str], rungs: int, second: list[str]) -> list[Any]:
     rung = [f"{row['rung']} of {rungs}"] if rungs > 1 else []
     tried = (row["params"].get(name) for name in names)
-    return [row["trial"], row["state"], *rung, row["score"], *(row[name] for name in second), *tried, row["reason"]]
+    return [row["trial"], row["state"], *rung, row["score"], *(row[name] for name in second), *tried]
 
 
 def best(study: Study) -> dict[str, Any]:

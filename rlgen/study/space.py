@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,15 @@ class Parameter:
         """The option's value behind one of Optuna's."""
         return check_value(self.option, _as_typed(self.option, suggested), LABEL)
 
+    def suggested(self, value: Any) -> Any:
+        """What Optuna has for a value of the option; None where it is none of those that are tried."""
+        if self.choices:
+            return next((choice for choice in self.choices if self.value(choice) == value), None)
+        if value is None or not self.low <= value <= self.high:
+            return None
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return value if math.isclose(steps, round(steps), abs_tol=1e-9) else None
+
     @property
     def ends(self) -> tuple[Any, Any]:
         """The first and the last value that it may have."""
@@ -126,6 +136,11 @@ def grid(space: Sequence[Parameter]) -> list[dict[str, Any]]:
     return [dict(zip((each.name for each in space), values, strict=True)) for values in itertools.product(*columns)]
 
 
+def kinds(option: Option) -> set[Any]:
+    """The types that one value may have."""
+    return {*typing.get_args(option.type)} if isinstance(option.type, types.UnionType) else {option.type}
+
+
 def _count(parameter: Parameter) -> int:
     """How many values it has in a grid."""
     if parameter.choices:
@@ -137,9 +152,8 @@ def _count(parameter: Parameter) -> int:
 
 
 def _parameter(option: Option, text: str) -> Parameter:
-    kinds = {*typing.get_args(option.type), option.type}
-    if ":" in text and kinds & {int, float}:
-        return _range(option, text, int if int in kinds else float)
+    if ":" in text and kinds(option) & {int, float}:
+        return _range(option, text, int if int in kinds(option) else float)
     choices = tuple(text.split("/"))
     values = [check_value(option, _as_typed(option, choice), LABEL) for choice in choices]
     if len(values) == 1:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import socket
+import sqlite3
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,21 +22,51 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # of a trial whose worker ended without a word
 SILENT = 3  # signs of life that a worker misses until its trial is given to another
+SQLITE = "sqlite"
 WAIT = 60  # seconds for SQLite, while another process writes
 FULL = ("disk is full", "disk I/O", "readonly", "unable to open", "No space left")
 
 
-def check_url(url: str) -> None:
-    """Refuse an address that says a password, which would stand in a file.
+def checked_url(url: str) -> str:
+    """The address as it stands in a file: that of SQLite means the same in any directory.
 
     Raises:
-        UsageError: it does, or it is no address.
+        UsageError: it says a password, which would stand there, or it is no address.
     """
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.path.strip("/"):
-        raise UsageError(f"--storage {url}: must be an address of SQLAlchemy, as postgresql://USER@HOST/DATABASE")
-    if parts.password:
-        raise UsageError("--storage holds a password; leave it out of the address: ~/.pgpass or $PGPASSWORD has it")
+    import sqlalchemy
+
+    form = "must be an address of SQLAlchemy, as postgresql://USER@HOST/DATABASE"
+    try:
+        parts = urlsplit(url)
+        if parts.password:
+            raise UsageError("--storage holds a password; leave it out of the address: ~/.pgpass or $PGPASSWORD has it")
+        if not parts.scheme or not parts.path.strip("/"):
+            raise UsageError(f"--storage {url}: {form}")
+        read = sqlalchemy.make_url(url)
+        read.get_dialect()
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # no such database, a port that is no number
+        raise UsageError(f"--storage {url}: {form}") from error
+    except ImportError:  # is said where it is opened
+        return url
+    if read.get_backend_name() != SQLITE or not read.database:
+        return url
+    return read.set(database=str(Path(read.database).resolve())).render_as_string()
+
+
+def sqlite_file(study: Study, folder: Path | None = None) -> Path | None:
+    """The file that holds the trials; None in another database.
+
+    Args:
+        study: whose.
+        folder: where a study that is being made lies.
+    """
+    import sqlalchemy
+
+    if "storage" not in study.record:
+        return (folder or study.path) / "study.db"
+    if study.record["storage"].partition(":")[0].partition("+")[0] != SQLITE:
+        return None
+    return Path(sqlalchemy.make_url(study.record["storage"]).database or "")
 
 
 @contextlib.contextmanager
@@ -58,7 +90,7 @@ def working(study: Study) -> Iterator[None]:
     Raises:
         UsageError: workers of another machine are there.
     """
-    if "storage" in study.record:
+    if sqlite_file(study) is None:
         yield
         return
     host = socket.gethostname()
@@ -109,7 +141,7 @@ def create(study: Study, folder: Path, trials: list[tuple[dict[str, Any], dict[s
                 optuna.delete_study(study_name=study.name, storage=storage)
                 raise
     except optuna.exceptions.DuplicatedStudyError:
-        raise UsageError(f"there is a study {study.name} at {study.record.get('storage')}; give another name") from None
+        raise UsageError(f"there is a study {study.name} at {where(study)}; give another name") from None
     finally:
         storage.engine.dispose()
 
@@ -124,21 +156,40 @@ def opened(study: Study) -> Iterator[optuna.Study]:
     """
     import optuna
 
-    if "storage" not in study.record and not (study.path / "study.db").exists():
-        raise UsageError(f"study {study.name} has lost its trials: {study.path / 'study.db'} is gone; {study.again}")
+    if (file := sqlite_file(study)) and not file.exists():
+        raise UsageError(f"study {study.name} has lost its trials: {file} is gone; {study.again}")
     with lock(study.path):
         storage = _open(study, study.path)
     try:
         with failures(study):
             try:
                 yield optuna.load_study(
-                    storage=storage, study_name=study.name, sampler=sampler(study, 0), pruner=_pruner(study)
+                    storage=_begun_first(storage),
+                    study_name=study.name,
+                    sampler=sampler(study, 0),
+                    pruner=_pruner(study),
                 )
             except KeyError:
-                where = study.record.get("storage", study.path / "study.db")
-                raise UsageError(f"{where} has no study {study.name}; {study.again}") from None
+                raise UsageError(f"{where(study)} has no study {study.name}; {study.again}") from None
     finally:
         storage.engine.dispose()
+
+
+def _begun_first(storage: optuna.storages.RDBStorage) -> optuna.storages.BaseStorage:
+    """The storage, in which trials that wait again come before those that nobody has begun: half of them is there."""
+    import optuna
+
+    waiting, found = (optuna.trial.TrialState.WAITING,), optuna.storages.get_storage(storage)
+    every = found.get_all_trials
+
+    def get_all_trials(study_id: int, deepcopy: bool = True, states: Any = None) -> list[optuna.trial.FrozenTrial]:
+        trials = every(study_id, deepcopy, states)
+        if states == waiting:  # who asks for these takes the first
+            trials.sort(key=lambda trial: "retry_history" not in trial.system_attrs)
+        return trials
+
+    found.get_all_trials = get_all_trials  # type: ignore[method-assign]
+    return found
 
 
 def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
@@ -147,8 +198,10 @@ def _open(study: Study, folder: Path) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = study.record.get("storage", "").replace("postgresql://", "postgresql+psycopg://", 1)
-    url = url or f"sqlite:///{folder / 'study.db'}"
-    options: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if "storage" not in study.record else {}
+    options: dict[str, Any] = {}
+    if file := sqlite_file(study, folder):  # an address has no room for every name of a folder
+        url = f"{SQLITE}:///study.db"
+        options["creator"] = partial(sqlite3.connect, file, timeout=WAIT, check_same_thread=False)
     try:
         with failures(study):
             return optuna.storages.RDBStorage(
@@ -184,10 +237,19 @@ def failures(study: Study) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        said, where = str(cause).strip().split("\n")[0], study.record.get("storage", study.path / "study.db")
+        said = str(cause).strip().split("\n")[0]
         if any(word in said for word in FULL):
-            raise DiskError(f"cannot write {where}: {said}; free space, then rlgen study work {study.name}") from error
-        raise RlgenError(f"the trials of study {study.name} cannot be read or written, {where}: {said}") from error
+            raise DiskError(
+                f"cannot write {where(study)}: {said}; free space, then rlgen study work {study.name}"
+            ) from error
+        raise RlgenError(
+            f"the trials of study {study.name} cannot be read or written, {where(study)}: {said}"
+        ) from error
+
+
+def where(study: Study) -> str:
+    """What holds the trials."""
+    return str(sqlite_file(study) or study.record.get("storage"))
 
 
 def sampler(study: Study, begun: int) -> optuna.samplers.BaseSampler:

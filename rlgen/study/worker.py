@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rlgen.errors import InterruptedRunError, one_line
+from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.runs import stopping
 from rlgen.study import ablation, pareto, seeds, storage
 from rlgen.study.record import Study
@@ -21,6 +23,7 @@ from rlgen.text import cell, warn
 if TYPE_CHECKING:
     import optuna
 
+ALIKE = 3  # trials that fail for the same reason before any has a score
 NAP = 1.0  # seconds between two looks for a trial that waits
 
 
@@ -39,7 +42,7 @@ def work(study: Study, jobs: int) -> None:
         InterruptedRunError: a signal asked to stop; runs are saved, and the trial waits again.
         RlgenError: no trial can be trained: the disk is full, a package is missing, the storage does not answer.
     """
-    waited = False
+    waited, reasons = False, list[str]()
     with stopping.handling(quiet=True), storage.working(study), quiet_threads(), storage.opened(study) as found:
         while True:
             check_signals(study)
@@ -47,7 +50,8 @@ def work(study: Study, jobs: int) -> None:
                 left = states(found)
                 if left["WAITING"] or recovered(found) or finals_begun(study, found):
                     waited = False
-                    take_trial(study, found, claim, jobs)
+                    reasons.append(take_trial(study, found, claim, jobs))
+                    check_blame(study, found, reasons)
                     continue
             if not left["RUNNING"]:
                 return
@@ -120,8 +124,46 @@ class Claim:
         self._stack.close()
 
 
-def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> None:
-    """Train a trial that waits, inside Optuna's `optimize`: only there are signs of life given."""
+def check_blame(study: Study, found: optuna.Study, reasons: Sequence[str]) -> None:
+    """Stop before every trial fails for what no value is to blame for: a module that is not found, a broken machine.
+
+    Args:
+        study: whose.
+        found: its trials.
+        reasons: why the trials of this worker failed, in order; "" of one that did not.
+
+    Raises:
+        UsageError: the last ones failed alike, and none of the study has a score.
+    """
+    last = {re.sub(r"^seed \d+: ", "", reason) for reason in reasons[-ALIKE:]}
+    if len(reasons) < ALIKE or len(last) > 1 or last == {""} or states(found)["COMPLETE"]:
+        return
+    again = f"rlgen study work {study.name} --retry-failed"
+    raise UsageError(f"the last {ALIKE} trials failed alike: {last.pop()} (mend that, then {again})")
+
+
+def retry_failed(study: Study) -> int:
+    """Let the trials that failed wait again; returns how many they are."""
+    import optuna
+
+    again = optuna.storages.RetryHeartbeatStaleTrialCallback()
+    with storage.opened(study) as found, Claim(study):
+        trials = found.get_trials(deepcopy=False)
+        retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+        failed = [
+            trial for trial in trials if trial.state == optuna.trial.TrialState.FAIL and trial.number not in retried
+        ]
+        for trial in failed:
+            again(found, trial)
+    return len(failed)
+
+
+def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> str:
+    """Train a trial that waits, inside Optuna's `optimize`: only there are signs of life given.
+
+    Returns:
+        Why it failed; "" where it did not.
+    """
     import optuna
 
     objective = Objective(study, found, claim, jobs)
@@ -133,6 +175,7 @@ def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> No
         if isinstance(error, ValueError) and not str(error).startswith("Cannot tell"):
             raise
         warn(f"trial {objective.number} went to another worker, as this one gave no sign of life", note=True)
+    return objective.reason
 
 
 @dataclass
@@ -144,6 +187,7 @@ class Objective:
     claim: Claim
     jobs: int
     number: int = -1
+    reason: str = ""  # why the trial failed
     _begin: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
 
@@ -164,7 +208,8 @@ class Objective:
                 trial.set_user_attr("parameters", num_parameters)
             mean = self.train(trial, params)
         except FailedTrialError as error:
-            trial.set_user_attr("reason", str(error))
+            self.reason = str(error)
+            trial.set_user_attr("reason", self.reason)
             self.say(params, f"failed: {error}")
             raise
         except optuna.TrialPruned:

@@ -60,7 +60,7 @@ ASKED: dict[str, Any] = {
     "trials": None,
     "sampler": "grid",
     "prune": "none",
-    "rungs": 5,
+    "rungs": None,
     "metric": None,
     "trial_minutes": None,
     "heartbeat": 1,

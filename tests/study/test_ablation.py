@@ -4,11 +4,11 @@ import re
 from collections import Counter
 
 import pytest
-from toy_study import TOY, created, planned, starts
+from toy_study import created, planned, starts
 
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config
-from rlgen.study import ablation, effects, seeds, show, worker
+from rlgen.study import ablation, effects, show, worker
 from rlgen.study.factors import parse_tuning, spelled_out
 from rlgen.study.space import parse_space
 
@@ -18,11 +18,7 @@ PLAIN = GRID | {"over": ("lr=0.25/0.5", "hidden=8/16"), "tune": ()}
 TUNED = GRID | {"over": ("hidden=8/16", "gamma=0.75/0.875"), "tune": ("hidden:lr=0.25/0.5", "hidden=16:lr=0.125/1.5")}
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setattr(seeds, "FOLLOWING", TOY)
-    monkeypatch.setattr(seeds, "LOOK", 0.02)
-    monkeypatch.setattr(worker, "NAP", 0.05)
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def test_every_cell_is_trained_on_the_final_seeds_and_the_table_says_what_matters(tmp_path):
@@ -161,8 +157,8 @@ def test_names_alone_stand_for_choices_or_for_values_near_the_default():
 def test_seeds_of_tuning_are_no_final_ones_and_no_cell_is_refused_later(tmp_path):
     with pytest.raises(UsageError, match="--tuning-seeds 2:4: seed 2 is a final one"):
         planned(tmp_path, **(PLAIN | {"tuning_seeds": "2:4"}))
-    with pytest.raises(UsageError, match="--learning-starts 1000 with --steps 100"):
-        planned(tmp_path, **(TUNED | {"tune": ("hidden:learning_starts=10/1000",)}))
+    with pytest.raises(UsageError, match="--num-envs 1000 with --steps 100"):
+        planned(tmp_path, **(TUNED | {"tune": ("hidden:num_envs=1/1000",)}))
     with pytest.raises(UsageError, match="--tuning-seeds 3"):
         planned(tmp_path, **(PLAIN | {"tuning_seeds": "3"}))
 

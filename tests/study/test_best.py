@@ -4,18 +4,16 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from toy_study import TOY, created, starts
+from toy_study import created, starts
 
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config
 from rlgen.options.checks import check_layer
-from rlgen.study import best, seeds, show, storage, worker
+from rlgen.study import best, show, storage, worker
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(seeds, "FOLLOWING", TOY)
-    monkeypatch.setattr(seeds, "LOOK", 0.02)
+def study(tmp_path, toys):
     made = created(tmp_path, {"hidden": (8, 8), "gamma": 0.75, "eval_episodes": 3})
     worker.work(made, 2)
     for run in made.runs_dir.iterdir():
@@ -32,7 +30,7 @@ def test_the_preset_is_a_table_as_it_lies_beside_the_algorithm(study):
     assert check_layer(table, config.options(algorithms.find("dqn")), "train dqn")["hidden"] == (8, 8)
 
 
-def test_fresh_seeds_are_trained_once_and_both_scores_are_said(study):
+def test_fresh_seeds_are_trained_once_and_both_scores_are_said(study, capsys):
     row = show.best(study)
     found = best.both(study, row, best.evaluate(study, row, 3, 2))
     assert found["their mean"] == 150.5 and found["mean of these"] == 51.0 and found["optimism of tuning"] == 99.5
@@ -40,8 +38,11 @@ def test_fresh_seeds_are_trained_once_and_both_scores_are_said(study):
     assert found["each of these"] == [50.0, 51.0, 52.0] and found["its 95 % interval"] == [50.0, 52.0]
     assert [Path(path).is_dir() and path[-2:] for path in found["their runs"]] == ["-0", "-1", "-2"]
     assert len(starts(study)) == 7
+    begin, *ends = capsys.readouterr().err.splitlines()
+    assert begin == "3 of 3 seeds are to be trained with the values of trial 1; about 0:00:02"
+    assert sorted(ends) == ["seed 0: 50", "seed 1: 51", "seed 2: 52"]
     best.evaluate(study, row, 3, 2)
-    assert len(starts(study)) == 7
+    assert len(starts(study)) == 7 and not capsys.readouterr().err
 
 
 def test_seeds_that_were_tuned_on_are_never_final_ones(study):

@@ -16,7 +16,7 @@ def test_all_runs_count_and_the_seeds_that_train_at_a_time(tmp_path):
     text = cost.whole(study, {"seconds": 60.0, "disk": 2**20}, 2)
     assert "10, of 3 seeds each: 30 runs of 100 steps, about 0:01:00 each" in text
     assert re.search(r"30.0 MiB at most, [\d.]+ .iB are free", text)
-    assert re.search(r"0:20:00 with --jobs 2, so until \w+ \d+ \w+ \d\d:\d\d$", text)
+    assert re.search(r"0:20:00 with --jobs 2, so until \w+ \d+ \w+ \d\d:\d\d; with K workers a K-th of it$", text)
     assert "0:10:00 with --jobs 3" in cost.when(study, {"seconds": 60.0, "disk": 1}, 10, 8)
 
 

@@ -4,19 +4,15 @@ import re
 import sys
 
 import pytest
-from toy_study import TOY, created, planned
+from toy_study import created, planned
 
 from rlgen.errors import MissingExtraError, UsageError
-from rlgen.study import pareto, seeds, show, worker
+from rlgen.study import best, pareto, show, worker
 
 ARCHITECTURES = {"over": ("hidden=8/16/16,16",), "options": {"lr": 0.5}, "second": "parameters"}
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setattr(seeds, "FOLLOWING", TOY)
-    monkeypatch.setattr(seeds, "LOOK", 0.02)
-    monkeypatch.setattr(worker, "NAP", 0.05)
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def test_parameters_are_those_that_learn_and_the_table_has_what_none_beats(tmp_path, capsys):
@@ -42,6 +38,9 @@ def test_more_parameters_are_in_the_table_only_with_a_better_score(tmp_path, mon
     monkeypatch.setattr(pareto, "parameters", lambda study, params: counts[params["lr"]])
     worker.work(study, 2)
     assert [row["parameters"] for row in pareto.front(study)] == [100, 300, 400]
+    for run in study.runs_dir.iterdir():
+        (run / "checkpoints").mkdir()
+    assert best.clean(study, dry=False)[0] == 2  # runs of the trial that is not in the table
     study.record["direction"] = "minimize"
     assert [row["parameters"] for row in pareto.front(study)] == [100, 200]
 
@@ -49,7 +48,8 @@ def test_more_parameters_are_in_the_table_only_with_a_better_score(tmp_path, mon
 def test_networks_that_cannot_be_are_a_failed_trial(tmp_path, monkeypatch):
     study = created(tmp_path, **ARCHITECTURES)
     monkeypatch.setitem(study.record["options"], "env", "Nothing-v0")
-    worker.work(study, 2)
+    with pytest.raises(UsageError, match="the last 3 trials failed alike: environment 'Nothing-v0' does not exist"):
+        worker.work(study, 2)
     assert {row["state"] for row in show.rows(study)} == {"failed"}
     assert all("Nothing-v0" in row["reason"] for row in show.rows(study))
 

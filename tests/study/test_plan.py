@@ -43,7 +43,11 @@ def test_what_was_tuned_before_stays_when_a_preset_changes(tmp_path):
         ({}, {"metric": "mine"}, "--metric mine: say which is better, as mine:higher or mine:lower"),
         ({}, {"storage": "sqlite"}, "--storage sqlite: must be an address"),
         ({}, {"storage": "postgresql://me:secret1@there/db"}, "--storage holds a password"),
-        ({}, {"over": ("learning_starts=10/1000",)}, "--learning-starts 1000 with --steps 100"),
+        ({}, {"over": ("num_envs=1/1000",)}, "--num-envs 1000 with --steps 100"),
+        ({}, {"rungs": 7}, "--rungs 7 needs --prune median"),
+        ({}, {"prune": "median", "rungs": 1}, "--rungs 1: no rung would be judged, as the last one is the end"),
+        ({"lr": 1.0}, {"over": ("lr=0.1:0.5",), "sampler": "tpe"}, "--lr with --over lr=0.1:0.5: it is tried"),
+        ({"lr": 0.25}, {}, "--lr with --over lr=0.25/0.5: it is tried; leave --lr out"),
         ({}, {"seeds": "3"}, "--seeds 3"),
     ],
 )
@@ -58,6 +62,20 @@ def test_the_metric_says_which_way_is_better(tmp_path):
     assert planned(tmp_path).record["direction"] == "maximize"
     assert planned(tmp_path, metric="charts/x:lower").record["direction"] == "minimize"
     assert planned(tmp_path, metric="eval/nll").record["direction"] == "minimize"
+
+
+def test_the_first_trial_has_the_values_of_a_run_without_a_study_where_they_are_tried(tmp_path):
+    over = ("lr=1e-4:1e-2:log", "hidden=8,8/256,256", "n_step=1:9:2")
+    study = created(tmp_path, over=over, sampler="tpe", trials=3)
+    assert study.record["first"] == {"lr": 5e-4, "hidden": "256,256", "n_step": 1}
+    with storage.opened(record.read("toy", tmp_path)) as found:
+        trial = found.ask()
+        assert {each.name: each.suggest(trial) for each in study.space} == study.record["first"]
+        assert not found.get_trials()[1].system_attrs["fixed_params"]
+    given = planned(tmp_path / "a", {"lr": 1e-3}, over=over, sampler="random")
+    assert given.record["first"]["lr"] == 1e-3
+    for other in (("lr=1e-3:1e-2",), ("hidden=8/16",), ("n_step=2:8:2",)):
+        assert "first" not in planned(tmp_path / "b", over=other, sampler="tpe").record
 
 
 def test_a_name_is_taken_once_and_a_bad_one_is_refused(tmp_path):

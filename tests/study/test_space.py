@@ -51,6 +51,8 @@ def test_ranges_and_choices_reach_optuna_in_the_options_own_types():
         ("gamma=0:1:log", "a logarithmic range begins above 0"),
         ("lr=1e-3", "one value is no choice"),
         ("lr=1e-3/0.001", "a value stands there twice"),
+        ("hidden=64:128", "--over hidden '64:128': must be a list, each a whole number"),
+        ("anneal_lr=on:off", "--over anneal_lr 'on:off': must be true or false"),
         ("network=mlp/mpl", "--over network 'mpl': must be one of"),
         ("seed=1:5", "--over seed: is not tried, as its seeds are --seeds"),
         ("steps=1000/2000", "--over steps: is not tried, as all trials have the same length"),

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 from postgres import postgres
-from toy_study import TOY, created, planned, rows, start_worker, starts
+from toy_study import created, planned, rows, start_worker, starts
 
 from rlgen.errors import MissingExtraError, RlgenError, UsageError
-from rlgen.study import plan, seeds, show, worker
+from rlgen.study import plan, record, seeds, show, storage, worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a process hears of its parent's end")
 
@@ -111,12 +111,39 @@ def test_without_the_driver_the_line_says_what_to_install(tmp_path, monkeypatch)
     assert not (tmp_path / "studies/toy").exists()
 
 
-def test_a_server_that_goes_away_ends_the_worker_with_one_line_and_another_goes_on(tmp_path, fresh, monkeypatch):
+@pytest.mark.parametrize("folder", ["a b%20c", "what?x=1", "#1", "{name}", "été"])
+def test_a_folder_of_any_name_holds_its_own_trials(tmp_path, folder):
+    study = created(tmp_path / folder)
+    assert (study.path / "study.db").exists() and [each.name for each in tmp_path.iterdir()] == [folder]
+    with storage.opened(record.read("toy", tmp_path / folder)) as found:
+        assert len(found.get_trials()) == 2
+
+
+def test_sqlite_at_an_address_is_that_file_from_anywhere_and_serves_one_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = created(tmp_path, storage="sqlite:///all of them.db")
+    monkeypatch.chdir(tmp_path.parent)
+    assert storage.sqlite_file(record.read("toy", tmp_path)) == tmp_path / "all of them.db"
+    with storage.opened(study) as found:
+        assert len(found.get_trials()) == 2
+    with storage.working(study):
+        monkeypatch.setattr(storage.socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(UsageError, match="is on SQLite, and workers of"), storage.working(study):
+            pass
+    (tmp_path / "all of them.db").unlink()
+    with pytest.raises(UsageError, match=r"has lost its trials: .*all of them.db is gone"), storage.opened(study):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nonsense://me@there/db", "postgresql://me@there:port/db", "postgresql://me@[/db"])
+def test_an_address_that_cannot_be_is_bad_usage(tmp_path, address):
+    with pytest.raises(UsageError, match=r"--storage .*: must be an address of SQLAlchemy, as postgresql://"):
+        planned(tmp_path, storage=address)
+
+
+def test_a_server_that_goes_away_ends_the_worker_with_one_line_and_another_goes_on(tmp_path, fresh, toys, monkeypatch):
     import psycopg
 
-    monkeypatch.setattr(seeds, "FOLLOWING", TOY)
-    monkeypatch.setattr(seeds, "LOOK", 0.02)
-    monkeypatch.setattr(worker, "NAP", 0.05)
     study = created(tmp_path, storage=fresh)
     score, calls = seeds.SeedRun.score, []
 

@@ -14,6 +14,7 @@ import optuna
 import pytest
 from toy_study import TOY, created, rows, start_worker, starts
 
+from rlgen.commands import study as study_command
 from rlgen.errors import DiskError, InterruptedRunError, MissingExtraError, RlgenError, UsageError
 from rlgen.runs import lock, stopping
 from rlgen.study import record, seeds, show, storage, worker
@@ -23,11 +24,7 @@ from rlgen.study.worker import states, work
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a process hears of its parent's end")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setattr(seeds, "FOLLOWING", TOY)
-    monkeypatch.setattr(seeds, "LOOK", 0.02)
-    monkeypatch.setattr(worker, "NAP", 0.05)
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def trials(study):
@@ -132,6 +129,53 @@ def test_a_failed_trial_is_shown_with_its_reason_and_the_others_go_on(tmp_path):
     assert found[0]["reason"].startswith("seed 10") and found[1]["state"] == "finished"
     assert "cannot be trained" in shown(study, False)
     assert shown(study, True)["trials"][0]["reason"] == found[0]["reason"]
+
+
+def test_a_worker_stops_where_the_first_trials_fail_alike_and_those_that_failed_are_tried_again(tmp_path, monkeypatch):
+    """No value is to blame for a module that is not found, and every trial would be used up."""
+    study = created(tmp_path, over=("hidden=8/16/32/64",), options={"lr": 0.25, "gamma": 0.5})
+    with pytest.raises(UsageError) as raised:
+        work(study, 1)
+    line = "the last 3 trials failed alike: cannot be trained (mend that, then rlgen study work toy --retry-failed)"
+    assert str(raised.value) == line
+    assert [row["state"] for row in trials(study).values()] == ["failed"] * 3
+    assert "trials 0, 1, 2 failed: seed 100: cannot be trained" in shown(study, False)
+    monkeypatch.setattr(seeds, "FOLLOWING", TOY.replace('options.get("gamma") == 0.5', "False"))
+    assert worker.retry_failed(study) == 3 and worker.retry_failed(study) == 0
+    work(study, 1)
+    assert Counter(row["state"] for row in trials(study).values()) == {"again": 3, "finished": 4}
+
+
+def test_runs_work_where_the_study_was_created(tmp_path, monkeypatch):
+    """A module of an environment is found there, and so is a folder of images."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    study = created(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(seeds, "FOLLOWING", "import os, sys; print('in', os.getcwd()); sys.exit(5)")
+    with pytest.raises(UsageError, match="has no finished trial"):
+        study_command.work(record.read("toy", tmp_path), 1, False)
+    assert trials(study)[0]["reason"] == f"seed 100: in {tmp_path / 'here'}"
+    (tmp_path / "here").rmdir()
+    assert study.home.resolve() == tmp_path
+
+
+def test_a_trial_that_was_begun_goes_on_before_others_begin(tmp_path, monkeypatch):
+    study = created(tmp_path, over=("lr=0.125/0.25/0.5",))
+    real, calls = seeds.advance, []
+
+    def advance(runs, *args):
+        calls.append(runs[0].path.name)
+        if len(calls) == 1:
+            raise InterruptedRunError("stopped", 15)
+        real(runs, *args)
+
+    monkeypatch.setattr(seeds, "advance", advance)
+    with pytest.raises(InterruptedRunError):
+        work(study, 2)
+    work(study, 2)
+    assert calls[0] == calls[1] and len({*calls}) == 3
+    assert [row["state"] for row in trials(study).values()] == ["again", "finished", "finished", "finished"]
 
 
 def test_a_trial_that_takes_too_long_has_failed_and_its_runs_are_saved(tmp_path, monkeypatch):
