@@ -89,7 +89,7 @@ def estimate(config: dict[str, Any]) -> Estimate:
         evaluations, checkpoints = (
             math.ceil(config["steps"] / config[every]) for every in ("eval_every", "checkpoint_every")
         )
-        judged = (*RETURNS, *OTHERS)
+        judged: tuple[str, ...] = (*RETURNS, *OTHERS)
         if source.streams:
             evaluation = time_playing(learner, source, evaluations, source.metrics().get("charts/episodic_length"))
         else:
