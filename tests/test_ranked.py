@@ -146,6 +146,17 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
         number()
 
 
+@pytest.mark.parametrize("words", ["study show toy", "fork last --set lr=1", "verify last", "bench"])
+def test_what_every_rank_would_do_once_more_is_refused(words, monkeypatch, capsys) -> None:
+    """Two ranks that make one study, or one fork, are in each other's way."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    command = words.split()[0]
+    assert main(words.split()) == 2
+    said = f"torchrun trains one run, by train or resume: start rlgen {command} without it"
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_one_process_of_a_machine_says_what_all_find(
     rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -7,6 +7,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rlgen.options.shares import check_alone
+
 
 @dataclass(frozen=True)
 class Options:
@@ -31,6 +33,7 @@ def run(options: Options) -> Any:
     """The measurements."""
     from rlgen.bench.bench import bench
 
+    check_alone("bench")
     given = asdict(options)
     given.pop("json")
     report = bench(**given, command=shlex.join(["rlgen", *sys.argv[1:]]))

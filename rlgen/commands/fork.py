@@ -10,6 +10,7 @@ from typing import Any
 from rlgen import commands
 from rlgen.errors import UsageError
 from rlgen.options import config
+from rlgen.options.shares import check_alone
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def changes_of(words: Sequence[str]) -> dict[str, Any]:
 
 def run(options: Options) -> None:
     """Train the new run."""
+    check_alone("fork")
     changes = changes_of(options.set)
     if options.steps is not None:
         changes["steps"] = options.steps

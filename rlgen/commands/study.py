@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config, flags
 from rlgen.options.checks import check_layer
+from rlgen.options.shares import check_alone
 from rlgen.study.flags import KINDS, Ablate, Best, Clean, Compare, Create, Work, options_of
 
 
@@ -91,6 +92,7 @@ def run(options: Any) -> Any:
     """One of `KINDS`."""
     from rlgen.study import record
 
+    check_alone("study")
     record.require()
     if isinstance(options, Creating):
         return create(options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlgen.options.shares import check_alone
+
 
 @dataclass(frozen=True)
 class Options:
@@ -20,4 +22,5 @@ def run(options: Options) -> dict[str, Any]:
     """What was compared, and the first difference."""
     from rlgen.verify import verify
 
+    check_alone("verify")
     return verify(options.run, options.runs_dir, options.steps)

@@ -42,6 +42,16 @@ def is_echo(error: BaseException) -> bool:
     return not is_first() and (is_common or (isinstance(error, UsageError) and not have_met))
 
 
+def check_alone(command: str) -> None:
+    """Refuse what every process that `torchrun` starts would do once more.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if number() > 1:
+        raise UsageError(f"torchrun trains one run, by train or resume: start rlgen {command} without it")
+
+
 def number() -> int:
     """How many ranks `torchrun` has started; 1 without it."""
     size = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"

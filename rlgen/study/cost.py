@@ -25,10 +25,14 @@ def expected(study: Study) -> Cost:
     Raises:
         RlgenError: it would be refused, or has no such metric.
     """
+    from rlgen import experiment
     from rlgen.bench.estimate import estimate
 
-    first = {"seed": study.record["seeds"][0], "runs_dir": str(study.path.parent.parent)}
-    found = estimate(config.resolve(study.record["algo"], ends(study)[1] | first).config)
+    own = {"seed": study.record["seeds"][0], "runs_dir": str(study.path.parent.parent)}
+    first, last = (config.resolve(study.record["algo"], values | own).config for values in ends(study))
+    with experiment.built(first, first["runs_dir"]):  # is refused now, not by half of the trials
+        pass
+    found = estimate(last)
     metric, judged = study.record["metric"], [name for name in found.judged if name.startswith("eval/")]
     if metric.startswith("eval/") and judged and metric not in judged:
         algo = study.record["algo"]

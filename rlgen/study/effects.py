@@ -147,12 +147,14 @@ def shown(study: Study) -> str:
         f"ablation {study.name}: {study.record['metric']}, seeds {seeds}; {with_scores} of {len(cells)} cells finished"
     )
     lines = [head]
-    if with_scores < len(cells):
-        lines.append(
-            "Not final: cells that are not finished are left out of the means, with all that they are set against."
-        )
-    if len(study.record["seeds"]) < FEW_SEEDS:
-        lines.append(f"Only {len(study.record['seeds'])} seeds a cell: take {FEW_SEEDS} or more before believing it.")
+    left_out = "are left out of the means, with all that they are set against"
+    if num_failed := sum(cell["state"] == "failed" for cell in cells):
+        again = f"rlgen study work {study.name} --retry-failed"
+        lines.append(f"{num_failed} failed: they {left_out}. Again: {again}")
+    if with_scores + num_failed < len(cells):
+        lines.append(f"Not final: cells that are not finished {left_out}.")
+    if (num := len(study.record["seeds"])) < FEW_SEEDS:
+        lines.append(f"Only {num} seed{'s' * (num > 1)} a cell: take {FEW_SEEDS} or more before believing it.")
     parts = [
         _factor_table(all_of_it),
         _level_table(all_of_it),

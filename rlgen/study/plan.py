@@ -69,7 +69,7 @@ def plan(name: str, runs_dir: str, resolved: config.Resolved, asked: Asked) -> S
     if path.exists() and not (path / "study.toml").exists():
         raise UsageError(f"{path} is there and is no study; remove it, or give another name")
     if path.exists():
-        raise UsageError(f"study {name} exists in {path.parent}; give another name, or rlgen study work {name}")
+        raise _taken(path)
     if resolved.values["steps"] is None:
         raise UsageError("--epochs: the length of a study's runs is --steps")
     algorithm = resolved.algorithm
@@ -157,10 +157,17 @@ def create(study: Study, cost: Cost) -> Study:
         trials = [(values, {}) for values in grid(study.space)]
     elif "first" in study.record:
         trials[0] = (study.record["first"], {})
-    with directory(study.path) as temporary:
-        write_whole(temporary / "study.toml", record.to_toml(new.record))
-        storage.create(new, temporary, trials)
+    try:
+        with directory(study.path) as temporary:
+            write_whole(temporary / "study.toml", record.to_toml(new.record))
+            storage.create(new, temporary, trials)
+    except UsageError as error:
+        raise (_taken(study.path) if (study.path / "study.toml").exists() else error) from error
     return new
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(f"study {path.name} exists in {path.parent}; give another name, or rlgen study work {path.name}")
 
 
 def _metric(text: str | None, kind: str) -> tuple[str, Literal["maximize", "minimize"]]:

@@ -1,10 +1,11 @@
 """What a study costs is said before anything starts."""
 
+import json
 import re
 from types import SimpleNamespace
 
 import pytest
-from toy_study import planned
+from toy_study import created, planned
 
 from rlgen.bench import estimate as estimates
 from rlgen.errors import UsageError
@@ -37,6 +38,21 @@ def test_a_run_with_the_last_values_is_tried_and_every_rung_starts_a_process(tmp
     with pytest.raises(LookupError):
         cost.expected(study)
     assert (tried[0]["lr"], tried[0]["hidden"], tried[0]["seed"]) == (0.5, (16, 16), 100)
+
+
+def test_first_values_that_cannot_be_built_are_refused_before_half_of_the_trials_fail_for_it(tmp_path):
+    study = planned(tmp_path, over=("optimizer=adam/sgd", "momentum=0.5/0.9"))
+    with pytest.raises(UsageError, match=r"--momentum 0.5 with --optimizer adam: it is of rmsprop and sgd"):
+        cost.expected(study)
+
+
+def test_runs_that_are_finished_say_what_the_others_take(tmp_path):
+    study = created(tmp_path)
+    assert cost.now(study) == {"seconds": 1.0, "disk": 1000}
+    for name, summary in (("a", {"time": 10.0}), ("b", {"time": 30.0}), ("c", {"status": "crashed", "time": 9.0})):
+        (study.runs_dir / name).mkdir(parents=True)
+        (study.runs_dir / name / "summary.json").write_text(json.dumps({"status": "finished"} | summary))
+    assert cost.now(study) == {"seconds": 25.0, "disk": 1000}
 
 
 def test_a_metric_that_a_model_has_not_is_refused_before_every_trial_fails_for_it(tmp_path, monkeypatch):

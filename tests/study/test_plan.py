@@ -90,6 +90,13 @@ def test_a_name_is_taken_once_and_a_bad_one_is_refused(tmp_path):
             record.folder(name, tmp_path)
 
 
+def test_of_two_that_make_a_study_at_once_the_second_reads_that_it_is_there(tmp_path):
+    first, second = planned(tmp_path), planned(tmp_path)
+    plan.create(first, {"seconds": 1.0, "disk": 1})
+    with pytest.raises(UsageError, match=r"study toy exists in .*; give another name, or rlgen study work toy"):
+        plan.create(second, {"seconds": 1.0, "disk": 1})
+
+
 def test_a_study_that_is_interrupted_while_it_is_made_does_not_keep_its_name_in_a_database(tmp_path, monkeypatch):
     import optuna
 
