@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -86,12 +87,17 @@ def resume(name: str, runs_dir: str, steps: int | None, max_memory: str | None, 
 
 
 def go(run: Run, ranks: Ranks, learner: Learner, source: Any, buffer: Any, restore: bool = False) -> None:
-    """Train to the end."""
+    """Train to the end.
+
+    Where a rank has died, torchrun ends the others by SIGTERM at once; they still say what is lost and what is saved.
+    """
     assert isinstance(run, RankedRun)
+    before = signal.signal(signal.SIGTERM, lambda *ignored: None)  # what the signal does once training is over
     run.ranks = ranks
     learner.executor = Ranked(ranks)
     source = shared(source, ranks, run.agree, run.ask)
     run_to_end(run, learner, source, buffer, quiet=ranks.rank > 0, restore=restore)
+    signal.signal(signal.SIGTERM, before)
 
 
 def of_one(spec: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from tiny import comparable, tiny
 from rlgen import experiment, ranked
 from rlgen.commands import main
 from rlgen.core.ranks import Ranks
-from rlgen.errors import UsageError
+from rlgen.errors import RankLostError, UsageError
 from rlgen.options import algorithms, shares
 from rlgen.options.config import options
 from rlgen.options.shares import number, share
+from rlgen.runs import stopping
 from rlgen.runs.files import write_json
 from rlgen.runs.ranked import RankedRun, check_whole, directory
 from rlgen.runs.run import Run
@@ -170,6 +172,29 @@ def test_one_process_of_a_machine_says_what_all_find(
     monkeypatch.setattr(shares, "have_met", True)
     main(["train", "dqn", "--no-such-flag"])
     assert capsys.readouterr().err  # from now on each has mistakes of its own
+
+
+def test_a_rank_that_is_left_says_what_is_lost_though_torchrun_ends_it(tmp_path, monkeypatch) -> None:
+    """Its SIGTERM comes within a tenth of a second, when the run does not listen any more."""
+
+    def lost(*args, **options) -> None:
+        with stopping.handling():
+            raise RankLostError("another rank has ended")
+
+    monkeypatch.setattr(ranked, "run_to_end", lost)
+    monkeypatch.setattr(ranked, "shared", lambda *args: None)
+    run, before = RankedRun.create(tmp_path, "run", tiny("dqn", tmp_path)), signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RankLostError):
+            ranked.go(run, Ranks(0, 2), SimpleNamespace(), None, None)  # type: ignore[arg-type]
+        assert callable(signal.getsignal(signal.SIGTERM))
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(ranked, "run_to_end", lambda *args, **options: None)
+        signal.signal(signal.SIGTERM, before)
+        ranked.go(run, Ranks(0, 2), SimpleNamespace(), None, None)  # type: ignore[arg-type]
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_line_that_goes_on_is_for_as_many_ranks(tmp_path: Path) -> None:

@@ -26,7 +26,12 @@ import torch
 from rlgen.bench import ours, works
 from rlgen.speed.device import few_collections
 work = works.WORKS[sys.argv[1]]
-config = works.configure(sys.argv[1], **json.loads(sys.argv[2]))
+given = json.loads(sys.argv[2])
+try:
+    config = works.configure(sys.argv[1], **given)
+except Exception:  # a version before there was a choice
+    given.pop("compile")
+    config = works.configure(sys.argv[1], **given)
 torch.set_num_threads(config["threads"])
 with ExitStack() as stack:
     block = ours.OURS[work.kind](config, work, stack)

@@ -58,6 +58,15 @@ def test_the_other_version_runs_its_own_code_and_a_failure_says_why(other):
             block(10.0)
 
 
+def test_a_version_before_there_was_a_choice_of_compiled_steps_is_timed_too(other):
+    there = other / "rlgen/bench/works.py"
+    there.write_text(there.read_text().replace(', "compile": "never"', ""))
+    config = configure("dqn-1env", device="cpu", compile="never")
+    with ExitStack() as stack:
+        block = checkout.makers(str(other))["dqn-1env"](config, WORKS["dqn-1env"], stack)
+        assert block(0.5) == {"us per env step": Cost(123.0, 0.5)}
+
+
 def test_this_version_can_be_the_other_one(tiny_bench):
     report = tiny_bench(only="dqn-1env", against=str(Path(checkout.__file__).parents[3]))
     assert not report["skipped"]
