@@ -283,3 +283,10 @@ def test_every_agent_acts_with_a_graph_as_it_does_without(
     assert acts.graph and not acts.refused
     if algorithm is dqn.DQN:
         assert agent.epsilon == pytest.approx(0.05) or device == "cpu", "it went all the way"  # type: ignore[attr-defined]
+
+
+def test_actions_that_are_choices_are_equal_or_they_differ() -> None:
+    """Of a thousand choices the next one is within a thousandth."""
+    assert not act_graph.alike(np.array([1000]), np.array([1001]))
+    assert act_graph.alike(np.array([1000]), np.array([1000]))
+    assert act_graph.alike(np.array([1000.0]), np.array([1000.1]))
