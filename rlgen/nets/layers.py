@@ -1,4 +1,7 @@
-"""What layers are made of, as options: activation, normalisation, initialisation, and the size of a CNN."""
+"""What layers are made of, as options: activation, normalisation, initialisation, and the size of a CNN.
+
+There is no batch normalisation, whose running statistics a loss may not change, and no dropout or weight normalisation.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from rlgen.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,13 @@ def activation_of(options: LayerOptions, own: type[nn.Module]) -> type[nn.Module
 
 
 def norms(options: LayerOptions, size: int) -> list[nn.Module]:
-    """The normalisation of features [..., size], before their activation; none or one."""
+    """The normalisation of features [..., size], before their activation; none or one.
+
+    Raises:
+        UsageError: of one feature a LayerNorm is 0, whatever comes in.
+    """
+    if size == 1 and options.norm == "layer":
+        raise UsageError("--norm layer over a layer of 1: it would be 0 whatever comes in; make the layer wider")
     return [NORMS[options.norm](size)] if options.norm in NORMS else []
 
 

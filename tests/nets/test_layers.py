@@ -150,3 +150,9 @@ def test_nothing_is_drawn_for_a_scheme_that_is_not_asked_for() -> None:
     torch.manual_seed(0)
     nn.Linear(3, 8), nn.Linear(8, 2)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_layer_norm_of_one_feature_is_refused_as_nothing_would_pass_it() -> None:
+    with pytest.raises(UsageError, match="--norm layer over a layer of 1: it would be 0"):
+        mlp([3, 1, 2], options=LayerOptions(norm="layer"))
+    mlp([3, 1, 2], options=LayerOptions(norm="rms"))

@@ -33,14 +33,14 @@ def test_parameters_are_those_that_learn_and_the_table_has_what_none_beats(tmp_p
 
 
 def test_more_parameters_are_in_the_table_only_with_a_better_score(tmp_path, monkeypatch):
-    study = created(tmp_path, over=("lr=0.25/0.5/0.125/0.75",), second="parameters")
+    study = created(tmp_path, over=("lr=0.25/0.5/0.125/0.75",), seeds="100:101", second="parameters")
     counts = {"0.25": 100, "0.5": 300, "0.125": 200, "0.75": 400}
     monkeypatch.setattr(pareto, "parameters", lambda study, params: counts[params["lr"]])
     worker.work(study, 2)
     assert [row["parameters"] for row in pareto.front(study)] == [100, 300, 400]
     for run in study.runs_dir.iterdir():
         (run / "checkpoints").mkdir()
-    assert best.clean(study, dry=False)[0] == 2  # runs of the trial that is not in the table
+    assert best.clean(study, dry=False)[0] == 1  # the run of the trial that is not in the table
     study.record["direction"] = "minimize"
     assert [row["parameters"] for row in pareto.front(study)] == [100, 200]
 
@@ -73,12 +73,12 @@ def test_what_does_not_go_together_is_one_line(tmp_path, asked, said):
 def test_every_sampler_chooses_numbers_within_their_ranges_and_not_the_same_twice(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
-    study = created(tmp_path, over=("lr=0.1:0.9", "n_step=1:9"), seeds="100:102", trials=6, sampler=sampler)
+    study = created(tmp_path, over=("lr=0.1:0.9", "n_step=1:9"), seeds="100:101", trials=5, sampler=sampler)
     worker.work(study, 2)
     found = show.rows(study)
-    assert [row["state"] for row in found] == ["finished"] * 6, found
+    assert [row["state"] for row in found] == ["finished"] * 5, found
     assert all(0.1 <= row["params"]["lr"] <= 0.9 and row["params"]["n_step"] in range(1, 10) for row in found)
-    assert len({row["params"]["lr"] for row in found}) == 6
+    assert len({row["params"]["lr"] for row in found}) == 5
 
 
 def test_without_cmaes_the_line_says_what_to_install(tmp_path, monkeypatch):
