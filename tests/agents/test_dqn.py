@@ -1,4 +1,4 @@
-"""A noisy agent: which noise an update and an act have, however the update is taken."""
+"""DQN with noisy networks: which noise an update and an act have, however the update is taken."""
 
 from __future__ import annotations
 
