@@ -36,7 +36,12 @@ class Buffer:
         reward_clip: c: every reward is read within [-c, c], before those of several steps are summed; None as it is.
         generator: random numbers for `sample`; its device is where the data live.
         index: which transitions a batch is made of.
+
+    Attributes:
+        index_bytes: of a transition in the index.
     """
+
+    index_bytes: int = 0
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Which transitions a batch is made of: drawn uniformly, and summed up over n steps.
 
-A choice of transitions is an index [B] into the ring, counted flat: row * N + environment. To choose them otherwise (by
-priority, or as sequences), extend `UniformIndex` and give the class to the buffer: `Buffer(..., index=...)`.
+A choice of transitions is an index [B] into the ring, counted flat: row * N + environment. To choose them otherwise, as
+`priorities.py` does, or as sequences, extend `UniformIndex` and give the class to the buffer: `Buffer(..., index=...)`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class UniformIndex:
         Raises:
             ValueError: it is not of this ring, which is loaded before.
         """
-        num_added, num_valid, in_row, listed = (state[name] for name in self.state_dict())
+        num_added, num_valid, in_row, listed = (state[name] for name in UniformIndex.state_dict(self))
         ring, room = self.ring, self.ring.max_used * self.ring.num_envs
         used = (ring.oldest + np.arange(ring.num_used)) % ring.num_rows
         if len(in_row) != ring.num_rows or not num_added >= num_valid == in_row.numpy()[used].sum():

@@ -205,9 +205,9 @@ class NormalizedBuffer:
         self.normalizer.count_in(rows, self.buffer.gamma, self.buffer.reward_clip)
         self.buffer.add(*rows)
 
-    def sample(self, batch_size: int) -> Any:
+    def sample(self, batch_size: int, **options: Any) -> Any:
         """As of the buffer; on a GPU normalised when it is drawn, so that a CUDA graph holds that too."""
-        return self._normalised(self.buffer.sample(batch_size))
+        return self._normalised(self.buffer.sample(batch_size, **options))
 
     def samples(self, num: int, batch_size: int) -> Iterator[Any]:
         """As of the buffer."""
