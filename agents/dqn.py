@@ -3,7 +3,8 @@
 With `double`, the online network chooses the next action and the target network values it (van Hasselt et al. 2016,
 "Deep reinforcement learning with double Q-learning"). With `dueling`, a network is two streams (Wang et al. 2016,
 "Dueling network architectures for deep reinforcement learning"). With `noisy`, its layers have noise that explores
-(Fortunato et al. 2018, "Noisy networks for exploration"). Shapes: B batch, N environments, A actions.
+(Fortunato et al. 2018, "Noisy networks for exploration"). With `prioritized`, transitions are drawn by their TD errors
+(Schaul et al. 2016, "Prioritized experience replay"). Shapes: B batch, N environments, A actions.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch, Obs
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.priorities import PrioritizedBuffer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.noisy import Acting
 from rlgen.nets.policies import epsilon_greedy, without_gradients
 from rlgen.nets.q_network import q_network
+
+EPSILON = 1e-6  # of a priority: where there is no error, a transition is still drawn now and then
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class Config(OptimizerOptions, NetworkOptions):
     dueling: bool = False  # value and advantages as two streams of a network; fixed: networks of other layers
     # fixed: networks of other layers
     noisy: bool = False  # explore by noise of the layers, which learns: after learning_starts epsilon is 0
+    prioritized: bool = False  # draw transitions by their TD errors; fixed: a buffer of another kind
+    priority_exponent: float = 0.6  # alpha of prioritized: 0 draws uniformly; in [0, 1]
+    weight_exponent: float = 0.4  # beta of prioritized at first, of importance weights: it rises to 1; in [0, 1]
     hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]; fixed: networks of other sizes
 
 
@@ -103,13 +110,16 @@ class DQN(Agent):
         self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
 
     def make_buffer(self) -> Buffer:
-        return Buffer(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
+        kind = PrioritizedBuffer if self.cfg.prioritized else Buffer
+        return kind(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
 
     def learning_rates(self) -> dict[str, float]:
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
 
     def schedules(self) -> dict[str, float]:
-        return {"charts/epsilon": self.epsilon} | ({"charts/sigma": self.q.size()} if self.cfg.noisy else {})
+        sigma = {"charts/sigma": self.q.size()} if self.cfg.noisy else {}
+        beta = {"charts/beta": self.beta} if self.cfg.prioritized else {}
+        return {"charts/epsilon": self.epsilon, **sigma, **beta}
 
     @property
     def epsilon(self) -> float:
@@ -118,6 +128,11 @@ class DQN(Agent):
         if self.num_updates == 0 or cfg.noisy:
             return float(self.num_updates == 0)
         return linear_schedule(cfg.epsilon_start, cfg.epsilon_end, cfg.exploration_fraction, self.progress)
+
+    @property
+    def beta(self) -> float:
+        """Exponent of the importance weights now."""
+        return linear_schedule(self.cfg.weight_exponent, 1.0, 1.0, self.progress)
 
     def value(self, output: Any) -> Any:
         """Values [N, A] of a network's output, which is [N, A], or [N, A, K] where `num_values` is K."""
@@ -133,11 +148,19 @@ class DQN(Agent):
             return {"action": q_value.argmax(-1), **estimate}
         return {"action": epsilon_greedy(q_value, self.epsilon, self.uniforms)}
 
-    def batches(self, buffer: Buffer) -> Iterator[Batch]:
+    def batches(self, buffer: Any) -> Iterator[Batch]:
         num_due = (buffer.num_added - self.min_added) // self.cfg.train_every * self.cfg.gradient_steps
-        yield from buffer.samples(num_due - self.num_updates, self.cfg.batch_size)
+        num = num_due - self.num_updates
+        yield from self.prioritized(buffer, num) if self.cfg.prioritized else buffer.samples(num, self.cfg.batch_size)
         if self.cfg.noisy:
             self.acting_q.draw(self.q, self.generator)
+
+    def prioritized(self, buffer: Any, num: int) -> Iterator[Batch]:
+        """Batches drawn by priority; what each update finds is the priority of its samples."""
+        for _ in range(num):
+            batch = buffer.sample(self.cfg.batch_size, beta=self.beta)
+            yield batch
+            buffer.update_priority(batch["index"], self.per_sample["priority"])
 
     def noise(self, batch: Batch) -> Batch:
         """The layers' noise in an update, a sample for each of `networks`."""
@@ -159,9 +182,16 @@ class DQN(Agent):
             target = batch["reward"] + batch["discount"] * next_value  # [B]; discount is 0 at termination
 
         q_value = q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
-        loss = huber_loss(q_value, target)
+        loss, priority = self.weighted(batch, huber_loss(q_value, target, reduction="none"), q_value - target)
 
-        return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean()}
+        return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean(), **priority}
+
+    def weighted(self, batch: Batch, losses: Tensor, errors: Tensor) -> tuple[Tensor, Batch]:
+        """The mean of losses [B], weighted in a prioritized batch, and the priorities that follow from errors [B]."""
+        if not self.cfg.prioritized:
+            return losses.mean(), {}
+        priority = (errors.detach().abs() + EPSILON) ** self.cfg.priority_exponent  # [B]
+        return (batch["weight"] * losses).mean(), {"priority": priority}
 
     def update(self, batch: Batch) -> Batch:
         noise = self.noise if self.cfg.noisy else None

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from rlgen.core.learner import Learner
+from rlgen.core.priorities import PrioritizedBuffer
 from rlgen.core.ranks import Ranks, joined
 from rlgen.core.shared_source import shared
 from rlgen.envs.spec import EnvSpec
@@ -53,6 +54,7 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None) -> None:
         own["seed"] = own_seed(config["seed"], ranks.rank)
         with built(own, config["runs_dir"], quiet=ranks.rank > 0) as (learner, source, buffer):
             check_source(source)
+            check_buffer(buffer)
             whole = config | PLAIN | {"steps": own["steps"], "seed": own["seed"]}
             spec = asdict(source.spec)
             if not ranks.rank:
@@ -127,6 +129,16 @@ def check_source(source: Any) -> None:
         raise UsageError(
             "this vector environment resets in a step of its own: --vectorization sync works with torchrun"
         )
+
+
+def check_buffer(buffer: Any) -> None:
+    """Whether ranks can draw from a share of this buffer each.
+
+    Raises:
+        UsageError: the weight of what one draws depends on what the others have.
+    """
+    if isinstance(buffer, PrioritizedBuffer):
+        raise UsageError("prioritized replay does not work with torchrun: a priority is one among those of all ranks")
 
 
 def own_seed(seed: int, rank: int) -> int:

@@ -92,7 +92,8 @@ def needs(config: dict[str, Any], learner: Learner, source: Any, buffer: Buffer)
         rows = buffer.capacity or spec.num_envs
         transitions = min(rows, steps)
         saved += 8 * (rows - transitions)  # where each lies: two numbers, also of those that are never filled
-        memory = transition * transitions
+        saved += buffer.index_bytes * transitions  # priorities change anywhere, so no two checkpoints share them
+        memory = (transition + buffer.index_bytes) * transitions
     else:
         memory = source.data.train.nbytes
         other += 2 * 64 * math.prod(source.spec.shape) * evaluations  # two grids, which noise does not compress
@@ -169,7 +170,7 @@ def check(
         memory -= PROCESS * (at_once - 1)
     at_hand = f"{Bytes(max(0, memory))} are at hand"
     if num * need.memory > memory:
-        fits = _round(max(0, memory) // num // need.transition) if need.transition else 0
+        fits = _round(max(0, memory) // num * need.transitions // need.memory) if need.transition else 0
         advice = f"lower --buffer-size to {fits:,}" if fits else "free some"
         advice += ", or --jobs" if at_once is not None and at_once > 1 else ""
         raise UsageError(f"{what} will need {Bytes(num * need.memory)} of memory for the buffer; {at_hand}: {advice}")
