@@ -15,6 +15,7 @@ from tiny import comparable, tiny
 
 from rlgen import experiment, ranked
 from rlgen.commands import main
+from rlgen.core.buffer import Buffer
 from rlgen.core.ranks import Ranks
 from rlgen.errors import RankLostError, UsageError
 from rlgen.options import algorithms, shares
@@ -135,6 +136,14 @@ def test_all_that_cannot_be_divided_is_said_at_once(tmp_path: Path) -> None:
 def test_what_ranks_cannot_do_is_said(given: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         ranked.check(tiny("ppo", tmp_path, **given))
+
+
+def test_ranks_do_not_draw_by_priority(tmp_path: Path) -> None:
+    learner, source, buffer = experiment.build(tiny("dqn", tmp_path, prioritized=True))
+    source.close()
+    with pytest.raises(UsageError, match="prioritized replay does not work with torchrun"):
+        ranked.check_buffer(buffer)
+    ranked.check_buffer(Buffer(8, generator=learner.generator))
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

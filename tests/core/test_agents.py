@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import tiny
 from torch import Tensor, nn
 
 from agents import double_dqn, dqn, ppo, reinforce
@@ -107,12 +109,12 @@ def test_the_loss_moves_the_online_network_alone() -> None:
     assert all(param.grad is None for param in agent.target_q.parameters())
 
 
-@pytest.mark.parametrize("module", [dqn, double_dqn])
-def test_q_learning_finds_the_values_of_a_chain(module: Any) -> None:
+@pytest.mark.parametrize(("module", "prioritized"), [(dqn, False), (double_dqn, False), (dqn, True)])
+def test_q_learning_finds_the_values_of_a_chain(module: Any, prioritized: bool) -> None:
     """State 0: action 0 ends with 1, action 1 goes on to state 1. State 1: action 0 ends with 0, action 1 with 4."""
     agent = make(
         module, make_spec(num_envs=4), lr=1e-2, gamma=0.5, batch_size=32, buffer_size=64, learning_starts=64,
-        train_every=4, target_every=80, anneal_lr=False, hidden=(16,),
+        train_every=4, target_every=80, anneal_lr=False, hidden=(16,), prioritized=prioritized,
     )  # fmt: skip
     buffer = agent.make_buffer()
     row = {
@@ -126,11 +128,55 @@ def test_q_learning_finds_the_values_of_a_chain(module: Any) -> None:
     for _ in range(16):
         buffer.add(row | {"truncated": ~row["terminated"]})  # each is an episode of its own
     for _ in range(500):
-        agent.learn(buffer.sample(32))
+        agent.learn(batch := buffer.sample(32))
+        if prioritized:
+            buffer.update_priority(batch["index"], agent.per_sample["priority"])
     torch.testing.assert_close(agent.q(STATE).detach(), torch.tensor([[1.0, 2.0], [0.0, 4.0]]), atol=0.05, rtol=0)
     greedy = act(agent, STATE, greedy=True)
     assert greedy["action"].tolist() == [1, 1]
     torch.testing.assert_close(greedy["q_estimate"], torch.tensor([2.0, 4.0]), atol=0.05, rtol=0)
+
+
+def test_a_prioritized_loss_is_weighted_and_tells_the_priorities_to_come() -> None:
+    agent = make(dqn, make_spec(), buffer_size=4, learning_starts=1, prioritized=True, priority_exponent=0.5)
+    agent.q, agent.target_q = Table([[0.0, 3.0], [0.0, 0.0]]), Table([[0.0, 0.0], [0.0, 0.0]])
+    both = STATE[[0, 0]]
+    batch = {"obs": both, "next_obs": both, "action": torch.tensor([0, 1]), "reward": torch.tensor([4.0, 3.0])}
+    batch |= {"discount": torch.zeros(2), "weight": torch.tensor([0.5, 1.0])}
+    loss, metrics = agent.loss(agent, batch)
+    assert loss.item() == pytest.approx(0.5 * 3.5 / 2), "the second has no error"
+    assert metrics["losses/td_loss"] is loss
+    assert metrics["priority"].tolist() == pytest.approx([2.0, 1e-3], rel=1e-4)
+    assert not metrics["priority"].requires_grad
+    loss.backward()
+    assert agent.q.values.grad[0].tolist() == [-0.25, 0.0]
+
+
+def test_priorities_follow_each_update_and_beta_goes_linearly_to_one() -> None:
+    agent = make(
+        dqn, make_spec(num_envs=4), batch_size=16, buffer_size=64, learning_starts=32, train_every=4, hidden=(8,),
+        gradient_steps=3, prioritized=True, priority_exponent=0.5, weight_exponent=0.4,
+    )  # fmt: skip
+    buffer, rng = agent.make_buffer(), torch.Generator().manual_seed(1)
+    for _ in range(16):
+        row = transition(obs=torch.rand(4, 2, generator=rng), next_obs=torch.rand(4, 2, generator=rng))
+        buffer.add({key: value.repeat(4) if value.ndim == 1 else value for key, value in row.items()})
+    agent.progress, expected = 0.5, {}
+    for batch in agent.batches(buffer):
+        units = torch.tensor([expected.get(each, 2**20) for each in batch["index"].tolist()])
+        assert torch.allclose(batch["weight"], (units.min() / units) ** 0.7), "beta is 0.4 at first and then 1"
+        agent.learn(batch)
+        given = (2**20 * agent.per_sample["priority"]).long()
+        expected |= dict(zip(batch["index"].tolist(), given.tolist(), strict=True))
+    assert agent.num_updates == 24 and agent.schedules()["charts/beta"] == pytest.approx(0.7)
+    assert {each: buffer.index.units[each].item() for each in expected} == expected
+
+
+@pytest.mark.parametrize("option", ["priority_exponent", "weight_exponent"])
+def test_exponents_of_priorities_are_between_zero_and_one(option: str, tmp_path: Path) -> None:
+    for value in (-0.1, 1.5):
+        with pytest.raises(UsageError, match=rf"^--{option.replace('_', '-')} {value}: must be in \[0, 1\]$"):
+            tiny("dqn", tmp_path, **{option: value})
 
 
 def count_updates(num_envs: int, steps: int, **options: Any) -> list[tuple[int, int]]:

@@ -119,7 +119,7 @@ def test_every_point_leads_to_the_same_end(
     recordings = []
     record = recorded.Recorded._record
     monkeypatch.setattr(recorded.Recorded, "_record", lambda *args: (recordings.append(1), record(*args))[1])
-    more = {"normalize_obs": how == "normalised", "normalize_reward": how == "normalised"}
+    more = dict.fromkeys(("normalize_obs", "normalize_reward", "prioritized"), how == "normalised")
     whole = experiment.start(small(algo, tmp_path, name="whole", graph=how == "recorded", **more), quiet=True)
     assert bool(recordings) == (how == "recorded")
 

@@ -81,6 +81,18 @@ def test_what_is_said_is_what_a_run_uses(tmp_path, monkeypatch, algo, options):
     assert 0.7 * saved.stat().st_size < need.checkpoint < 1.5 * saved.stat().st_size + 40_000
 
 
+def test_priorities_are_counted_in_memory_and_in_each_checkpoint(tmp_path):
+    found = []
+    for prioritized in (False, True):
+        config = tiny("dqn", tmp_path, prioritized=prioritized, **FILLED)
+        with closing(experiment.build_source(config)) as source:
+            learner = experiment.build_learner(config, source.spec)
+            found.append(needs(config, learner, source, experiment.build_buffer(learner, source.spec)))
+    without, need = found
+    assert need.memory - without.memory == need.learner - without.learner == 8 * 3000
+    assert replace(need, memory=without.memory, learner=without.learner) == without
+
+
 def test_a_disk_that_cannot_hold_the_checkpoints_is_refused_with_what_would_fit(tmp_path, machine):
     for disk, fix in (
         (3.3, "free some, or lower --buffer-size to 680,000"),

@@ -202,12 +202,12 @@ def fused_adam(params: Any, **options: Any) -> torch.optim.Adam:
     return torch.optim.Adam(params, fused=True, **options)
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
-def test_dqn_through_graphs_is_dqn(n_step: int, graphs: type[Graphs]) -> None:
+@pytest.mark.parametrize(("n_step", "prioritized"), [(1, False), (3, False), (3, True)])
+def test_dqn_through_graphs_is_dqn(n_step: int, prioritized: bool, graphs: type[Graphs]) -> None:
     """Target networks, learning rates and a table of last observations that grows, so that graphs become stale."""
     cfg = dqn.Config(
         learning_starts=10, train_every=12, gradient_steps=2, batch_size=8, buffer_size=200, target_every=30,
-        hidden=(8,), n_step=n_step, lr=1e-2, double=True,
+        hidden=(8,), n_step=n_step, lr=1e-2, double=True, prioritized=prioritized,
     )  # fmt: skip
     executor = graphs()
     learner, _ = twins(lambda: dqn.DQN(cfg, SPEC), executor, 20, add_rows)
@@ -242,17 +242,21 @@ def test_ppo_through_graphs_is_ppo(graphs: type[Graphs]) -> None:
     assert executor.counts() == {"loss": 19} and not executor.refused
 
 
-@pytest.mark.parametrize("name", ["readers", "dqn", "gan"])
+@pytest.mark.parametrize("name", ["readers", "dqn", "prioritized", "gan"])
 def test_graphs_of_stacked_seeds_are_each_seed_alone(
     name: str, graphs: type[Graphs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stacked, "Recorded", graphs)
     monkeypatch.setattr(stacked, "stackable", lambda learner: True)
-    dqn_cfg = dqn.Config(learning_starts=10, train_every=12, batch_size=8, buffer_size=60, target_every=30, hidden=(8,))
+    dqn_cfg = dqn.Config(
+        learning_starts=10, train_every=12, batch_size=8, buffer_size=60, target_every=30, hidden=(8,),
+        prioritized=name == "prioritized",
+    )  # fmt: skip
     gan_cfg = gan.Config(batch_size=8, width=4, num_hidden=8, latent=4)
     make = {
         "readers": lambda: ReadersOfRows(fused_adam),
         "dqn": lambda: dqn.DQN(dqn_cfg, SPEC),
+        "prioritized": lambda: dqn.DQN(dqn_cfg, SPEC),
         "gan": lambda: gan.GAN(gan_cfg, ImageSpec((1, 8, 8))),
     }[name]
 
