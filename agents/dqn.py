@@ -23,15 +23,13 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch, Obs
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
-from rlgen.core.priorities import PrioritizedBuffer
+from rlgen.core.priorities import PrioritizedBuffer, weighted
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.noisy import Acting
 from rlgen.nets.policies import epsilon_greedy, without_gradients
 from rlgen.nets.q_network import q_network
-
-EPSILON = 1e-6  # of a priority: where there is no error, a transition is still drawn now and then
 
 
 @dataclass(frozen=True)
@@ -182,16 +180,16 @@ class DQN(Agent):
             target = batch["reward"] + batch["discount"] * next_value  # [B]; discount is 0 at termination
 
         q_value = q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
-        loss, priority = self.weighted(batch, huber_loss(q_value, target, reduction="none"), q_value - target)
+        losses = huber_loss(q_value, target, reduction="none")  # [B]
+        loss, priority = self.mean(losses, batch, q_value - target)
 
         return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean(), **priority}
 
-    def weighted(self, batch: Batch, losses: Tensor, errors: Tensor) -> tuple[Tensor, Batch]:
-        """The mean of losses [B], weighted in a prioritized batch, and the priorities that follow from errors [B]."""
-        if not self.cfg.prioritized:
-            return losses.mean(), {}
-        priority = (errors.detach().abs() + EPSILON) ** self.cfg.priority_exponent  # [B]
-        return (batch["weight"] * losses).mean(), {"priority": priority}
+    def mean(self, losses: Tensor, batch: Batch, errors: Tensor) -> tuple[Tensor, Batch]:
+        """The mean of losses [B]; with `prioritized` the weighted one, and the priorities that follow from errors."""
+        return (
+            weighted(losses, batch, errors, self.cfg.priority_exponent) if self.cfg.prioritized else (losses.mean(), {})
+        )
 
     def update(self, batch: Batch) -> Batch:
         noise = self.noise if self.cfg.noisy else None

@@ -20,6 +20,7 @@ from rlgen.core.form import check_between, check_form
 from rlgen.core.index import UniformIndex
 from rlgen.core.ring import Arrays, Ring, in_ring
 
+EPSILON = 1e-6  # in every priority: without an error, too, a transition is drawn now and then
 UNITS = 2**20  # in a priority of 1; a priority has one unit at least
 DRAWN = 2**62  # whole numbers to draw from: so many that they stand for the real ones in [0, 1)
 BLOCK = 32  # numbers that one sum is of
@@ -243,3 +244,15 @@ def in_strata(xp: Any, drawn: Any, order: Any, total: Any) -> Any:
     """
     parts = order + xp.asarray(drawn, dtype=xp.float64) / DRAWN
     return xp.minimum(xp.asarray(parts * (total / len(order)), dtype=xp.int64), total - 1)
+
+
+def weighted(losses: Tensor, batch: Batch, errors: Tensor, exponent: float) -> tuple[Tensor, Batch]:
+    """The weighted mean of losses, and the priorities of their samples from now on, as a metric `priority` [B].
+
+    Args:
+        losses: [B].
+        batch: of a prioritized buffer.
+        errors: [B], of any sign: TD errors, or where there are none the losses.
+        exponent: alpha; with 0 all priorities are the same.
+    """
+    return (batch["weight"] * losses).mean(), {"priority": (errors.detach().abs() + EPSILON) ** exponent}
