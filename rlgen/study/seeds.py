@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlgen.errors import DiskError, MissingExtraError, RlgenError
+from rlgen.errors import DiskError, DivergedError, MissingExtraError, RlgenError
 from rlgen.files import made, write_whole, writing
 from rlgen.runs import lock
 from rlgen.runs.records import read_status
@@ -37,6 +37,10 @@ if os.getppid() == int(sys.argv[1]):
 
 class FailedTrialError(RlgenError):
     """A trial that has no score: what it tried cannot be trained, diverged, or took too long."""
+
+
+class DivergedTrialError(FailedTrialError):
+    """Its values are to blame, and nothing else."""
 
 
 class SeedRun:
@@ -125,7 +129,10 @@ class SeedRun:
         if code == 0 or code > 128 or code == -signal.SIGTERM:
             return True
         how = self.said() if code > 0 else f"its process ended by {signal.Signals(-code).name}"
-        kinds: dict[int, type[RlgenError]] = {DiskError.exit_code: DiskError}
+        kinds: dict[int, type[RlgenError]] = {
+            DiskError.exit_code: DiskError,
+            DivergedError.exit_code: DivergedTrialError,
+        }
         if code == MissingExtraError.exit_code:
             raise MissingExtraError(how)
         raise kinds.get(code, FailedTrialError)(f"seed {self.seed}: {how}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import socket
 import sqlite3
@@ -24,6 +25,7 @@ RETRIES = 3  # of a trial whose worker ended without a word
 SILENT = 3  # signs of life that a worker misses until its trial is given to another
 SQLITE = "sqlite"
 WAIT = 60  # seconds for SQLite, while another process writes
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 FULL = ("disk is full", "disk I/O", "readonly", "unable to open", "No space left")
 
 
@@ -70,14 +72,24 @@ def sqlite_file(study: Study, folder: Path | None = None) -> Path | None:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, reads: bool = False) -> Iterator[None]:
     """Hold the lock of a study, for what one worker at a time may do.
+
+    Args:
+        folder: of the study.
+        reads: go on without it where nothing can be written: the study is another user's, or on a disk to read from.
 
     Raises:
         DiskError: its file cannot be written, as the folder is gone.
     """
-    with writing(folder / ".lock"):
-        file = open(folder / ".lock", "a")  # noqa: SIM115
+    try:
+        with writing(folder / ".lock"):
+            file = open(folder / ".lock", "a")  # noqa: SIM115
+    except DiskError as error:
+        if not (reads and isinstance(error.__cause__, OSError) and error.__cause__.errno in READ_ONLY):
+            raise
+        yield
+        return
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -158,7 +170,7 @@ def opened(study: Study) -> Iterator[optuna.Study]:
 
     if (file := sqlite_file(study)) and not file.exists():
         raise UsageError(f"study {study.name} has lost its trials: {file} is gone; {study.again}")
-    with lock(study.path):
+    with lock(study.path, reads=True):  # tables are made by one at a time
         storage = _open(study, study.path)
     try:
         with failures(study):

@@ -16,7 +16,7 @@ from rlgen.errors import InterruptedRunError, UsageError, one_line
 from rlgen.runs import stopping
 from rlgen.study import ablation, pareto, seeds, storage
 from rlgen.study.record import Study
-from rlgen.study.seeds import FailedTrialError
+from rlgen.study.seeds import DivergedTrialError, FailedTrialError
 from rlgen.study.show import described
 from rlgen.text import cell, warn
 
@@ -130,7 +130,7 @@ def check_blame(study: Study, found: optuna.Study, reasons: Sequence[str]) -> No
     Args:
         study: whose.
         found: its trials.
-        reasons: why the trials of this worker failed, in order; "" of one that did not.
+        reasons: why the trials of this worker failed, in order; "" of one that did not, or that diverged.
 
     Raises:
         UsageError: the last ones failed alike, and none of the study has a score.
@@ -162,7 +162,7 @@ def take_trial(study: Study, found: optuna.Study, claim: Claim, jobs: int) -> st
     """Train a trial that waits, inside Optuna's `optimize`: only there are signs of life given.
 
     Returns:
-        Why it failed; "" where it did not.
+        Why it failed; "" where it did not, or diverged.
     """
     import optuna
 
@@ -187,7 +187,7 @@ class Objective:
     claim: Claim
     jobs: int
     number: int = -1
-    reason: str = ""  # why the trial failed
+    reason: str = ""  # why the trial failed, where its values may not be to blame
     _begin: float = field(default_factory=time.monotonic)
     _looked: float = field(default_factory=time.monotonic)
 
@@ -208,8 +208,8 @@ class Objective:
                 trial.set_user_attr("parameters", num_parameters)
             mean = self.train(trial, params)
         except FailedTrialError as error:
-            self.reason = str(error)
-            trial.set_user_attr("reason", self.reason)
+            self.reason = "" if isinstance(error, DivergedTrialError) else str(error)
+            trial.set_user_attr("reason", str(error))
             self.say(params, f"failed: {error}")
             raise
         except optuna.TrialPruned:

@@ -1,5 +1,6 @@
 """Workers on PostgreSQL: at the same instant, killed in mid-trial, standing still; and what it says where it is not."""
 
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ import pytest
 from postgres import postgres
 from toy_study import created, planned, rows, start_worker, starts
 
-from rlgen.errors import MissingExtraError, RlgenError, UsageError
+from rlgen.errors import DiskError, MissingExtraError, RlgenError, UsageError
 from rlgen.study import plan, record, seeds, show, storage, worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a process hears of its parent's end")
@@ -117,6 +118,18 @@ def test_a_folder_of_any_name_holds_its_own_trials(tmp_path, folder):
     assert (study.path / "study.db").exists() and [each.name for each in tmp_path.iterdir()] == [folder]
     with storage.opened(record.read("toy", tmp_path / folder)) as found:
         assert len(found.get_trials()) == 2
+
+
+def test_a_study_of_another_user_is_shown_and_not_worked_at(tmp_path, monkeypatch):
+    study = created(tmp_path)
+
+    def refused(*args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(storage, "open", refused, raising=False)
+    assert show.rows(study) == []
+    with pytest.raises(DiskError, match=r"cannot write .*/\.lock: Permission denied"):
+        worker.work(study, 1)
 
 
 def test_sqlite_at_an_address_is_that_file_from_anywhere_and_serves_one_machine(tmp_path, monkeypatch):

@@ -133,17 +133,21 @@ def test_a_failed_trial_is_shown_with_its_reason_and_the_others_go_on(tmp_path):
 
 def test_a_worker_stops_where_the_first_trials_fail_alike_and_those_that_failed_are_tried_again(tmp_path, monkeypatch):
     """No value is to blame for a module that is not found, and every trial would be used up."""
-    study = created(tmp_path, over=("hidden=8/16/32/64",), options={"lr": 0.25, "gamma": 0.5}, seeds="100:101")
+    study = created(tmp_path, over=("hidden=8/16/32",), options={"lr": 0.25, "gamma": 0.5}, seeds="100:101")
+    monkeypatch.setenv("TOY_EXIT", "2")
     with pytest.raises(UsageError) as raised:
         work(study, 1)
     line = "the last 3 trials failed alike: cannot be trained (mend that, then rlgen study work toy --retry-failed)"
     assert str(raised.value) == line
     assert [row["state"] for row in trials(study).values()] == ["failed"] * 3
     assert "trials 0, 1, 2 failed: seed 100: cannot be trained" in shown(study, False)
+    assert worker.retry_failed(study) == 3
+    monkeypatch.setenv("TOY_EXIT", "5")  # values that diverge are to blame themselves
+    work(study, 1)
     monkeypatch.setattr(seeds, "FOLLOWING", TOY.replace('options.get("gamma") == 0.5', "False"))
     assert worker.retry_failed(study) == 3 and worker.retry_failed(study) == 0
     work(study, 1)
-    assert Counter(row["state"] for row in trials(study).values()) == {"again": 3, "finished": 4}
+    assert Counter(row["state"] for row in trials(study).values()) == {"again": 6, "finished": 3}
 
 
 def test_runs_work_where_the_study_was_created(tmp_path, monkeypatch):
