@@ -190,7 +190,7 @@ def slowness(window: tuple[int, float]) -> float:
     return seconds / count
 
 
-def time_playing(agent: Any, source: Any, times: int, seen: float | None) -> Seconds:
+def time_playing(agent: Any, source: Any, times: int, seen: float | None = None) -> Seconds:
     """Evaluations of an agent: their episodes end at once, or are the longest there are.
 
     Args:

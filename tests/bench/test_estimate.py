@@ -124,6 +124,10 @@ def test_evaluations_are_between_episodes_of_no_length_and_the_longest(clock, mo
     assert found.low == pytest.approx(3 * 0.5) and found.high == pytest.approx(3 * (0.5 + 2 * 500 * 0.01))
     source.env_id = "CliffWalking-v1"  # which has no limit of its own
     assert time_playing(None, source, 1).high == pytest.approx(0.5 + 2 * 27_000 * 0.01)
+    assert time_playing(None, source, 1).about == pytest.approx(0.5 + 2 * 13_500 * 0.01)
+    assert time_playing(None, source, 1, 40.0).about == pytest.approx(0.5 + 2 * 40 * 0.01)  # as long as in training
+    source.env_id = "CartPole-v1"
+    assert time_playing(None, source, 1, 40.0).about == pytest.approx(0.5 + 2 * 250 * 0.01)  # it learns to go on
 
 
 def test_the_last_evaluation_of_a_model_looks_at_all_images(clock):
