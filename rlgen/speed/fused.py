@@ -10,9 +10,10 @@ inputs, those of the ring too. Inductor would take a tensor of one number that i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +27,10 @@ from rlgen.core.batch import LazyBatch, join_parts, split_parts
 from rlgen.core.step import GradientStep
 from rlgen.errors import one_line
 from rlgen.speed import machine_code
+from rlgen.speed.fused_adam import AdamStep
 from rlgen.speed.graph import GraphRecording
 from rlgen.speed.recorded import TOLERANCE, is_undrawn, length
+from rlgen.speed.recording import State
 from rlgen.text import warn
 
 Function = Callable[..., Sequence[Tensor]]
@@ -38,25 +41,40 @@ class FusedRecording(GraphRecording):
 
     _own: Sequence[GradientStep] = ()  # that are captured
     _fused: Function | None = None
+    _step: Function | None = None  # of the optimizer
 
     def _prepare(self, captured: Sequence[GradientStep]) -> None:
-        self._own = captured
-        before = self.state(captured)
+        self._own, name = captured, captured[0].loss.__name__
+        before, outputs = self.state(captured), None
         tolerance = TOLERANCE.get(captured[0].learner.precision, 1e-3)
-        try:
-            with torch.no_grad():
-                draws = Draws()
-                with draws:
-                    self._noisy_batch(undrawn(captured))
-                self._draws, inputs = draws.calls, (*self.tensors, *draws.drawn)
-                self._fused = function = fused(self._whole, inputs)
-                # It also loads kernels: while a graph is captured none can be.
-                check_same(function(*inputs), self._whole(*inputs), tolerance)
-        except Exception as error:  # whatever a compiler may stumble on
-            self._fused = None
-            why = str(error) if isinstance(error, machine_code.CannotCompileError) else one_line(error)[:200]
-            warn(f"note: the kernels of {captured[0].loss.__name__} are not fused: {why}", note=True)
-        before.put_back_generators()
+        with torch.no_grad(), explained(name):
+            draws = Draws()
+            with draws:
+                self._noisy_batch(undrawn(captured))
+            self._draws, inputs = draws.calls, (*self.tensors, *draws.drawn)
+            function = fused(self._whole, inputs)
+            # It also loads kernels: while a graph is captured none can be.
+            outputs = function(*inputs)
+            check_same(outputs, self._whole(*inputs), tolerance)
+            self._fused = function
+        if self._fused is not None and outputs is not None and len(captured) == 1 and self.optimizers[0].is_adam:
+            with torch.no_grad(), explained(f"the optimizer of {name}"):
+                self._step = self._fused_step(outputs, before)
+        before.put_back()
+
+    def _fused_step(self, outputs: Sequence[Tensor], before: State) -> Function:
+        """The optimizer's step, compiled, once it has been compared with torch's."""
+        [optimizer] = self.optimizers
+        step, grads = AdamStep(optimizer, self._max_grad_norm), outputs[: len(optimizer.moved)]
+        function = fused(step, (*step.tensors, *grads))
+        found = []
+        for move in (lambda: function(*step.tensors, *grads), lambda: self._move(outputs)):
+            before.put_back()
+            move()
+            found.append([[tensor.clone() for tensor in alike] for alike in step.kinds])
+        for own, expected in zip(*found, strict=True):
+            check_same(own, expected, 1e-5)
+        return lambda *grads: function(*step.tensors, *grads)
 
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
         if steps is not self._own or self._fused is None:  # others are to check it
@@ -67,7 +85,11 @@ class FusedRecording(GraphRecording):
         values = iter(outputs[num:])
         for step, names in zip(filter_undrawn(steps), self._read, strict=True):
             step.batch.tensors = join_parts({name: next(values) for name in names})  # type: ignore[attr-defined]
-        return self._move(outputs[:num])
+        if self._step is None:
+            return self._move(outputs[:num])
+        num_moved = len(self.optimizers[0].moved)
+        self._step(*outputs[:num_moved])
+        return outputs[num_moved:num]
 
     def _whole(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Gradients, metrics, and the batches that were drawn; of the parameters and the random numbers."""
@@ -79,6 +101,16 @@ class FusedRecording(GraphRecording):
         self._read = [list(batch) for batch in drawn]  # names in each
         outputs = self._outputs(*tensors[: len(self.tensors)], *noisy.values())
         return (*outputs, *(value for batch in drawn for value in batch.values()))
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Go on without it where `what` cannot be fused, whatever a compiler may stumble on, and say why in one line."""
+    try:
+        yield
+    except Exception as error:
+        why = str(error) if isinstance(error, machine_code.CannotCompileError) else one_line(error)[:200]
+        warn(f"note: the kernels of {what} are not fused: {why}", note=True)
 
 
 def undrawn(steps: Sequence[GradientStep]) -> list[GradientStep]:

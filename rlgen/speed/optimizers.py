@@ -81,6 +81,8 @@ class FastOptimizer:
         params: in the optimizer's order.
         moved: the tensors that gradients are handed in for.
         counts: of steps, which are part of its state.
+        state_by_name: a tensor a parameter.
+        parts: groups, what of `moved` is theirs, its state, and the learning rate as a tensor where a graph reads it.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -89,27 +91,32 @@ class FastOptimizer:
         self._move, names = MOVES[type(optimizer)], state_names(optimizer)
         self._keys = [param for group in groups for param in group["params"]]
         self.params = [param.detach() for param in self._keys]
-        self._state: State = {name: [optimizer.state[param][name] for param in self._keys] for name in names}
-        self.counts, on_cpu = self._state.get("step", []), self.params[0].device.type == "cpu"
+        self.state_by_name: State = {name: [optimizer.state[param][name] for param in self._keys] for name in names}
+        self.counts, on_cpu = self.state_by_name.get("step", []), self.params[0].device.type == "cpu"
         self._counts = [step.numpy() for step in self.counts] if on_cpu else []  # torch takes 5 us to add 1, NumPy 0.2
         self.moved = self.params
-        self._parts = []
+        self.parts: list[tuple[Any, slice, State, Tensor | None]] = []
         self._uploaded: list[float | None] = [None] * len(groups)  # what the tensors of learning rates hold
         begin = 0
         for group in groups:
             part = slice(begin, begin := begin + len(group["params"]))
             lr = torch.zeros((), device=self.params[0].device) if self.params[0].is_cuda else None
-            self._parts.append((group, part, {name: own[part] for name, own in self._state.items()}, lr))
+            self.parts.append((group, part, {name: own[part] for name, own in self.state_by_name.items()}, lr))
+
+    @property
+    def is_adam(self) -> bool:
+        """Whether it is Adam or AdamW."""
+        return self._move is move_adam
 
     @property
     def state(self) -> list[Tensor]:
         """All that a step changes beside the parameters."""
-        return [tensor for own in self._state.values() for tensor in own]
+        return [tensor for own in self.state_by_name.values() for tensor in own]
 
     @property
     def shows_gradient(self) -> list[Tensor]:
         """Tensors that a step changes by its gradients: running means; of an optimizer without, the parameters."""
-        return next((self._state[name] for name in SHOWS_GRADIENT if name in self._state), self.params)
+        return next((self.state_by_name[name] for name in SHOWS_GRADIENT if name in self.state_by_name), self.params)
 
     def joined(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """Gradients of `params` as those of `moved`."""
@@ -119,12 +126,12 @@ class FastOptimizer:
         """Whether the optimizer's state or its parameters' memory are others than they were."""
         key = self._keys[0]
         now = optimizer.state.get(key, {})
-        same = all(now.get(name) is own[0] for name, own in self._state.items())
+        same = all(now.get(name) is own[0] for name, own in self.state_by_name.items())
         return not same or key.data_ptr() != self.params[0].data_ptr()
 
     def upload_lr(self) -> None:
         """Put the learning rates where a CUDA graph reads them."""
-        for i, (group, *_, lr) in enumerate(self._parts):
+        for i, (group, *_, lr) in enumerate(self.parts):
             if lr is not None and group["lr"] != self._uploaded[i]:  # a launch, which a graph of 25 kernels would feel
                 lr.fill_(group["lr"])
                 self._uploaded[i] = group["lr"]
@@ -140,7 +147,7 @@ class FastOptimizer:
 
     def move(self, grads: Sequence[Tensor], divisor: Tensor | None = None) -> None:
         """Move the parameters; steps are counted elsewhere. Gradients are divided first, in place."""
-        for group, part, state, lr in self._parts:
+        for group, part, state, lr in self.parts:
             self._move(group, self.moved[part], grads[part], state, group["lr"] if lr is None else lr, divisor)
 
 
@@ -192,17 +199,17 @@ class FlatOptimizer(JoinedOptimizer):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
-        wholes = {name: self.joined(own) for name, own in self._state.items()}
-        self._state = {name: self._views(wholes[name], own) for name, own in self._state.items()}
-        for name, own in self._state.items():
+        wholes = {name: self.joined(own) for name, own in self.state_by_name.items()}
+        self.state_by_name = {name: self._views(wholes[name], own) for name, own in self.state_by_name.items()}
+        for name, own in self.state_by_name.items():
             for key, view in zip(self._keys, own, strict=True):
                 optimizer.state[key][name] = view
         self.params = self._views(self.moved, self.params)
         for key, view in zip(self._keys, self.params, strict=True):
             key.data = view
-        self.counts = self._state.get("step", [])
+        self.counts = self.state_by_name.get("step", [])
         self._counts = [whole.numpy() for whole in wholes.get("step", [])]
-        self._parts = [
+        self.parts = [
             (group, slice(i, i + 1), dict(one_tensor_each(wholes, i)), None)
             for i, group in enumerate(optimizer.param_groups)
         ]

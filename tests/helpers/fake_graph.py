@@ -122,7 +122,7 @@ class GraphOptimizer(FastOptimizer):
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
         self._counts = []
-        self._parts = [(*part[:-1], torch.zeros((), dtype=torch.float64)) for part in self._parts]
+        self.parts = [(*part[:-1], torch.zeros((), dtype=torch.float64)) for part in self.parts]
 
 
 def record_graph(

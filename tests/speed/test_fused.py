@@ -120,4 +120,4 @@ def test_fused_kernels_in_a_cuda_graph_are_the_eager_step(tmp_path: Path, capsys
     assert isinstance(learner.executor, Recorded) and not learner.executor.refused
     [kept] = learner.executor.recordings.values()
     assert isinstance(kept, FusedRecording) and kept.count >= 30
-    assert kept._fused is not None, capsys.readouterr().err
+    assert kept._fused is not None and kept._step is not None, capsys.readouterr().err

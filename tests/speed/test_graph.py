@@ -365,6 +365,7 @@ def test_gradients_that_a_graph_divides_are_those_that_are_clipped_elsewhere(
                 torch.testing.assert_close(state[name], other[name], atol=1e-12, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("graphs", [Graphs], indirect=True)  # a compiler joins kernels
 def test_clipping_takes_as_few_kernels_for_many_parameters_as_for_one(graphs: type[Graphs]) -> None:
     """It took two for every parameter, and five more: a quarter of a small step."""
     nums = []

@@ -163,7 +163,7 @@ def test_a_learning_rate_that_did_not_change_is_not_uploaded_again() -> None:
     learner = Line()
     learner.minimize(learner.loss, next(batches()), learner.optimizer)
     fast = GraphOptimizer(learner.optimizer)
-    [(*_, lr)] = fast._parts
+    [(*_, lr)] = fast.parts
     versions = []
     for rate in (0.1, 0.1, 0.2, 0.2, 0.1):
         learner.optimizer.param_groups[0]["lr"] = rate
