@@ -4,6 +4,7 @@ In a notebook: `run = rlgen.train("dqn", env="CartPole-v1", steps=50_000)`, `lea
 `learner.act(obs)` or `learner.sample(8)`. Nothing heavy is imported before the first of these is used.
 """
 
+import os as _os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "resume", "train"]
+_usable = _os.sched_getaffinity(0) if hasattr(_os, "sched_getaffinity") else None  # cores, before torch is imported
 
 
 def __getattr__(name: str) -> Any:

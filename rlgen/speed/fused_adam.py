@@ -6,7 +6,6 @@ torch's own kernel gives 65,536 numbers to a block of threads: two million of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -40,11 +39,11 @@ class AdamStep:
         params = list(islice(left, self._num))
         state = {name: list(islice(left, self._num)) for name in self._names}
         lrs = list(islice(left, len(self._groups)))
-        grads: Sequence[Tensor] = list(left)
+        grads: Any = list(left)
         if self._max_norm is not None:
-            squares = [norm * norm for norm in torch._foreach_norm(grads)]  # type: ignore[arg-type]
+            squares = [norm * norm for norm in torch._foreach_norm(grads)]
             norm = sum(squares[1:], squares[0]).sqrt()  # to stack them would be a kernel each
-            grads = torch._foreach_div(grads, (norm / self._max_norm).clamp(min=1.0))  # type: ignore[arg-type]
+            grads = torch._foreach_div(grads, (norm / self._max_norm).clamp(min=1.0))
         torch._foreach_add_(state["step"], 1)
         for (group, part), lr in zip(self._groups, lrs, strict=True):
             move(group, params[part], grads[part], {name: own[part] for name, own in state.items()}, lr)

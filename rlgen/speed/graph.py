@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlgen.core.batch import Batch, LazyBatch
 from rlgen.core.step import GradientStep
+from rlgen.speed.optimizers import alike, move_as_one
 from rlgen.speed.recording import Recording, own_batch
 
 
@@ -37,8 +38,8 @@ class GraphRecording(Recording):
     ) -> None:
         super().__init__(steps, stacked)
         self._graph = CudaGraph() if make_graph is None else make_graph()
-        for optimizer in self.optimizers:
-            optimizer.upload_lr()
+        self._as_one = len(steps) > 1 and alike(self.optimizers)  # they move together
+        self._upload()
         # What the graph reads: a batch that nobody has drawn yet is drawn in the graph itself.
         self._inputs = [own_batch(step.batch) for step in steps]
         if len(steps) > 1:  # kernels that no step has used yet cannot be loaded while a graph is captured
@@ -60,9 +61,23 @@ class GraphRecording(Recording):
         if counts := [count for optimizer in self.optimizers for count in optimizer.counts]:
             torch._foreach_add_(counts, 1)
         scales = divisors(grads, self._max_grad_norm)
+        if self._as_one:
+            for own, divisor in zip(grads, scales, strict=True):
+                if divisor is not None:
+                    torch._foreach_div_(own, divisor)
+            move_as_one(self.optimizers, grads)
+            return outputs[num * len(self.optimizers) :]
         for optimizer, own, divisor in zip(self.optimizers, grads, scales, strict=True):
             optimizer.move(own, divisor)
         return outputs[num * len(self.optimizers) :]
+
+    def is_stale(self, steps: Sequence[GradientStep]) -> bool:
+        return super().is_stale(steps) or (self._as_one and not alike(self.optimizers))
+
+    def _upload(self) -> None:
+        """Put learning rates where the graph reads them."""
+        for optimizer in self.optimizers[: 1 if self._as_one else None]:
+            optimizer.upload_lr()
 
     def _prepare(self, captured: Sequence[GradientStep]) -> None:
         """What a capture of these steps needs before it; nothing moves and nothing is drawn."""
@@ -74,8 +89,7 @@ class GraphRecording(Recording):
         for inputs, step in zip(self._inputs, steps, strict=True):
             if not isinstance(inputs, LazyBatch):
                 copy_changed(inputs, step.batch)
-        for optimizer in self.optimizers:
-            optimizer.upload_lr()
+        self._upload()
         self._graph.replay()
         for inputs, step in zip(self._inputs, steps, strict=True):
             if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next

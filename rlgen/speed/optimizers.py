@@ -82,13 +82,14 @@ class FastOptimizer:
         moved: the tensors that gradients are handed in for.
         counts: of steps, which are part of its state.
         state_by_name: a tensor a parameter.
+        move_tensors: of `MOVES`.
         parts: groups, what of `moved` is theirs, its state, and the learning rate as a tensor where a graph reads it.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         check(optimizer)
         groups = optimizer.param_groups
-        self._move, names = MOVES[type(optimizer)], state_names(optimizer)
+        self.move_tensors, names = MOVES[type(optimizer)], state_names(optimizer)
         self._keys = [param for group in groups for param in group["params"]]
         self.params = [param.detach() for param in self._keys]
         self.state_by_name: State = {name: [optimizer.state[param][name] for param in self._keys] for name in names}
@@ -106,7 +107,7 @@ class FastOptimizer:
     @property
     def is_adam(self) -> bool:
         """Whether it is Adam or AdamW."""
-        return self._move is move_adam
+        return self.move_tensors is move_adam
 
     @property
     def state(self) -> list[Tensor]:
@@ -148,7 +149,24 @@ class FastOptimizer:
     def move(self, grads: Sequence[Tensor], divisor: Tensor | None = None) -> None:
         """Move the parameters; steps are counted elsewhere. Gradients are divided first, in place."""
         for group, part, state, lr in self.parts:
-            self._move(group, self.moved[part], grads[part], state, group["lr"] if lr is None else lr, divisor)
+            self.move_tensors(group, self.moved[part], grads[part], state, group["lr"] if lr is None else lr, divisor)
+
+
+def alike(optimizers: Sequence[FastOptimizer]) -> bool:
+    """Whether they are of one kind with the same options, learning rates among them."""
+    kinds = [(own.move_tensors, [{**group, "params": None} for group, *_ in own.parts]) for own in optimizers]
+    return all(kind == kinds[0] for kind in kinds)
+
+
+def move_as_one(optimizers: Sequence[FastOptimizer], grads: Sequence[Sequence[Tensor]]) -> None:
+    """What `move` of each does, where they are alike: a kernel keeps as many threads busy as it has tensors to move."""
+    first, parts = optimizers[0], zip(*(own.parts for own in optimizers), strict=True)
+    for same in parts:
+        group, part, state, lr = same[0]
+        params = [tensor for own in optimizers for tensor in own.moved[part]]
+        joined = {name: [tensor for _, _, own, _ in same for tensor in own[name]] for name in state}
+        rate = group["lr"] if lr is None else lr
+        first.move_tensors(group, params, [grad for own in grads for grad in own[part]], joined, rate, None)
 
 
 def check(optimizer: torch.optim.Optimizer) -> None:

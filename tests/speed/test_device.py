@@ -1,6 +1,9 @@
 """Which device work runs on, and what of a run changes with it."""
 
 import json
+import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,15 @@ def edit(path: Path, change: Any) -> None:
 def has_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as it is only asked for."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def test_no_environment_is_left_on_one_core_where_torch_binds_its_threads() -> None:
+    """As clusters set it: ALE's threads were all on the core that importing torch puts the main thread on."""
+    cores = sorted(os.sched_getaffinity(0))
+    code = "import os, rlgen; from rlgen import experiment; print(sorted(os.sched_getaffinity(0)))"
+    env = os.environ | {"OMP_PROC_BIND": "true"}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert len(cores) == 1 or json.loads(found.stdout) == cores
 
 
 @pytest.mark.parametrize(

@@ -497,3 +497,35 @@ def test_a_recording_that_is_let_go_is_freed_at_once(monkeypatch: pytest.MonkeyP
         assert kept() is None
     finally:
         gc.enable()
+
+
+def test_seeds_move_in_one_call_as_long_as_their_learning_rates_are_equal(
+    graphs: type[Graphs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call for each was a kernel for each, of as few threads as the network has numbers."""
+    monkeypatch.setattr(stacked, "Recorded", graphs)
+
+    def run(seed: int, executor: Any) -> Callable[[], Line]:
+        def body() -> Line:
+            torch.manual_seed(seed)
+            learner = Line(weight_decay=0.1)
+            learner.executor = executor
+            for i, batch in zip(range(12), batches(), strict=False):
+                learner.optimizer.param_groups[0]["lr"] = 0.1 / (i + 1) * (2 if i >= 8 and seed == 2 else 1)
+                learner.minimize(learner.loss, batch, learner.optimizer, 0.5)
+            return learner
+
+        return body
+
+    together = Together()
+    found = together.run([run(seed, together) for seed in range(3)])
+    executor = together.recorded
+    assert isinstance(executor, Graphs) and not executor.refused
+    counts = [
+        sum("fused_adam" in str(each[0]) for each in made._graph.operations)  # type: ignore[attr-defined]
+        for _, made in executor.made
+    ]
+    assert counts == [1, 3] and [made.count for _, made in executor.made] == [7, 4]
+    for seed, learner in enumerate(found):
+        assert isinstance(learner, Line), learner
+        assert_close(learner, run(seed, Eager())())
