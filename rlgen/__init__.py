@@ -4,8 +4,9 @@ In a notebook: `run = rlgen.train("dqn", env="CartPole-v1", steps=50_000)`, `lea
 `learner.act(obs)` or `learner.sample(8)`. Nothing heavy is imported before the first of these is used.
 """
 
-import os as _os
 from typing import TYPE_CHECKING, Any
+
+import rlgen._cores  # noqa: F401, before torch
 
 if TYPE_CHECKING:
     from rlgen.experiment import resume, train
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "resume", "train"]
-_usable = _os.sched_getaffinity(0) if hasattr(_os, "sched_getaffinity") else None  # cores, before torch is imported
 
 
 def __getattr__(name: str) -> Any:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from rlgen import _usable
+from rlgen._cores import USABLE
 from rlgen.errors import UsageError
 
 SMALL = 2**15  # numbers of networks that an agent steps faster on a CPU: a launch of a kernel takes longer than they do
 FEW_ENVS = 64  # beside them
 
-if _usable is not None and {"OMP_PROC_BIND", "OMP_PLACES"} & {*os.environ}:
+if USABLE is not None and {"OMP_PROC_BIND", "OMP_PLACES"} & {*os.environ}:
     # Importing torch has put this thread on one core then: so would be the threads of environments, and processes.
-    os.sched_setaffinity(0, _usable)
+    os.sched_setaffinity(0, USABLE)
 
 
 def pick_device(name: str) -> torch.device:
