@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +220,22 @@ def test_a_long_run_s_options_are_those_of_the_program(checks: Any) -> None:
         options = {name.replace("-", "_"): value for name, value in (long.OPTIONS | more).items()}
         config = resolve("ppo", options | {"hidden": (options["hidden"],), "no_preset": True}).config
         assert config["rollout_steps"] % config["batch_size"] == 0
+
+
+def test_every_way_of_adam_that_is_timed_is_adam(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def wait_stream(self, other: Any) -> None:
+            pass
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    adam, found = checks.adam, []
+    for take in adam.WAYS.values():
+        torch.manual_seed(0)
+        state = adam.make_state("cpu")
+        for _ in range(2):
+            state.count.add_(1)
+            take(state)
+        found.append(torch.cat([each.flatten() for each in state.params]))
+    assert all(torch.allclose(each, found[0], atol=1e-6) for each in found)

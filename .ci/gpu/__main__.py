@@ -21,8 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import checks
-import long
+USABLE = os.sched_getaffinity(0)  # importing torch may put this thread, and so all parts, on one of these cores
+
+import checks  # noqa: E402
+import long  # noqa: E402
+
+os.sched_setaffinity(0, USABLE)
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
