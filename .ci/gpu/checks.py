@@ -360,13 +360,20 @@ def learn() -> None:
 
 
 def seeds() -> None:
-    """Ten seeds trained together, against one."""
+    """Ten seeds trained together, against one; also with their batches drawn side by side."""
+    from rlgen.speed.graph import GraphRecording
+
     for name, num_updates in (("vae-mlp", 400), ("gan-r1", 60), ("dqn-1env", 60)):
         with case("seeds", work=name):
             num_updates = max(10, int(num_updates * SCALE))
             alone, _ = time_seeds(name, 1, num_updates)
             together, causes = time_seeds(name, 10, num_updates)
             times = {"us_of_one": alone, "us_of_ten": together, "times_one": together / alone}
+            if name == "vae-mlp":
+                GraphRecording.branches = True
+                branched, other = time_seeds(name, 10, num_updates)
+                GraphRecording.branches = False
+                times["us_of_ten_drawn_in_branches"], causes = branched, causes | other
             say("seeds", work=name, **times, refused=causes)
 
 

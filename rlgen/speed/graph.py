@@ -28,7 +28,12 @@ class GraphRecording(Recording):
         steps: as of `Recording`.
         stacked: as of `Recording`.
         make_graph: a `CudaGraph`, or what stands for it.
+
+    Attributes:
+        branches: whether the batches of several seeds are drawn in branches of the graph that run side by side.
     """
+
+    branches = False  # no GPU has shown yet what it gains
 
     def __init__(
         self,
@@ -81,6 +86,19 @@ class GraphRecording(Recording):
 
     def _prepare(self, captured: Sequence[GradientStep]) -> None:
         """What a capture of these steps needs before it; nothing moves and nothing is drawn."""
+
+    def _noisy_batches(self, steps: Sequence[GradientStep]) -> list[Batch]:
+        if not self.branches or len(steps) == 1:
+            return super()._noisy_batches(steps)
+        here, batches = torch.cuda.current_stream(), []
+        streams = [torch.cuda.Stream() for _ in steps]
+        for stream, step in zip(streams, steps, strict=True):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                batches.append(step.noisy_batch())
+        for stream in streams:
+            here.wait_stream(stream)
+        return batches
 
     def _clipped(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         return grads  # the optimizer divides them

@@ -92,11 +92,14 @@ class Recording:
         return outputs[begin:]
 
     def _noisy_batch(self, steps: Sequence[GradientStep]) -> dict[str, Tensor]:
-        batches = [split_parts(step.noisy_batch()) for step in steps]
+        batches = [split_parts(batch) for batch in self._noisy_batches(steps)]
         names = self._batch_names = self._batch_names or list(batches[0])  # in the order they were recorded in
         if len(steps) == 1:
             return {name: batches[0][name] for name in names}
         return {name: torch.stack([batch[name] for batch in batches]) for name in names}  # [S, B, ...]
+
+    def _noisy_batches(self, steps: Sequence[GradientStep]) -> list[Batch]:
+        return [step.noisy_batch() for step in steps]
 
     def _outputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Gradients, seed after seed, then metrics; of parameters, buffers and batch in one row."""

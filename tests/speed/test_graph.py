@@ -6,6 +6,7 @@ There is no GPU here. A CUDA graph is simulated, see `fake_graph`; the buffer dr
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -529,3 +530,30 @@ def test_seeds_move_in_one_call_as_long_as_their_learning_rates_are_equal(
     for seed, learner in enumerate(found):
         assert isinstance(learner, Line), learner
         assert_close(learner, run(seed, Eager())())
+
+
+def test_batches_of_seeds_may_be_drawn_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each branch begins after what is before it, and all have ended before what reads them."""
+    events: list[Any] = []
+
+    class Stream:
+        def __init__(self, name: str = "") -> None:
+            self.name = name or f"branch {len(events)}"
+            events.append(self.name)
+
+        def wait_stream(self, other: Any) -> None:
+            events.append((self.name, other.name))
+
+    here = Stream("here")
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: here)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    steps: Any = [SimpleNamespace(noisy_batch=lambda i=i: events.append(i) or {"x": i}) for i in range(2)]
+    kept = object.__new__(GraphRecording)
+    assert kept._noisy_batches(steps) == [{"x": 0}, {"x": 1}] and events == ["here", 0, 1]
+    events[:] = ["here"]
+    kept.branches = True
+    assert kept._noisy_batches(steps) == [{"x": 0}, {"x": 1}]
+    first, second = "branch 1", "branch 2"
+    begun = [(first, "here"), 0, (second, "here"), 1]
+    assert events == ["here", first, second, *begun, ("here", first), ("here", second)]
