@@ -369,12 +369,11 @@ def seeds() -> None:
             alone, _ = time_seeds(name, 1, num_updates)
             together, causes = time_seeds(name, 10, num_updates)
             times = {"us_of_one": alone, "us_of_ten": together, "times_one": together / alone}
-            if name == "vae-mlp":
-                GraphRecording.branches = True
-                branched, other = time_seeds(name, 10, num_updates)
-                GraphRecording.branches = False
-                times["us_of_ten_drawn_in_branches"], causes = branched, causes | other
             say("seeds", work=name, **times, refused=causes)
+    GraphRecording.branches = True
+    with case("seeds", work="vae-mlp", drawn="side by side"):
+        together, causes = time_seeds("vae-mlp", 10, max(10, int(400 * SCALE)))
+        say("seeds", work="vae-mlp", drawn="side by side", us_of_ten=together, refused=causes)
 
 
 def time_seeds(name: str, num: int, num_updates: int) -> tuple[float, dict[str, str]]:
