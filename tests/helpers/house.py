@@ -83,11 +83,17 @@ def relative(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def nodes(path: Path) -> Iterator[Any]:
+def nodes(path: Path) -> list[Any]:
     """Everything in a file's code; no docstrings, nor other strings that stand alone."""
-    parsed = tree(path)
-    alone = {id(node.value) for node in ast.walk(parsed) if isinstance(node, ast.Expr) and is_string(node.value)}
-    yield from (node for node in ast.walk(parsed) if id(node) not in alone)
+    return walked(path.read_text(encoding="utf-8"))
+
+
+@cache
+def walked(text: str) -> list[Any]:
+    """The same, of a file's text."""
+    found = [*ast.walk(parse(text))]
+    alone = {id(node.value) for node in found if isinstance(node, ast.Expr) and is_string(node.value)}
+    return [node for node in found if id(node) not in alone]
 
 
 def is_string(node: ast.AST | None) -> bool:
