@@ -92,7 +92,6 @@ class PrioritizedIndex(UniformIndex):
 
     def clear(self) -> None:
         super().clear()
-        self.num_rows_added, self.drawable = 0, (0, 0)
         self.units.zero_()
         self.sums.changed(0, len(self.units))
 
