@@ -73,3 +73,8 @@ def q_network(
 def valid_only(value: Tensor, output: Tensor) -> Tensor:
     """Values [B, A] made of a network's output [B, A, K]; of actions that are not valid the lowest number."""
     return torch.where(output[..., 0] > torch.finfo(output.dtype).min, value, torch.finfo(value.dtype).min)
+
+
+def of_action(output: Tensor, action: Tensor) -> Tensor:
+    """The numbers of one action each: [B, A, K] and [B] int64 -> [B, K]."""
+    return torch.take_along_dim(output, action[:, None, None], 1).squeeze(1)

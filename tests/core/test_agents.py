@@ -10,7 +10,7 @@ import torch
 from tiny import tiny
 from torch import Tensor, nn
 
-from agents import double_dqn, dqn, ppo, reinforce
+from agents import c51, double_dqn, dqn, munchausen_dqn, ppo, qr_dqn, reinforce
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Batch
 from rlgen.envs.spec import EnvSpec
@@ -109,12 +109,27 @@ def test_the_loss_moves_the_online_network_alone() -> None:
     assert all(param.grad is None for param in agent.target_q.parameters())
 
 
-@pytest.mark.parametrize(("module", "prioritized"), [(dqn, False), (double_dqn, False), (dqn, True)])
-def test_q_learning_finds_the_values_of_a_chain(module: Any, prioritized: bool) -> None:
+VALUES = [[1.0, 2.0], [0.0, 4.0]]  # of the chain below
+# less than the best action's value by 1 at least: its bonus is clipped at -1, of which 0.9 counts
+OF_MUNCHAUSEN = [[1.0 - 0.9, 2.0], [0.0 - 0.9, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "values"),
+    [
+        (dqn, {}, VALUES),
+        (dqn, {"prioritized": True}, VALUES),
+        (double_dqn, {}, VALUES),
+        (c51, {"v_max": 5.0, "num_atoms": 11, "double": True}, VALUES),
+        (qr_dqn, {"num_quantiles": 8, "prioritized": True}, VALUES),
+        (munchausen_dqn, {}, OF_MUNCHAUSEN),
+    ],
+)
+def test_q_learning_finds_the_values_of_a_chain(module: Any, options: dict[str, Any], values: list[Any]) -> None:
     """State 0: action 0 ends with 1, action 1 goes on to state 1. State 1: action 0 ends with 0, action 1 with 4."""
     agent = make(
         module, make_spec(num_envs=4), lr=1e-2, gamma=0.5, batch_size=32, buffer_size=64, learning_starts=64,
-        train_every=4, target_every=80, anneal_lr=False, hidden=(16,), prioritized=prioritized,
+        train_every=4, target_every=80, anneal_lr=False, hidden=(16,), **options,
     )  # fmt: skip
     buffer = agent.make_buffer()
     row = {
@@ -129,12 +144,13 @@ def test_q_learning_finds_the_values_of_a_chain(module: Any, prioritized: bool) 
         buffer.add(row | {"truncated": ~row["terminated"]})  # each is an episode of its own
     for _ in range(500):
         agent.learn(batch := buffer.sample(32))
-        if prioritized:
+        if agent.cfg.prioritized:
             buffer.update_priority(batch["index"], agent.per_sample["priority"])
-    torch.testing.assert_close(agent.q(STATE).detach(), torch.tensor([[1.0, 2.0], [0.0, 4.0]]), atol=0.05, rtol=0)
+    torch.testing.assert_close(agent.value(agent.q(STATE)).detach(), torch.tensor(values), atol=0.05, rtol=0)
     greedy = act(agent, STATE, greedy=True)
     assert greedy["action"].tolist() == [1, 1]
-    torch.testing.assert_close(greedy["q_estimate"], torch.tensor([2.0, 4.0]), atol=0.05, rtol=0)
+    if values is VALUES:
+        torch.testing.assert_close(greedy["q_estimate"], torch.tensor([2.0, 4.0]), atol=0.05, rtol=0)
 
 
 def test_a_prioritized_loss_is_weighted_and_tells_the_priorities_to_come() -> None:

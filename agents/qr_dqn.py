@@ -1,0 +1,70 @@
+"""QR-DQN: "Distributional reinforcement learning with quantile regression" (Dabney et al. 2018).
+
+The return of an action is a distribution of K equally likely values, its quantiles, which the network learns. With
+`double`, the online network chooses the next action by its means. Shapes: B batch, N environments, A actions, K
+quantiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from agents import dqn
+from rlgen.core.learner import Batch
+from rlgen.nets.q_network import of_action, valid_only
+
+
+@dataclass(frozen=True)
+class Config(dqn.Config):
+    """DQN's, and the number of quantiles: fewer than the 200 of the paper, as an update costs their square."""
+
+    num_quantiles: int = 25  # of the return of an action; in [2, 10_000]; fixed: networks of other sizes
+
+
+class QRDQN(dqn.DQN):
+    """Q-learning of the quantiles of returns."""
+
+    Config = Config
+
+    @property
+    def num_values(self) -> int:
+        return self.cfg.num_quantiles
+
+    def value(self, output: Any) -> Tensor:
+        """The mean return of every action: quantiles [N, A, K] -> [N, A]."""
+        quantiles = torch.as_tensor(output)
+        return valid_only(quantiles.mean(-1), quantiles)
+
+    def loss(self, nets: dqn.DQN, batch: Batch) -> tuple[Tensor, Batch]:
+        with torch.no_grad():
+            next_quantiles = nets.target_q(batch["next_obs"])  # [B, A, K]
+            choosing = nets.q(batch["next_obs"]) if self.cfg.double else next_quantiles  # [B, A, K]
+            next_quantiles = of_action(next_quantiles, self.value(choosing).argmax(-1))  # [B, K]
+            target = batch["reward"][:, None] + batch["discount"][:, None] * next_quantiles  # [B, K]
+
+        quantiles = of_action(nets.q(batch["obs"]), batch["action"])  # theta, [B, K]
+        loss = quantile_huber(quantiles, target).mean()
+
+        return loss, {"losses/td_loss": loss, "losses/q_values": quantiles.mean()}
+
+
+def quantile_huber(quantiles: Tensor, target: Tensor) -> Tensor:
+    """The quantile Huber loss with kappa 1, equation 10, summed over quantiles and averaged over targets: algorithm 1.
+
+    Args:
+        quantiles: estimates at the midpoints (2 i + 1) / 2 K of probability, [B, K].
+        target: equally likely values, [B, K].
+
+    Returns:
+        Of every sample, [B].
+    """
+    num = quantiles.shape[-1]
+    midpoint = (torch.arange(num, device=quantiles.device) + 0.5) / num  # tau hat, [K], lemma 2
+    estimate, target = torch.broadcast_tensors(quantiles[:, :, None], target[:, None, :])  # [B, K, K]
+    weight = (midpoint[:, None] - (target < estimate).float()).abs()  # [B, K, K]
+    return (weight * huber_loss(estimate, target, reduction="none")).mean(-1).sum(-1)
