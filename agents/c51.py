@@ -18,7 +18,6 @@ from rlgen.envs.spec import EnvSpec
 from rlgen.nets.q_network import of_action, valid_only
 from rlgen.text import warn
 
-CHECK_EVERY = 1_000  # updates between looks at how much of the targets is clipped
 MUCH = 0.1  # of a target's probability
 UNITS = 2.0**40  # in a probability of 1, where probabilities are summed as whole numbers
 
@@ -39,11 +38,13 @@ class C51(dqn.DQN):
 
     Attributes:
         atoms: the values that a return can have, [K].
-        is_warned: it has said that targets are clipped.
+        clipped: share of the last targets that was clipped to the range.
+        is_warned: it has said so.
     """
 
     Config = Config
     atoms: Tensor
+    clipped: Tensor | float = 0.0
     is_warned: bool = False
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
@@ -79,15 +80,18 @@ class C51(dqn.DQN):
 
     def update(self, batch: Batch) -> Batch:
         metrics = super().update(batch)
-        if self.num_updates % CHECK_EVERY == 0 and not self.is_warned:
-            clipped, cfg = metrics["losses/clipped_mass"].item(), self.cfg
-            if clipped > MUCH:
-                self.is_warned = True
-                warn(
-                    f"{clipped:.0%} of the targets lie outside [{cfg.v_min:g}, {cfg.v_max:g}] and are clipped, so "
-                    "values are wrong: give the range of discounted returns by --v-min and --v-max"
-                )
+        self.clipped = metrics["losses/clipped_mass"]
         return metrics
+
+    def schedules(self) -> dict[str, float]:
+        """As of DQN; says also, once, that much of the last targets was clipped."""
+        if not self.is_warned and self.clipped > MUCH:
+            self.is_warned = True
+            warn(
+                f"{float(self.clipped):.0%} of the targets lie outside [{self.cfg.v_min:g}, {self.cfg.v_max:g}] and "
+                "are clipped, so values are wrong: give the range of discounted returns by --v-min and --v-max"
+            )
+        return super().schedules()
 
 
 def project(prob: Tensor, moved: Tensor, v_min: float, v_max: float) -> tuple[Tensor, Tensor]:
