@@ -1,7 +1,8 @@
 """C51, categorical DQN: "A distributional perspective on reinforcement learning" (Bellemare et al. 2017).
 
 The return of an action is a distribution on K fixed values, its atoms. With `double`, the online network chooses the
-next action by its means (Hessel et al. 2018, section 3). Shapes: B batch, N environments, A actions, K atoms.
+next action by its means (Hessel et al. 2018, section 3). With `prioritized`, a sample's priority is its loss. Shapes:
+B batch, N environments, A actions, K atoms.
 """
 
 from __future__ import annotations
@@ -48,12 +49,9 @@ class C51(dqn.DQN):
     is_warned: bool = False
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
+        self.num_values = cfg.num_atoms
         super().__init__(cfg, spec)
         self.register_buffer("atoms", torch.linspace(cfg.v_min, cfg.v_max, cfg.num_atoms), persistent=False)
-
-    @property
-    def num_values(self) -> int:
-        return self.cfg.num_atoms
 
     def value(self, output: Any) -> Tensor:
         """The mean return of every action: logits [N, A, K] -> [N, A]."""
@@ -61,21 +59,24 @@ class C51(dqn.DQN):
         return valid_only((logits.softmax(-1) * self.atoms).sum(-1), logits)
 
     def loss(self, nets: dqn.DQN, batch: Batch) -> tuple[Tensor, Batch]:
+        q, target_q, choosing_q = self.networks(nets, batch)
         with torch.no_grad():
-            next_logits = nets.target_q(batch["next_obs"])  # [B, A, K]
-            choosing = nets.q(batch["next_obs"]) if self.cfg.double else next_logits  # [B, A, K]
+            next_logits = target_q(batch["next_obs"])  # [B, A, K]
+            choosing = choosing_q(batch["next_obs"]) if self.cfg.double else next_logits  # [B, A, K]
             next_prob = of_action(next_logits, self.value(choosing).argmax(-1)).softmax(-1)  # [B, K]
             moved = batch["reward"][:, None] + batch["discount"][:, None] * self.atoms  # T z, [B, K]
             target_prob, clipped = project(next_prob, moved, self.cfg.v_min, self.cfg.v_max)  # [B, K], [B]
 
-        log_prob = of_action(nets.q(batch["obs"]), batch["action"]).log_softmax(-1)  # [B, K]
-        loss = -(target_prob * log_prob).sum(-1).mean()  # cross-entropy, algorithm 1
+        log_prob = of_action(q(batch["obs"]), batch["action"]).log_softmax(-1)  # [B, K]
+        losses = -(target_prob * log_prob).sum(-1)  # [B], cross-entropy, algorithm 1
+        loss, priority = self.mean(losses, batch, losses)
         q_value = (log_prob.exp() * self.atoms).sum(-1)  # [B]
 
         return loss, {
             "losses/td_loss": loss,
             "losses/q_values": q_value.mean(),
             "losses/clipped_mass": clipped.mean(),
+            **priority,
         }
 
     def update(self, batch: Batch) -> Batch:

@@ -1,7 +1,8 @@
 """Munchausen DQN: "Munchausen reinforcement learning" (Vieillard et al. 2020).
 
 The policy is the softmax of the target network's values over a temperature. Its log-probability of the action taken is
-added to the reward, and the next state has the soft value: values are then no returns. Shapes: B batch, A actions.
+added to the reward (section 2), clipped (section 4), and the next state has the soft value: values are then no returns.
+Shapes: B batch, A actions.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class MunchausenDQN(dqn.DQN):
         super().__init__(cfg, spec)
 
     def loss(self, nets: dqn.DQN, batch: Batch) -> tuple[Tensor, Batch]:
-        cfg = self.cfg
+        cfg, (q, target_q, _) = self.cfg, self.networks(nets, batch)
         with torch.no_grad():
-            target_q_value, next_q_value = nets.target_q(batch["obs"]), nets.target_q(batch["next_obs"])  # [B, A]
+            target_q_value, next_q_value = target_q(batch["obs"]), target_q(batch["next_obs"])  # [B, A]
             # with several steps of reward the bonus is that of the first one, which is the action in the batch
             taken = target_q_value.gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
             log_prob = taken - soft_value(target_q_value, cfg.temperature)  # [B], temperature * ln pi(a | s)
@@ -50,10 +51,16 @@ class MunchausenDQN(dqn.DQN):
             next_value = soft_value(next_q_value, cfg.temperature)  # [B]
             target = batch["reward"] + bonus + batch["discount"] * next_value  # [B]; equation 1
 
-        q_value = nets.q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
-        loss = huber_loss(q_value, target)
+        q_value = q(batch["obs"]).gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
+        losses = huber_loss(q_value, target, reduction="none")  # [B]
+        loss, priority = self.mean(losses, batch, q_value - target)
 
-        return loss, {"losses/td_loss": loss, "losses/q_values": q_value.mean(), "losses/bonus": bonus.mean()}
+        return loss, {
+            "losses/td_loss": loss,
+            "losses/q_values": q_value.mean(),
+            "losses/bonus": bonus.mean(),
+            **priority,
+        }
 
 
 def soft_value(q_value: Tensor, temperature: float) -> Tensor:

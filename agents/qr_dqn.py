@@ -1,8 +1,8 @@
 """QR-DQN: "Distributional reinforcement learning with quantile regression" (Dabney et al. 2018).
 
 The return of an action is a distribution of K equally likely values, its quantiles, which the network learns. With
-`double`, the online network chooses the next action by its means. Shapes: B batch, N environments, A actions, K
-quantiles.
+`double`, the online network chooses the next action by its means. With `prioritized`, a sample's priority is its loss.
+Shapes: B batch, N environments, A actions, K quantiles.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn.functional import huber_loss
 
 from agents import dqn
 from rlgen.core.learner import Batch
+from rlgen.envs.spec import EnvSpec
 from rlgen.nets.q_network import of_action, valid_only
 
 
@@ -31,9 +32,9 @@ class QRDQN(dqn.DQN):
 
     Config = Config
 
-    @property
-    def num_values(self) -> int:
-        return self.cfg.num_quantiles
+    def __init__(self, cfg: Any, spec: EnvSpec) -> None:
+        self.num_values = cfg.num_quantiles
+        super().__init__(cfg, spec)
 
     def value(self, output: Any) -> Tensor:
         """The mean return of every action: quantiles [N, A, K] -> [N, A]."""
@@ -41,16 +42,18 @@ class QRDQN(dqn.DQN):
         return valid_only(quantiles.mean(-1), quantiles)
 
     def loss(self, nets: dqn.DQN, batch: Batch) -> tuple[Tensor, Batch]:
+        q, target_q, choosing_q = self.networks(nets, batch)
         with torch.no_grad():
-            next_quantiles = nets.target_q(batch["next_obs"])  # [B, A, K]
-            choosing = nets.q(batch["next_obs"]) if self.cfg.double else next_quantiles  # [B, A, K]
+            next_quantiles = target_q(batch["next_obs"])  # [B, A, K]
+            choosing = choosing_q(batch["next_obs"]) if self.cfg.double else next_quantiles  # [B, A, K]
             next_quantiles = of_action(next_quantiles, self.value(choosing).argmax(-1))  # [B, K]
             target = batch["reward"][:, None] + batch["discount"][:, None] * next_quantiles  # [B, K]
 
-        quantiles = of_action(nets.q(batch["obs"]), batch["action"])  # theta, [B, K]
-        loss = quantile_huber(quantiles, target).mean()
+        quantiles = of_action(q(batch["obs"]), batch["action"])  # theta, [B, K]
+        losses = quantile_huber(quantiles, target)  # [B]
+        loss, priority = self.mean(losses, batch, losses)
 
-        return loss, {"losses/td_loss": loss, "losses/q_values": quantiles.mean()}
+        return loss, {"losses/td_loss": loss, "losses/q_values": quantiles.mean(), **priority}
 
 
 def quantile_huber(quantiles: Tensor, target: Tensor) -> Tensor:
