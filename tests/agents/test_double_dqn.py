@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from specs import spec_of
 from torch import Tensor
 
-from agents import double_dqn, dqn
+from agents import dqn
 from rlgen.metrics.returns import bootstrap
 
 STATES, ACTIONS, GAMMA, NUM, UPDATES = 4, 8, 0.9, 32, 1000
@@ -23,11 +23,9 @@ def estimate(double: bool, seed: int) -> float:
     Every reward is normal with mean 0, and every next state is as likely. No transition is learned from twice.
     """
     torch.manual_seed(seed)
-    config = (double_dqn if double else dqn).Config(
-        lr=1e-2, anneal_lr=False, gamma=GAMMA, hidden=(32,), target_every=400
-    )
+    config = dqn.Config(lr=1e-2, anneal_lr=False, gamma=GAMMA, hidden=(32,), target_every=400, double=double)
     spec = spec_of(Box(0, 1, (STATES,), np.float32), ACTIONS)
-    agent = double_dqn.DoubleDQN(config, spec) if double else dqn.DQN(config, spec)
+    agent = dqn.DQN(config, spec)
     state, generator = torch.eye(STATES), torch.Generator().manual_seed(seed)
     estimates: list[Tensor] = []
     for update in range(UPDATES):
