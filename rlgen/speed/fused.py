@@ -1,8 +1,8 @@
 """A CUDA graph of fewer kernels: torch's Inductor joins what is between matrix products and convolutions.
 
-It is asked for by `--compile always`, as no GPU has shown yet what it gains. To make kernels takes a C++ compiler and
-some seconds, once: they are kept beside other compiled steps. Where anything fails, or the numbers are others, the
-graph has the kernels that it would have had, and a line says why.
+It is asked for by `--compile always`; what it gains stands in `rlgen/bench/README.md`. To make kernels takes a C++
+compiler and some seconds, once: they are kept beside other compiled steps. Where anything fails, or the numbers are
+others, the graph has the kernels that it would have had, and a line says why.
 
 What is compiled is a pure function: random numbers are drawn outside of it, and all tensors that it reads are its
 inputs, those of the ring too. Inductor would take a tensor of one number that is none for a constant.
