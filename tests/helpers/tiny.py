@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from rlgen.options import algorithms, config
@@ -12,6 +13,8 @@ from rlgen.runs.rows import read_metrics
 
 ALGORITHMS = sorted(algorithms.names())
 VARIANTS = [name for name in ALGORITHMS if hasattr(algorithms.load(name).__base__, "Config")]  # that extend another one
+# For tests that take long: the others, and of the variants the one that has everything on; the rest are slow.
+FEWER = [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIANTS and name != "rainbow")) for name in ALGORITHMS]
 TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
     "batch_size": 16,
     "learning_starts": 64,

@@ -12,6 +12,7 @@ from tiny import ALGORITHMS, tiny
 
 from rlgen import experiment
 from rlgen.assemble import build_learner
+from rlgen.core.batch import SHARED
 from rlgen.core.functional import masked_mean
 from rlgen.core.learner import Learner
 from rlgen.core.ranks import one_batch
@@ -66,12 +67,15 @@ def test_a_step_of_ranks_is_that_of_all_their_batches(
         name_of = {id(param): name for name, param in step.learner.named_parameters()}
         names = [name_of[id(param)] for param in step.params]
         batch = dict(step.batch)
-        half = len(next(iter(batch.values()))) // 2
+        half = len(batch["reward" if "reward" in batch else next(iter(batch))]) // 2
         if "valid" in batch:  # as many in one half as a quarter of those in the other
             batch["valid"] = torch.arange(2 * half) % 4 < torch.where(torch.arange(2 * half) < half, 1, 4)
         began, *learners = [build_learner(config, spec).to(dtype) for _ in range(4)]
         whole, metrics = moved(learners.pop(), step, names, batch, dtype, None)
-        halves = [{name: value[part] for name, value in batch.items()} for part in (slice(half), slice(half, None))]
+        halves = [
+            {name: value if name.startswith(SHARED) else value[part] for name, value in batch.items()}
+            for part in (slice(half), slice(half, None))
+        ]
         bodies = zip(learners, halves, strict=True)
         found = at_once([partial(moved, learner, step, names, own, dtype) for learner, own in bodies])
         assert any(not torch.equal(a, b) for a, b in zip(whole, began.parameters(), strict=True))
