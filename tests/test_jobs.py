@@ -129,6 +129,7 @@ def test_a_killed_process_is_named_and_the_others_go_on(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of a parent's end")
+@pytest.mark.slow
 def test_runs_whose_parent_is_killed_are_saved_and_end(tmp_path):
     process = started(tmp_path, ENDLESS)
     children = [trainer(tmp_path / f"runs/many-{seed}") for seed in (0, 1)]

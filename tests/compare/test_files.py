@@ -40,7 +40,10 @@ def test_json_and_csv_hold_the_same_numbers(comparison, tmp_path):
     assert {"diverged", "stopped"} < {row["state"] for row in of_runs} and {row["seeds"] for row in of_runs} == {""}
 
 
-@pytest.mark.parametrize("suffix", files.FORMATS)
+@pytest.mark.parametrize(
+    "suffix",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each in (".svg", ".pdf"))) for each in files.FORMATS],
+)
 def test_a_file_is_written_whole_or_not_at_all(comparison, tmp_path, suffix):
     if suffix in files.DRAWN:
         pytest.importorskip("matplotlib")

@@ -41,7 +41,9 @@ def test_what_the_task_is(make, vectorization):
 GAMES = ["Pong", "Breakout", "SpaceInvaders", "Freeway"]  # one without FIRE among its actions
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize(
+    "game", [pytest.param(each, marks=[pytest.mark.slow] * (each not in ("Pong", "Freeway"))) for each in GAMES]
+)
 def test_single_and_native_environments_are_the_same_task_bit_for_bit(monkeypatch, game):
     """Frames, resized by two copies of OpenCV, rewards and ends; with sticky actions and no-ops off, nothing is random.
 

@@ -197,7 +197,7 @@ WORDS = [
     ("how", "why"),
     [
         ("lock", "time"),
-        ("lock", "SIGTERM"),
+        pytest.param("lock", "SIGTERM", marks=pytest.mark.slow),
         pytest.param("blocked", "time", marks=pytest.mark.slow),
         pytest.param("deaf", "time", marks=pytest.mark.slow),
     ],

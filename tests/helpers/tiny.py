@@ -12,9 +12,6 @@ from rlgen.options import algorithms, config
 from rlgen.runs.rows import read_metrics
 
 ALGORITHMS = sorted(algorithms.names())
-VARIANTS = [name for name in ALGORITHMS if hasattr(algorithms.load(name).__base__, "Config")]  # that extend another one
-# For tests that take long: the others, and of the variants the one that has everything on; the rest are slow.
-FEWER = [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIANTS and name != "rainbow")) for name in ALGORITHMS]
 TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
     "batch_size": 16,
     "learning_starts": 64,
@@ -27,6 +24,11 @@ TINY = {  # options an algorithm has get these values; it keeps its defaults for
     "nll_samples": 4,
     "eval_episodes": 3,
 }
+
+
+def those(*names: str) -> list[Any]:
+    """Every algorithm, for a test that takes long: all but these are slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in names)) for name in ALGORITHMS]
 
 
 def tiny(algo: str, runs_dir: Path, **more: Any) -> dict[str, Any]:

@@ -302,6 +302,7 @@ def test_a_server_that_refuses_or_hangs_delays_the_start_by_less_than_five_secon
     assert len(list(read_metrics(tmp_path / "runs" / "mine"))) == 60
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_costs_one_line_and_no_row_nor_a_minute_of_asking_it_about_artifacts(tmp_path, server):
     """It asked about each artifact without an end, before its time to finish began, and said two lines of its own."""
     server.fault = lambda what: server.stop() if what.endswith("file_stream") else None
