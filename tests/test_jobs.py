@@ -52,6 +52,7 @@ def started(tmp_path, words):
     return process
 
 
+@pytest.mark.slow
 def test_a_run_beside_others_is_the_run_it_would_be_alone(tmp_path):
     config = tiny("dqn", tmp_path / "many", name="many", steps=200)
     results = run_seeds(config, [3, 4], 2, quiet=True)

@@ -135,7 +135,7 @@ def test_every_point_leads_to_the_same_end(
 
 @pytest.mark.parametrize(
     ("algo", "normalised"),
-    [*(pytest.param(*each.values, False, marks=each.marks) for each in those("dqn", "gan", "rainbow")), ("ppo", True)],
+    [*(pytest.param(*each.values, False, marks=each.marks) for each in those("dqn", "rainbow")), ("ppo", True)],
 )
 def test_a_seed_that_was_trained_beside_others_goes_on_from_all_of_its_state(
     algo: str, normalised: bool, tmp_path: Path
