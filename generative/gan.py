@@ -23,12 +23,12 @@ from torch.nn.functional import pad, softplus
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
-from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.optimizer import AdamOptions, make_optimizer
 from rlgen.data.images import ImageSpec
 
 
 @dataclass(frozen=True)
-class Config(OptimizerOptions):
+class Config(AdamOptions):
     """Flags of `rlgen train gan`."""
 
     # divided by ranks
@@ -118,9 +118,8 @@ class GAN(Generative):
         self.d = Discriminator(spec.shape, cfg.width, cfg.num_hidden)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.average = SoftUpdate(self.g_ema, self.g)
-        betas = (cfg.beta1, cfg.beta2)
-        self.g_optimizer = make_optimizer(cfg, self.g.parameters(), cfg.g_lr, betas=betas)
-        self.d_optimizer = make_optimizer(cfg, self.d.parameters(), cfg.d_lr, betas=betas)
+        self.g_optimizer = make_optimizer(cfg, self.g.parameters(), cfg.g_lr, betas=cfg.betas())
+        self.d_optimizer = make_optimizer(cfg, self.d.parameters(), cfg.d_lr, betas=cfg.betas())
 
     def make_buffer(self) -> Buffer:
         """The data set itself, filled once."""

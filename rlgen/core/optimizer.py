@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -21,6 +21,27 @@ class OptimizerOptions:
     # fixed: the state of its optimizer
     momentum: float = 0.0  # of rmsprop and sgd; in [0, 1)
     weight_decay: float | None = None  # of all parameters (None: 0.01 of adamw, else 0); in [0, inf)
+
+
+@dataclass(frozen=True)
+class AdamOptions(OptimizerOptions):
+    """With Adam's decays, for an algorithm that needs other ones than 0.9 and 0.999."""
+
+    beta1: float = 0.9  # Adam's decay of the mean gradient, in [0, 1)
+    beta2: float = 0.999  # Adam's decay of the squared gradient, in [0, 1)
+
+    def betas(self) -> tuple[float, float]:
+        """Both of them.
+
+        Raises:
+            UsageError: one was given, and the optimizer has none.
+        """
+        for field in fields(self):
+            given = getattr(self, field.name)
+            if self.optimizer in ("rmsprop", "sgd") and field.name in ("beta1", "beta2") and given != field.default:
+                what = f"--{field.name} {given:g} with --optimizer {self.optimizer}"
+                raise UsageError(f"{what}: it is Adam's; leave it out")
+        return self.beta1, self.beta2
 
 
 def make_optimizer(

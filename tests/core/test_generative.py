@@ -13,6 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from generative import gan, vae
 from rlgen.core.learner import Generative
 from rlgen.data.images import ImageSpec
+from rlgen.errors import UsageError
 
 
 def make(module: Any, shape: tuple[int, int, int], seed: int = 0, **options: Any) -> Any:
@@ -273,6 +274,13 @@ def test_adam_steps_right_when_a_gradient_is_laid_out_unlike_its_parameter():
         assert torch.equal((param - old).sign()[large], -grad.sign()[large]), (
             "Adam's first step is against the gradient"
         )
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "sgd"])
+def test_betas_that_would_do_nothing_are_refused(optimizer: str) -> None:
+    make(gan, (1, 8, 8), optimizer=optimizer)
+    with pytest.raises(UsageError, match=f"--beta1 0.5 with --optimizer {optimizer}: it is Adam's"):
+        make(gan, (1, 8, 8), optimizer=optimizer, beta1=0.5)
 
 
 def test_the_step_of_a_generator_reads_no_images() -> None:
