@@ -28,6 +28,7 @@ from rlgen.runs.run import Run
 from rlgen.video import Clip
 
 EPISODES = 100  # of an evaluation, where nothing is said
+FRESH_SEED = 2 * EVAL_SEED  # added to the run's seed, for a checkpoint that the run's own evaluations have chosen
 
 
 def load(run: str | Path | Run, runs_dir: str = "runs", checkpoint: str = "last", device: str | None = None) -> Learner:
@@ -73,13 +74,14 @@ def evaluate(
     wrapper: Any = None,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a trained run: greedy episodes of an agent, or held-out metrics of a generative model.
+    """Evaluate a trained run: greedy episodes of an agent (epsilon is 0), or held-out metrics of a generative model.
 
     Args:
         run: a name, a directory, a unique prefix, or `last`.
         runs_dir: where names are looked for.
         episodes: whole episodes an agent plays; None is 100.
-        seed: of the episodes; by default the run's evaluation seed.
+        seed: of the episodes; by default the run's evaluation seed, and another one for the checkpoint `best`, so
+            that it is not judged by the episodes that chose it.
         checkpoint: `last`, `best`, or a step.
         video: record the first episode under the run's `videos/`.
         split: the images that a model is judged on, val or test; by default those of the run's evaluations.
@@ -111,11 +113,12 @@ def evaluate(
             say_changed_files(opened.name, opened.info, source)
         result: dict[str, Any] = {"run": opened.name, "algo": opened.config["algo"], "step": opened.step}
         if isinstance(learner, Agent):
-            seed = opened.config["seed"] + EVAL_SEED if seed is None else seed
+            if seed is None:
+                seed = opened.config["seed"] + (FRESH_SEED if checkpoint == "best" else EVAL_SEED)
             episodes = episodes or EPISODES
             played = source.play(learner, episodes, seed)
             values = played.pop("returns")
-            result |= {"env_id": opened.config["env_id"], "seed": seed, "episodes": episodes}
+            result |= {"env_id": opened.config["env_id"], "policy": "greedy", "seed": seed, "episodes": episodes}
             result["episodic_return"] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "values": values}
             if video:
                 clip = source.record(learner, seed)

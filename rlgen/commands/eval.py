@@ -14,11 +14,11 @@ from rlgen.text import Rows
 
 @dataclass(frozen=True)
 class Options:
-    """Play greedy episodes with agents, or score models on held-out images."""
+    """Play greedy episodes (epsilon 0) with agents, or score models on held-out images."""
 
     run: tuple[str, ...]  # names, directories, unique prefixes, globs as 'dqn-*', or last
     episodes: int | None = None  # whole episodes an agent plays (None: 100); in [1, 100000]
-    seed: int | None = None  # of the episodes (None: the run's evaluation seed); in [0, 2**63)
+    seed: int | None = None  # of the episodes (None: the run's evaluation seed; fresh ones for best); in [0, 2**63)
     checkpoint: str = "last"  # last, best, or a step
     video: bool = False  # record the first episode as a gif in the run's directory
     split: Literal["auto", "val", "test"] = "auto"  # images a model is judged on; auto is those of its evaluations

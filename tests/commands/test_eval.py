@@ -26,6 +26,16 @@ def test_a_group_of_runs_gets_a_row_each(group):
     assert float(lines[1][2]) == pytest.approx(rows[0]["episodic_return"]["mean"], rel=1e-5)
 
 
+def test_the_best_checkpoint_does_not_play_the_episodes_that_chose_it(group):
+    def played(*words):
+        return json.loads(group("eval", "dqn-0", "--episodes", "2", "--json", *words)[1])
+
+    last, best = played(), played("--checkpoint", "best")
+    assert (last["policy"], last["seed"], best["seed"]) == ("greedy", 10_001, 20_001)
+    again = played("--checkpoint", "best", "--seed", "10001")
+    assert again["episodic_return"]["values"] != best["episodic_return"]["values"]
+
+
 def test_agents_and_models_stand_in_one_table(group):
     code, out, _ = group("eval", "runs", "--episodes", "1")
     columns, *rows = [line.split() for line in out.splitlines()]
