@@ -4,7 +4,8 @@ With `double`, the online network chooses the next action and the target network
 "Deep reinforcement learning with double Q-learning"). With `dueling`, a network is two streams (Wang et al. 2016,
 "Dueling network architectures for deep reinforcement learning"). With `noisy`, its layers have noise that explores
 (Fortunato et al. 2018, "Noisy networks for exploration"). With `prioritized`, transitions are drawn by their TD errors
-(Schaul et al. 2016, "Prioritized experience replay"). Shapes: B batch, N environments, A actions.
+(Schaul et al. 2016, "Prioritized experience replay"). With `shift`, pictures are moved a little at random before they
+are learned from (Yarats et al. 2021, "Image augmentation is all you need"). Shapes: B batch, N environments, A actions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +24,11 @@ from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch, Obs
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.core.priorities import PrioritizedBuffer, weighted
+from rlgen.core.shift import RandomShift
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
-from rlgen.nets.noisy import Acting
+from rlgen.nets.noisy import Acting, with_noise
 from rlgen.nets.policies import epsilon_greedy, without_gradients
 from rlgen.nets.q_network import q_network
 
@@ -68,6 +69,7 @@ class Config(OptimizerOptions, NetworkOptions):
     prioritized: bool = False  # draw transitions by their TD errors; fixed: a buffer of another kind
     priority_exponent: float = 0.6  # alpha of prioritized: 0 draws uniformly; in [0, 1]
     weight_exponent: float = 0.4  # beta of prioritized at first, of importance weights: it rises to 1; in [0, 1]
+    shift: int = 0  # move pictures that are learned from by up to so many pixels at random, as DrQ; in [0, 1024]
     hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]; fixed: networks of other sizes
 
 
@@ -101,6 +103,7 @@ class DQN(Agent):
         # counted in updates, so that the number of environments changes nothing
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
+        self.shift = RandomShift(spec, cfg.shift) if cfg.shift else None
         self.q = q_network(spec, cfg.hidden, self.num_values, cfg, cfg.dueling, cfg.noisy)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
         if cfg.noisy:
@@ -108,8 +111,8 @@ class DQN(Agent):
         self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
 
     def make_buffer(self) -> Buffer:
-        kind = PrioritizedBuffer if self.cfg.prioritized else Buffer
-        return kind(self.cfg.buffer_size, gamma=self.cfg.gamma, n_step=self.cfg.n_step, generator=self.generator)
+        cfg, kind = self.cfg, PrioritizedBuffer if self.cfg.prioritized else Buffer
+        return kind(cfg.buffer_size, gamma=cfg.gamma, n_step=cfg.n_step, augment=self.shift, generator=self.generator)
 
     def learning_rates(self) -> dict[str, float]:
         return {"optimizer": self.cfg.lr * (1 - self.progress) if self.cfg.anneal_lr else self.cfg.lr}
@@ -166,10 +169,7 @@ class DQN(Agent):
 
     def networks(self, nets: DQN, batch: Batch) -> tuple[Callable[[Obs], Tensor], ...]:
         """The online network, the target network, and that which chooses the next action with `double`."""
-        if not self.cfg.noisy:
-            return nets.q, nets.target_q, nets.q
-        online, target, choosing = batch["shared_noise"]  # each independent of the others (section 3.1)
-        return partial(nets.q, noise=online), partial(nets.target_q, noise=target), partial(nets.q, noise=choosing)
+        return with_noise((nets.q, nets.target_q, nets.q), batch.get("shared_noise"))
 
     def loss(self, nets: DQN, batch: Batch) -> tuple[Tensor, Batch]:
         q, target_q, choosing_q = self.networks(nets, batch)

@@ -87,6 +87,18 @@ class LazyBatch(Mapping[str, Tensor]):
         return {**other, **self}
 
 
+def then(batch: Any, function: Callable[[Batch], Batch]) -> Any:
+    """What a function makes of a batch: of one that is still to be drawn once it is, so that a CUDA graph holds both.
+
+    Args:
+        batch: a dictionary, or a `LazyBatch`.
+        function: device work alone.
+    """
+    if isinstance(batch, LazyBatch):
+        return LazyBatch(lambda: function(join_parts(batch.draw())), batch.key)
+    return function(batch)
+
+
 def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:
     """Shuffle a rollout and cut it into minibatches, without replacement, anew in every epoch.
 

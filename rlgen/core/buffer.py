@@ -7,12 +7,13 @@ Transitions stream through it and are sampled (DQN), it is filled and drained (P
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
-from rlgen.core.batch import Batch, join_parts, split, split_parts
+from rlgen.core.batch import Batch, join_parts, split, split_parts, then
 from rlgen.core.form import check_form
 from rlgen.core.frames import Observations, StackedFrames
 from rlgen.core.index import NStepReturn, UniformIndex
@@ -34,6 +35,7 @@ class Buffer:
             the newest is stored.
         frame_padding: what an episode's first stack holds before its first frame: that frame (`reset`), or `zero`.
         reward_clip: c: every reward is read within [-c, c], before those of several steps are summed; None as it is.
+        augment: what becomes of every batch that is sampled, with random numbers from the generator; None: nothing.
         generator: random numbers for `sample`; its device is where the data live.
         index: which transitions a batch is made of.
 
@@ -52,10 +54,11 @@ class Buffer:
         frame_stack: int = 1,
         frame_padding: str = "reset",
         reward_clip: float | None = None,
+        augment: Callable[[torch.Generator, Batch], Batch] | None = None,
         generator: torch.Generator,
         index: type[UniformIndex] = UniformIndex,
     ) -> None:
-        self.make_index = index
+        self.make_index, self.augment = index, augment
         self.capacity, self.gamma, self.n_step = capacity, gamma, n_step
         self.frame_stack, self.frame_padding, self.reward_clip = frame_stack, frame_padding, reward_clip
         self.backend: Backend = (Arrays if generator.device.type == "cpu" else Tensors)(generator)
@@ -169,7 +172,8 @@ class Buffer:
         batch = self.backend.draw(
             lambda drawn: self.read(self.index.locate(drawn)), *self.index.span(), batch_size, self.ring
         )
-        return join_parts(batch) if self.has_parts and type(batch) is dict else batch
+        batch = join_parts(batch) if self.has_parts and type(batch) is dict else batch
+        return batch if self.augment is None else then(batch, partial(self.augment, self.backend.generator))
 
     def samples(self, num: int, batch_size: int) -> Iterator[Batch]:
         """Draw `num` batches as `sample` draws each, for a learner that draws nothing else between them.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlgen.core.batch import Batch, LazyBatch, join_parts
+from rlgen.core.batch import Batch, then
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, read_by_act
 from rlgen.envs.parts import Part, kept
@@ -207,16 +207,12 @@ class NormalizedBuffer:
 
     def sample(self, batch_size: int, **options: Any) -> Any:
         """As of the buffer; on a GPU normalised when it is drawn, so that a CUDA graph holds that too."""
-        return self._normalised(self.buffer.sample(batch_size, **options))
+        return then(self.buffer.sample(batch_size, **options), self.normalizer.of_batch)
 
     def samples(self, num: int, batch_size: int) -> Iterator[Any]:
         """As of the buffer."""
-        return map(self._normalised, self.buffer.samples(num, batch_size))
-
-    def _normalised(self, batch: Any) -> Any:
-        if isinstance(batch, LazyBatch):
-            return LazyBatch(lambda: self.normalizer.of_batch(join_parts(batch.draw())), batch.key)
-        return self.normalizer.of_batch(batch)
+        for batch in self.buffer.samples(num, batch_size):
+            yield then(batch, self.normalizer.of_batch)
 
     def drain(self) -> Batch:
         """As of the buffer."""

@@ -8,6 +8,8 @@ Shapes: p inputs and q outputs of a layer, B batch.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +62,18 @@ class Noisy(nn.Module):
     def forward(self, obs: Any, noise: Tensor | None = None) -> Any:
         """Observations [B, ...] -> what the network gives, with a sample of the noise or, without one, of the means."""
         return self.net(obs) if noise is None else functional_call(self.net, self.weights(noise), (obs,))
+
+
+def with_noise(nets: Sequence[Any], noise: Tensor | None) -> tuple[Callable[..., Any], ...]:
+    """Networks with a sample of the noise each, independent of one another (section 3.1).
+
+    Args:
+        nets: each a `Noisy`, or any networks where there is no noise.
+        noise: [number of networks, num_noise]; None: as they are.
+    """
+    if noise is None:
+        return tuple(nets)
+    return tuple(partial(net, noise=own) for net, own in zip(nets, noise, strict=True))
 
 
 class Acting(nn.Module):
