@@ -21,7 +21,7 @@ from torch.nn.functional import huber_loss
 
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
-from rlgen.core.learner import Agent, Batch, Obs
+from rlgen.core.learner import Agent, Batch
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.core.priorities import PrioritizedBuffer, weighted
 from rlgen.core.shift import RandomShift
@@ -76,11 +76,12 @@ class Config(OptimizerOptions, NetworkOptions):
 class DQN(Agent):
     """Q-learning with a replay buffer and a target network.
 
-    A variant of it says how many numbers its network has for every action (`num_values`), how they become the action's
-    value (`value`), and its `loss`.
+    A variant of it says which network it has (`make_network`), with how many numbers for every action (`num_values`),
+    how they become the action's value (`value`), its `loss`, and the `noise` of that.
 
     Attributes:
         num_values: numbers of every action that the network puts out, K.
+        make_network: makes a network of it, with the arguments of `q_network`.
         values_are_returns: a value is an estimate of the discounted return, and of nothing beside it.
     """
 
@@ -88,6 +89,7 @@ class DQN(Agent):
     acts_ahead = acts_on_arrays = True
     act_reads = ("epsilon",)
     num_values: int = 1
+    make_network: Callable[..., Any] = staticmethod(q_network)
     values_are_returns: bool = True
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
@@ -104,7 +106,7 @@ class DQN(Agent):
         self.target_period = max(1, round(cfg.target_every * cfg.gradient_steps / cfg.train_every))
 
         self.shift = RandomShift(spec, cfg.shift) if cfg.shift else None
-        self.q = q_network(spec, cfg.hidden, self.num_values, cfg, cfg.dueling, cfg.noisy)
+        self.q = self.make_network(spec, cfg.hidden, self.num_values, cfg, cfg.dueling, cfg.noisy)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
         if cfg.noisy:
             self.acting_q = Acting(self.q)
@@ -164,10 +166,10 @@ class DQN(Agent):
             buffer.update_priority(batch["index"], self.per_sample["priority"])
 
     def noise(self, batch: Batch) -> Batch:
-        """The layers' noise in an update, a sample for each of `networks`."""
-        return batch | {"shared_noise": self.q.draw(3, self.generator)}
+        """The batch with an update's random numbers: of `noisy` layers the noise, a sample for each of `networks`."""
+        return batch | {"shared_noise": self.q.draw(3, self.generator)} if self.cfg.noisy else batch
 
-    def networks(self, nets: DQN, batch: Batch) -> tuple[Callable[[Obs], Tensor], ...]:
+    def networks(self, nets: DQN, batch: Batch) -> tuple[Callable[..., Tensor], ...]:
         """The online network, the target network, and that which chooses the next action with `double`."""
         return with_noise((nets.q, nets.target_q, nets.q), batch.get("shared_noise"))
 
@@ -187,13 +189,11 @@ class DQN(Agent):
 
     def mean(self, losses: Tensor, batch: Batch, errors: Tensor) -> tuple[Tensor, Batch]:
         """The mean of losses [B]; with `prioritized` the weighted one, and the priorities that follow from errors."""
-        return (
-            weighted(losses, batch, errors, self.cfg.priority_exponent) if self.cfg.prioritized else (losses.mean(), {})
-        )
+        exponent = self.cfg.priority_exponent
+        return weighted(losses, batch, errors, exponent) if self.cfg.prioritized else (losses.mean(), {})
 
     def update(self, batch: Batch) -> Batch:
-        noise = self.noise if self.cfg.noisy else None
-        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm, noise)
+        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm, self.noise)
         if self.num_updates % self.target_period == 0:
             soft_update(self.target_q, self.q, self.cfg.tau)
         return metrics

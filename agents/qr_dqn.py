@@ -17,6 +17,7 @@ from torch.nn.functional import huber_loss
 from agents import dqn
 from rlgen.core.learner import Batch
 from rlgen.envs.spec import EnvSpec
+from rlgen.nets.implicit import midpoints
 from rlgen.nets.q_network import of_action, valid_only
 
 
@@ -50,24 +51,23 @@ class QRDQN(dqn.DQN):
             target = batch["reward"][:, None] + batch["discount"][:, None] * next_quantiles  # [B, K]
 
         quantiles = of_action(q(batch["obs"]), batch["action"])  # theta, [B, K]
-        losses = quantile_huber(quantiles, target)  # [B]
+        losses = quantile_huber(quantiles, target, midpoints(self.num_values, self.device))  # [B], tau hat of lemma 2
         loss, priority = self.mean(losses, batch, losses)
 
         return loss, {"losses/td_loss": loss, "losses/q_values": quantiles.mean(), **priority}
 
 
-def quantile_huber(quantiles: Tensor, target: Tensor) -> Tensor:
+def quantile_huber(quantiles: Tensor, target: Tensor, tau: Tensor) -> Tensor:
     """The quantile Huber loss with kappa 1, equation 10, summed over quantiles and averaged over targets: algorithm 1.
 
     Args:
-        quantiles: estimates at the midpoints (2 i + 1) / 2 K of probability, [B, K].
-        target: equally likely values, [B, K].
+        quantiles: estimates, [B, K].
+        target: equally likely values, [B, M].
+        tau: probabilities of the quantiles, [K] or [B, K].
 
     Returns:
         Of every sample, [B].
     """
-    num = quantiles.shape[-1]
-    midpoint = (torch.arange(num, device=quantiles.device) + 0.5) / num  # tau hat, [K], lemma 2
-    estimate, target = torch.broadcast_tensors(quantiles[:, :, None], target[:, None, :])  # [B, K, K]
-    weight = (midpoint[:, None] - (target < estimate).float()).abs()  # [B, K, K]
+    estimate, target = torch.broadcast_tensors(quantiles[:, :, None], target[:, None, :])  # [B, K, M]
+    weight = (tau[..., None] - (target < estimate).float()).abs()  # [B, K, M]
     return (weight * huber_loss(estimate, target, reduction="none")).mean(-1).sum(-1)

@@ -31,17 +31,20 @@ class Masked(nn.Module):
         self.net, self.parts = net, parts
         self.mask = next(part for part in parts if part.kind == "mask")
 
-    def __call__(self, obs: Any) -> Any:
-        """[B, ...] -> [B, A] or [B, A, K]; of an array perhaps an array, as an MLP answers it."""
-        return self._of_array(obs) if type(obs) is np.ndarray else super().__call__(obs)
+    def __call__(self, obs: Any, **more: Any) -> Any:
+        """[B, ...] -> [B, A] or [B, A, K]; of an array perhaps an array, as an MLP answers it.
+
+        What else it is given goes to the network.
+        """
+        return self._of_array(obs) if type(obs) is np.ndarray else super().__call__(obs, **more)
 
     def mask_of(self, obs: Any) -> Any:
         """The mask [B, A] in observations, of a stack's newest frame."""
         mask = part_of(obs, self.mask, self.parts) != 0
         return mask[:, -1] if self.mask.frames > 1 else mask
 
-    def forward(self, obs: Tensor) -> Tensor:
-        out, mask = self.net(obs), self.mask_of(obs)
+    def forward(self, obs: Tensor, **more: Any) -> Tensor:
+        out, mask = self.net(obs, **more), self.mask_of(obs)
         valid = mask | ~mask.any(-1, keepdim=True)
         return torch.where(valid if out.ndim == mask.ndim else valid[..., None], out, torch.finfo(out.dtype).min)
 

@@ -59,9 +59,12 @@ class Noisy(nn.Module):
             found[f"{name}.bias"] = layer.bias + self.sigma[2 * i + 1] * of_output
         return found
 
-    def forward(self, obs: Any, noise: Tensor | None = None) -> Any:
-        """Observations [B, ...] -> what the network gives, with a sample of the noise or, without one, of the means."""
-        return self.net(obs) if noise is None else functional_call(self.net, self.weights(noise), (obs,))
+    def forward(self, obs: Any, noise: Tensor | None = None, **more: Any) -> Any:
+        """Observations [B, ...] -> what the network gives, with a sample of the noise or, without one, of the means.
+
+        What else it is given goes to the network.
+        """
+        return self.net(obs, **more) if noise is None else functional_call(self.net, self.weights(noise), (obs,), more)
 
 
 def with_noise(nets: Sequence[Any], noise: Tensor | None) -> tuple[Callable[..., Any], ...]:
@@ -100,5 +103,6 @@ class Acting(nn.Module):
     @torch.no_grad()
     def draw(self, noisy: Noisy, generator: torch.Generator) -> None:
         """Become the network as it is now, with a new sample of its noise."""
-        now = dict(noisy.net.state_dict()) | noisy.weights(noisy.draw(1, generator)[0])
+        now = dict(noisy.net.named_parameters()) | dict(noisy.net.named_buffers())
+        now |= noisy.weights(noisy.draw(1, generator)[0])
         torch._foreach_copy_(list(self.net.buffers()), [now[name] for name, _ in self.net.named_buffers()])

@@ -119,11 +119,11 @@ def test_recorded_and_stacked_updates_are_the_eager_ones(monkeypatch: pytest.Mon
 
 def test_ranks_have_the_noise_of_the_first_one() -> None:
     """Each has random numbers of its own; under noises of their own their gradients were not those of one batch."""
-    batch, whole = transitions(), make()
+    batch, whole, agents = transitions(), make(), [make(), make()]  # before threads share a generator
     whole.learn(dict(batch))
 
     def body(ranks: ThreadRanks) -> dict[str, Tensor]:
-        agent = make()
+        agent = agents[ranks.rank]
         agent.generator.manual_seed(99) if ranks.rank else None
         agent.executor = Ranked(ranks)  # type: ignore[arg-type]
         agent.learn({name: value[3 * ranks.rank :][:3] for name, value in batch.items()})

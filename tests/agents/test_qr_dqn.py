@@ -33,9 +33,9 @@ def test_the_loss_of_qr_dqn(double: bool, masks: bool) -> None:
 def test_quantiles_of_a_coin_are_found() -> None:
     """Of a value that is 10 with probability 0.3, else 0; the Huber loss pulls tau hat / (1 - tau hat) * 3 / 7 away."""
     quantiles = torch.full((1, 4), 3.0, requires_grad=True)
-    target = torch.tensor([[0.0] * 7 + [10.0] * 3])
+    target, tau = torch.tensor([[0.0] * 7 + [10.0] * 3]), torch.tensor([1, 3, 5, 7]) / 8
     for _ in range(400):
-        (grad,) = torch.autograd.grad(qr_dqn.quantile_huber(quantiles, target).sum(), quantiles)
+        (grad,) = torch.autograd.grad(qr_dqn.quantile_huber(quantiles, target, tau).sum(), quantiles)
         quantiles = (quantiles - grad).detach().requires_grad_()
     odds = [1 / 7 * 3 / 7, 3 / 5 * 3 / 7, 5 / 3 * 3 / 7, 10 - 1 / 7 * 7 / 3]
     assert torch.allclose(quantiles, torch.tensor([odds]), atol=1e-3)

@@ -10,7 +10,7 @@ import torch
 from tiny import tiny
 from torch import Tensor, nn
 
-from agents import c51, double_dqn, dqn, munchausen_dqn, ppo, qr_dqn, reinforce
+from agents import c51, double_dqn, dqn, iqn, munchausen_dqn, ppo, qr_dqn, reinforce
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Batch
 from rlgen.envs.spec import EnvSpec
@@ -122,6 +122,7 @@ OF_MUNCHAUSEN = [[1.0 - 0.9, 2.0], [0.0 - 0.9, 4.0]]
         (double_dqn, {}, VALUES),
         (c51, {"v_max": 5.0, "num_atoms": 11, "double": True}, VALUES),
         (qr_dqn, {"num_quantiles": 8, "prioritized": True}, VALUES),
+        (iqn, {"double": True}, VALUES),
         (munchausen_dqn, {}, OF_MUNCHAUSEN),
     ],
 )
