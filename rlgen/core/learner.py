@@ -20,6 +20,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
 from rlgen.nets.acting import Uniforms
+from rlgen.nets.spectral import power_iteration
 
 
 class Learner(nn.Module):
@@ -86,14 +87,17 @@ class Learner(nn.Module):
         return {}
 
     def learn(self, batch: Batch) -> Batch:
-        """Count one update, set its learning rates, and take it: what the loop calls for every batch."""
+        """Count one update, set its learning rates, and take it: what the loop calls for every batch.
+
+        Layers with spectral normalisation take their step of power iteration before it.
+        """
         number = self.num_updates = self.num_updates + 1
         for name, rate in self.learning_rates().items():
             for group in getattr(self, name).param_groups:
                 group["lr"] = rate
         self.per_sample.clear()
-        metrics = self.update(batch)
-        self.num_updates = number  # a plug-in of before counts it too
+        power_iteration(self)
+        metrics, self.num_updates = self.update(batch), number  # a plug-in of before counts it too
         return metrics
 
     def minimize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 
 import torch
@@ -13,6 +12,7 @@ from rlgen.envs.parts import Part, planes
 from rlgen.errors import UsageError
 from rlgen.nets.layers import PLAIN, NetworkOptions, OverChannels, activation_of, norms
 from rlgen.nets.parts import pictures
+from rlgen.nets.spectral import Spectral
 
 NATURE_SIDE = 36  # pixels that NatureCNN needs at least
 
@@ -39,7 +39,12 @@ class ImageNetwork(nn.Module):
         # feature maps in the order that convolutions like, also on the CPU: a twentieth off an update
         self.conv = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.no_grad():
-            size = math.prod(self.conv(torch.zeros(1, *planes(part))).shape)
+            maps = self.conv(torch.zeros(1, *planes(part)))  # [1, C, H, W]
+            if most := options.cnn_pool:
+                pool = nn.AdaptiveMaxPool2d((min(most, maps.shape[2]), min(most, maps.shape[3])))
+                self.conv.append(pool)
+                maps = pool(maps)
+            size = maps.numel()
         self.num_features = num_features or size
         self.linear = nn.Linear(size, num_features) if num_features else nn.Identity()
         after = [*norms(options, num_features), activation_of(options, nn.ReLU)()] if num_features else []
@@ -64,6 +69,10 @@ class ImageNetwork(nn.Module):
         normed = [OverChannels(norm) for norm in norms(self.options, features)]
         return [*normed, activation_of(self.options, nn.ReLU)()]
 
+    def normalised(self, layer: nn.Conv2d) -> nn.Module:
+        """A convolution, with spectral normalisation where that is wanted."""
+        return Spectral(layer) if self.options.cnn_spectral_norm else layer
+
 
 class NatureCNN(ImageNetwork):
     """The convolutional body of Mnih et al. 2015 (Methods): 32 8x8/4, 64 4x4/2, 64 3x3/1."""
@@ -77,7 +86,8 @@ class NatureCNN(ImageNetwork):
         layers: list[nn.Module] = []
         kernels = chain(((8, 4, 0), (4, 2, 0), (3, 1, 0)), repeat((3, 1, 1)))  # of those added, maps keep their size
         for features, (kernel, stride, padding) in zip(self.sizes((32, 64, 64)), kernels, strict=False):
-            layers += [nn.Conv2d(channels, features, kernel, stride, padding), *self.activated(features)]
+            layer = nn.Conv2d(channels, features, kernel, stride, padding)
+            layers += [self.normalised(layer), *self.activated(features)]
             channels = features
         return layers
 
@@ -87,9 +97,10 @@ class SmallCNN(ImageNetwork):
 
     def layers(self, channels: int, height: int, width: int) -> list[nn.Module]:
         first, *more = self.sizes((16,))
-        layers = [nn.Conv2d(channels, first, (min(3, height), min(3, width))), *self.activated(first)]
+        layer = nn.Conv2d(channels, first, (min(3, height), min(3, width)))
+        layers = [self.normalised(layer), *self.activated(first)]
         for features in more:
-            layers += [nn.Conv2d(first, features, 3, padding=1), *self.activated(features)]
+            layers += [self.normalised(nn.Conv2d(first, features, 3, padding=1)), *self.activated(features)]
         return layers
 
 
@@ -100,7 +111,7 @@ class Impala(ImageNetwork):
         layers: list[nn.Module] = []
         for features in self.sizes((16, 32, 32)):
             layers += [nn.Conv2d(channels, features, 3, padding=1), nn.MaxPool2d(3, 2, padding=1)]
-            layers += [_Residual(features, self.activated) for _ in range(2)]
+            layers += [_Residual(features, self) for _ in range(2)]
             channels = features
         return [*layers, *self.activated(channels)]
 
@@ -108,10 +119,10 @@ class Impala(ImageNetwork):
 class _Residual(nn.Module):
     """What it takes, and two convolutions of it."""
 
-    def __init__(self, features: int, activated: Callable[[int], list[nn.Module]]) -> None:
+    def __init__(self, features: int, net: ImageNetwork) -> None:
         super().__init__()
-        first, second = (nn.Conv2d(features, features, 3, padding=1) for _ in range(2))
-        self.body = nn.Sequential(*activated(features), first, *activated(features), second)
+        first, second = (net.normalised(nn.Conv2d(features, features, 3, padding=1)) for _ in range(2))
+        self.body = nn.Sequential(*net.activated(features), first, *net.activated(features), second)
 
     def forward(self, value: Tensor) -> Tensor:
         return value + self.body(value)

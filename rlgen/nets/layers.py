@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.errors import UsageError
+from rlgen.nets.spectral import FIRST, Spectral
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class NetworkOptions(LayerOptions):
     cnn_width: float = 1.0  # features of every convolution, times this; in (0, 64]
     # fixed: networks of other sizes
     cnn_depth: int | None = None  # convolutions, of impala blocks (None: as published); in [1, 32]
+    # fixed: networks of other sizes
+    cnn_pool: int | None = None  # the last maps are max-pooled to so many places a side (None: not); in [1, 64]
+    # fixed: networks of other layers
+    cnn_spectral_norm: bool = False  # divide weights of convolutions (of impala the residual ones) by their norm
 
 
 PLAIN = NetworkOptions()
@@ -114,3 +119,6 @@ def initialise(
         draw(weight, gain)
         layer.weight.copy_(weight)
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    for module in net.modules():
+        if isinstance(module, Spectral):
+            module.iterate(FIRST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -119,8 +119,11 @@ def _parts(spec: EnvSpec, options: NetworkOptions) -> tuple[list[Part], list[Par
     """The observation's parts that are for a CNN, and the rest."""
     parts = [part for part in kept(spec.parts) if part.kind != "mask"]
     images = [] if spec.network == "mlp" else [part for part in parts if part.kind == "image"]
-    if not images and (options.cnn_width, options.cnn_depth) != (PLAIN.cnn_width, PLAIN.cnn_depth):
-        raise UsageError(f"--cnn-width, --cnn-depth: {spec.env_id} is learned without a CNN; leave them out")
+    own = {field.name: field.default for field in fields(options)}  # an algorithm's defaults are for pictures alone
+    given = [name for name in own if name.startswith("cnn_") and getattr(options, name) != own[name]]
+    if given and not images:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{flags}: {spec.env_id} is learned without a CNN; leave that out")
     return images, [part for part in parts if part not in images]
 
 

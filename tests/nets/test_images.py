@@ -9,6 +9,7 @@ from specs import spec_of
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.images import NETWORKS, Impala, NatureCNN, SmallCNN
+from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.networks import network
 
 
@@ -106,6 +107,35 @@ def test_the_sizes_of_networks_are_those_of_their_papers(kind, shape, features, 
     assert sum(param.numel() for param in net.parameters()) == expected
     convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in net.modules())
     assert convolutions == {SmallCNN: 1, NatureCNN: 3, Impala: 15}[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "pool", "expected"),
+    [
+        (Impala, 84, None, (11, 11)),
+        (Impala, 84, 6, (6, 6)),  # as of BTR (Clark et al. 2025)
+        (Impala, 10, 6, (2, 2)),  # they are smaller already
+        (NatureCNN, 84, 3, (3, 3)),
+        (SmallCNN, 10, 8, (8, 8)),
+    ],
+)
+def test_the_last_maps_are_pooled_to_so_many_places(kind, side, pool, expected):
+    part = spec_of(Box(0, 255, (side, side, 4), np.uint8)).parts[0]
+    torch.manual_seed(0)
+    net = kind(part, [part], None, NetworkOptions(cnn_pool=pool, cnn_width=2.0))
+    torch.manual_seed(0)
+    plain = kind(part, [part], None, NetworkOptions(cnn_width=2.0))
+    image = torch.randint(256, (2, side, side, 4), dtype=torch.uint8)
+    maps = plain.conv(image.movedim(-1, 1) / 255)
+    height, width = expected
+    assert net(image).shape == (2, net.num_features) and net.num_features == maps.shape[1] * height * width
+    tall, wide = maps.shape[2:]
+    for i in range(height):
+        for j in range(width):
+            rows = slice(i * tall // height, -(-(i + 1) * tall // height))
+            columns = slice(j * wide // width, -(-(j + 1) * wide // width))
+            seen = net(image).unflatten(1, (-1, height, width))[:, :, i, j]
+            assert torch.equal(seen, maps[:, :, rows, columns].amax((2, 3)))
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 1), (2, 9, 1), (3, 3, 2), (7, 7, 3)])

@@ -1,6 +1,7 @@
 """What layers are made of: normalisation, activation and initialisation are where they are said to be."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -126,10 +127,28 @@ def test_width_and_depth_of_a_cnn(name: str) -> None:
     assert min(features(cnn_width=1e-3)) == 1
 
 
-@pytest.mark.parametrize("options", [{"cnn_width": 2.0}, {"cnn_depth": 2}])
-def test_size_of_a_cnn_that_there_is_not_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="Toy-v0 is learned without a CNN"):
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"cnn_width": 2.0}, "--cnn-width"),
+        ({"cnn_depth": 2, "cnn_pool": 3}, "--cnn-depth, --cnn-pool"),
+        ({"cnn_spectral_norm": True}, "--cnn-spectral-norm"),
+    ],
+)
+def test_what_a_cnn_is_made_of_is_refused_where_there_is_none(options: dict[str, Any], flags: str) -> None:
+    with pytest.raises(UsageError, match=f"^{flags}: Toy-v0 is learned without a CNN; leave that out"):
         network(VECTOR, (8,), 2, options=NetworkOptions(**options))
+
+
+def test_an_algorithm_s_own_cnn_is_no_matter_without_pictures() -> None:
+    @dataclass(frozen=True)
+    class Wide(NetworkOptions):
+        needed: int = field(kw_only=True)
+        cnn_width: float = 2.0
+
+    assert network(VECTOR, (8,), 2, options=Wide(needed=1))(torch.zeros(1, 3)).shape == (1, 2)
+    with pytest.raises(UsageError, match="--cnn-width: Toy-v0"):
+        network(VECTOR, (8,), 2, options=Wide(needed=1, cnn_width=1.0))
 
 
 def test_pictures_beside_numbers_are_made_of_the_same_layers() -> None:
