@@ -105,8 +105,8 @@ class Buffer:
             block = rows[: self.ring.room_in_one_piece()]
             for _ in range(self.ring.num_used + len(block) - self.ring.max_used):
                 self._drop_oldest()
-            parts = self.observations.columns_to_write(block) if self.observations else []
-            first = self.ring.write(block, [*self.names, *parts])
+            parts, following = self.observations.columns_to_write(block) if self.observations else ([], {})
+            first = self.ring.write(block, [*self.names, *parts], following)
             self.index.add(first, block)
             if self.observations:
                 self.observations.close(first, block)

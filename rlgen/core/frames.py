@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgen.core.form import check_between
-from rlgen.core.ring import Ring
+from rlgen.core.ring import Piece, Ring, around
 
 FINAL_BYTES = 2**20  # on a GPU, what the side table takes at first: when it grows, recorded graphs become stale
 
@@ -32,20 +32,21 @@ class Observations:
         self.open: Mapping[str, Any] = {}  # the newest `next_obs`, already written where the row to come has its `obs`
         self.finals = FinalObservations(ring, self.parts)
 
-    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The parts of `obs` that rows have to be written with: of one row perhaps none, as it is there already."""
-        return [name for name in self.parts if len(rows) > 1 or rows[0][name] is not self.open.get(name)]
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+        """The parts of `obs` that rows have to be written with, and all parts of the row after them.
+
+        Of one row there may be none to write, as they are there already.
+        """
+        parts = [name for name in self.parts if len(rows) > 1 or rows[0][name] is not self.open.get(name)]
+        return parts, {name: rows[-1][f"next_{name}"] for name in self.parts}
 
     def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the last `next_obs` of T rows, from row `first` on, where the row after them begins."""
-        last, following = rows[-1], (first + len(rows)) % self.ring.num_rows
-        for name in self.parts:
-            self.ring.rows[name][following] = self.ring.backend.own(last[f"next_{name}"])
+        """Note where episodes ended in T rows that were written from row `first` on."""
         ended = np.array([row["terminated"] for row in rows]) | np.array([row["truncated"] for row in rows])  # [T, N]
-        any_ended = np.count_nonzero(ended)  # an eighth of the time of `ended.any()`
-        if any_ended or any(self.finals.in_row[first : first + len(rows)]):
+        # To count takes an eighth of the time of `ended.any()`.
+        if np.count_nonzero(ended) or any(self.finals.in_row[first : first + len(rows)]):
             self.finals.write(first, rows, ended)
-        self.open = {} if any_ended and ended[-1].any() else {name: last[f"next_{name}"] for name in self.parts}
+        self.open = {} if np.count_nonzero(ended[-1]) else {name: rows[-1][f"next_{name}"] for name in self.parts}
 
     def read(self, index: Any, last: Any) -> dict[str, Any]:
         """`obs` at `index` [B], and `next_obs` after `last` [B]."""
@@ -95,22 +96,18 @@ class FinalObservations:
 
     def write(self, first: int, rows: Sequence[Mapping[str, Any]], ended: np.ndarray) -> None:
         """Keep the last observations of the episodes that ended in T rows from `first` on, where `ended` [T, N]."""
-        backend, block, num_envs = self.ring.backend, slice(first, first + len(rows)), self.ring.num_envs
-        if any(self.in_row[block]):
-            self.number[block] = -1
-        chosen = ended.ravel().nonzero()[0]  # one after the other in time
-        count = len(chosen)
+        backend, block, count = self.ring.backend, slice(first, first + len(rows)), int(np.count_nonzero(ended))
         self.in_row[block] = ended.sum(1).tolist() if len(rows) > 1 else [count]
-        if not count:
-            return
         while self.added + count - self.dropped > self.room:
             self._grow()
-        numbers = backend.own(self.added + np.arange(count))
-        self.number_flat[backend.own(first * num_envs + chosen)] = numbers
-        steps = {*(chosen // num_envs).tolist()} if len(rows) > 1 else {0}
-        for name, table in self.tables.items():
-            last = [self.frame(rows[t][f"next_{name}"], table)[ended[t].nonzero()[0]] for t in sorted(steps)]
-            backend.own(table)[numbers % self.room] = backend.join(last) if len(rows) > 1 else backend.own(last[0])
+        numbers = np.full(ended.shape, -1)
+        numbers[ended] = self.added + np.arange(count)  # one after the other in time
+        pieces: list[Piece] = [(backend.own(self.number), first, numbers)]
+        for name, table in self.tables.items() if count else ():
+            steps = np.any(ended, 1).nonzero()[0].tolist()
+            last = backend.join([self.frame(rows[t][f"next_{name}"], table)[ended[t].nonzero()[0]] for t in steps])
+            pieces += around(backend.own(table), self.added % self.room, last)
+        backend.write(pieces)
         self.added += count
 
     @staticmethod
@@ -204,28 +201,30 @@ class StackedFrames(Observations):
         self.num_frames, self.padding = num_frames, padding
         self.back = ring.backend.own(torch.arange(num_frames - 1, -2, -1, device=device))  # [k + 1] rows back
         self.age = torch.zeros((ring.num_rows, ring.num_envs), dtype=torch.int64, device=device)  # frames before it
+        self.next_age = np.zeros(ring.num_envs, np.int64)  # [N] of the row to come, on the host
 
-    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        return []  # stacks are not written as they come
+    def columns_to_write(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+        return [], {}  # stacks are not written as they come
 
     def close(self, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        ring, own = self.ring, self.ring.backend.own
+        ring, backend, following = self.ring, self.ring.backend, (first + len(rows)) % self.ring.num_rows
         if ring.num_used == len(rows):  # in the middle of an episode, perhaps: what came before is in the stack alone
             for back in range(1, self.num_frames):
-                ring.rows["obs"][first - back] = own(rows[0]["obs"][:, -1 - back])
-            self.age[first] = self.num_frames - 1
-        for row, each in zip(range(first, first + len(rows)), rows, strict=True):
-            if len(rows) > 1 or each["obs"] is not self.open.get("obs"):
-                ring.rows["obs"][row] = own(each["obs"][:, -1])
-            following = (row + 1) % ring.num_rows
-            self.age[following] = self.age[row] + 1
-            begins = np.asarray(each["terminated"]) | np.asarray(each["truncated"])  # [N] a new episode
-            begins = begins | ~np.asarray(each["valid"]) if "valid" in each else begins
-            if np.count_nonzero(begins):
-                self.age[following, torch.from_numpy(begins.nonzero()[0]).to(self.age.device)] = 0
-        last = {**rows[-1], "next_obs": rows[-1]["next_obs"][:, -1]}
-        super().close(first, [*rows[:-1], last])
-        self.open = {name: rows[-1]["next_obs"] for name in self.open}
+                ring.rows["obs"][first - back] = backend.own(rows[0]["obs"][:, -1 - back])
+            self.next_age = np.full(ring.num_envs, self.num_frames - 1)
+        ages = [self.next_age]
+        for row in rows:
+            begins = np.asarray(row["terminated"]) | np.asarray(row["truncated"])  # [N] a new episode
+            begins = begins | ~np.asarray(row["valid"]) if "valid" in row else begins
+            ages.append(np.where(begins, 0, ages[-1] + 1))
+        obs, age, newest = ring.rows["obs"], backend.own(self.age), [row["obs"][:, -1] for row in rows]
+        pieces: list[Piece] = [(age, first, ages[:-1]), (age, following, ages[-1:])]
+        pieces += [(obs, following, [rows[-1]["next_obs"][:, -1]])]
+        if len(rows) > 1 or rows[0]["obs"] is not self.open.get("obs"):
+            pieces += [(obs, first, newest)]
+        backend.write(pieces)
+        self.next_age = ages[-1]
+        super().close(first, rows)
 
     def read(self, index: Any, last: Any) -> dict[str, Any]:
         frames = self._frames(last)
@@ -251,3 +250,4 @@ class StackedFrames(Observations):
             raise ValueError(f"frames.age has shape {list(state['age'].shape)}")
         check_between(state["age"], 0, 2**62, "frames.age")
         self.age[: len(state["age"])] = state["age"].to(self.age.device)
+        self.next_age = state["age"][self.ring.position].numpy().copy()

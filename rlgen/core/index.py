@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlgen.core.form import check_between, check_form
-from rlgen.core.ring import Ring
+from rlgen.core.ring import Piece, Ring, around
 
 
 class UniformIndex:
@@ -56,14 +56,15 @@ class UniformIndex:
     def _mark(self, block: slice, valid: Any, counts: list[int]) -> list[int]:
         """Say which transitions of some rows are valid [T, N], and how many of each row."""
         all_valid = bool(valid.all())
-        self.ring.rows["valid"][block] = True if all_valid else self.ring.backend.own(valid)
         self.valid_in_row[block] = counts = counts if all_valid else valid.sum(1).tolist()
-        if not all_valid or self.listed is not None:
-            self._list(block.start, len(counts), None if all_valid else valid)
+        if all_valid and self.listed is None:
+            self.ring.rows["valid"][block] = True
+        else:
+            self._list(block.start, np.full((len(counts), self.ring.num_envs), valid))
         return counts
 
-    def _list(self, first: int, num: int, valid: np.ndarray | None) -> None:
-        """List the valid transitions of `num` rows, so that exactly those are drawn.
+    def _list(self, first: int, valid: np.ndarray) -> None:
+        """Mark and list the valid transitions of rows from `first` on, [T, N], so that exactly those are drawn.
 
         There is no list while all transitions are valid: every index between the first row and the last counts.
         """
@@ -74,10 +75,9 @@ class UniformIndex:
             listed[(self.num_added - self.num_valid + torch.arange(self.num_valid)) % len(listed)] = kept
             self.listed = listed.to(ring.backend.device)
             ring.version += 1
-        offsets = np.arange(num * ring.num_envs) if valid is None else valid.ravel().nonzero()[0]
-        slots = (self.num_added + np.arange(len(offsets))) % len(self.listed)
-        own = ring.backend.own
-        own(self.listed)[own(slots)] = own(first * ring.num_envs + offsets)
+        places = first * ring.num_envs + valid.ravel().nonzero()[0]
+        pieces: list[Piece] = [(ring.rows["valid"], first, valid)]
+        ring.backend.write(pieces + around(ring.backend.own(self.listed), self.num_added % len(self.listed), places))
 
     def drop_oldest(self) -> None:
         """Forget the oldest row, before the ring does."""

@@ -18,7 +18,12 @@ from rlgen.core.batch import Batch, LazyBatch
 from rlgen.memory import at_hand
 
 NUMBERS = itertools.count()  # of rings
+ALIGNED = 16  # bytes, where a column begins among those that cross together
+PACKED = 2**26  # bytes of a column that crosses with others: more would be in the host's memory twice
 Backend = Any  # `Arrays` or `Tensors`: the same methods, on arrays or on tensors
+Piece = tuple[
+    Any, int, Any
+]  # a table [K, ...], its first entry that is written, and what with: a sequence [T] of [...]
 
 
 class Ring:
@@ -54,18 +59,21 @@ class Ring:
         self.rows = {name: self.backend.own(column) for name, column in self.columns.items()}
         self.flat = {name: self.backend.own(column.flatten(0, 1)) for name, column in self.columns.items()}
 
-    def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
-        """Write the named columns of T rows where the newest one ended; returns the first row that was written.
+    def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], following: Mapping[str, Any]) -> int:
+        """Write T rows where the newest one ended; returns the first row that was written.
 
         They must fit in one piece: see `room_in_one_piece`.
+
+        Args:
+            rows: of each every value [N, ...].
+            names: of the columns that are written.
+            following: values [N, ...] by name, of the row after them.
         """
         first = (self.oldest + self.num_used) % self.num_rows
-        for name in names:
-            if len(rows) == 1:
-                self.rows[name][first] = self.backend.own(rows[0][name])  # half the time of a slice of one
-            else:
-                self.rows[name][first : first + len(rows)] = self.backend.stack([row[name] for row in rows])
         self.num_used += len(rows)
+        pieces = [(self.rows[name], first, [row[name] for row in rows]) for name in names]
+        pieces += [(self.rows[name], (first + len(rows)) % self.num_rows, [value]) for name, value in following.items()]
+        self.backend.write(pieces)
         return first
 
     def room_in_one_piece(self) -> int:
@@ -134,11 +142,15 @@ class Arrays:
 
     def own(self, value: Any) -> np.ndarray:
         """An array or a tensor as this backend has it; the memory is shared."""
-        return value if type(value) is np.ndarray else value.numpy()
+        return value.numpy() if type(value) is Tensor else value
 
-    def stack(self, values: Sequence[Any]) -> np.ndarray:
-        """Values [N, ...] of T rows as one, [T, N, ...]."""
-        return np.array([value if type(value) is np.ndarray else value.numpy() for value in values])
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Write to tables, to no place twice."""
+        for table, first, values in pieces:
+            if len(values) == 1:
+                table[first] = self.own(values[0])  # half the time of a slice of one
+            else:
+                table[first : first + len(values)] = [*map(self.own, values)] if type(values) is list else values
 
     def join(self, values: Sequence[Any]) -> np.ndarray:
         """Values [K, ...] each, one after the other."""
@@ -180,15 +192,35 @@ class Tensors:
     def own(self, value: Any) -> Tensor:
         return torch.as_tensor(value).to(self.device, non_blocking=True)
 
-    def stack(self, values: Sequence[Any]) -> Tensor:
-        if all(isinstance(value, Tensor) and value.device == self.device for value in values):
-            return torch.stack(list(values))
-        return self.own(np.array([torch.as_tensor(value).numpy() for value in values]))  # one copy to the device
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """As of `Arrays`. What is on the host crosses in one copy, and one kernel puts it in its places."""
+        packed, size = list[tuple[int, Tensor, Any]](), 0
+        for table, first, values in pieces:
+            target = table[first : first + len(values)]
+            is_there = any(isinstance(value, Tensor) and value.device == self.device for value in values)
+            if is_there or target.nbytes > PACKED:
+                torch._foreach_copy_([*target], [torch.as_tensor(value) for value in values], non_blocking=True)
+            else:
+                packed.append((size, target, values))
+                size += -(-target.nbytes // ALIGNED) * ALIGNED
+        if not packed:
+            return
+        # The allocator of pinned memory reuses a block only after the copy out of it has ended.
+        host = torch.empty(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        for begin, target, values in packed:
+            here = host[begin : begin + target.nbytes].view(target.dtype).view(target.shape).numpy()
+            for t, value in enumerate(values):
+                here[t] = value
+        there = host.to(self.device, non_blocking=True)
+        targets = [target.view(torch.uint8) for _, target, _ in packed]  # of one type: a kernel for all of them
+        sources = [there[begin:] for begin, *_ in packed]
+        sources = [source[: each.nbytes].view(each.shape) for source, each in zip(sources, targets, strict=True)]
+        torch._foreach_copy_(targets, sources)
 
-    def join(self, values: Sequence[Any]) -> Tensor:
+    def join(self, values: Sequence[Any]) -> Any:
         if any(isinstance(value, Tensor) and value.device == self.device for value in values):
             return torch.cat([self.own(value) for value in values])
-        return self.own(np.concatenate([torch.as_tensor(value).numpy() for value in values]))
+        return np.concatenate([torch.as_tensor(value).numpy() for value in values])
 
     def replace(self, values: Tensor, numbers: Tensor, table: Tensor) -> None:
         others = table[numbers.clamp(min=0) % len(table)]
@@ -208,6 +240,13 @@ class Tensors:
 
     def tensors(self, values: dict[str, Any]) -> Batch:
         return values
+
+
+def around(table: Any, begin: int, values: Any) -> list[Piece]:
+    """What writes values [K, ...] from entry `begin` of a table on, which goes on at its first one."""
+    before = values[: len(table) - begin]
+    pieces = (table, begin, before), (table, 0, values[len(before) :])
+    return [piece for piece in pieces if len(piece[-1])]
 
 
 def in_ring(first: int, num: int, size: int) -> list[range]:

@@ -1,11 +1,14 @@
 """The buffer as a whole, against a naive reference."""
 
+import numpy as np
 import pytest
 import torch
+from tiny import assert_equal
 from torch.utils._python_dispatch import TorchDispatchMode
 from transitions import GAMMA, Reference, make_buffer, stacked_rows, stream
 
-from rlgen.core import frames
+from rlgen.core import frames, ring
+from rlgen.core.buffer import Buffer
 from rlgen.core.index import UniformIndex
 from rlgen.errors import UsageError
 
@@ -263,6 +266,58 @@ def test_many_rows_at_once_are_as_many_one_by_one(num_envs: int, k: int, junk: b
     assert begin == len(rows)
     for drained, other in zip(one_by_one.drain().values(), at_once.drain().values(), strict=True):
         assert torch.equal(drained, other)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_what_is_added_crosses_to_a_gpu_packed_and_ends_up_where_it_does_on_a_cpu(
+    num_envs: int, k: int, junk: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It crossed in a copy for every key, every list of places and every row of frames."""
+    here, there = (make_buffer(8 * num_envs, frame_stack=k, as_on_gpu=as_on_gpu) for as_on_gpu in (False, True))
+    rows = stacked_rows(num_envs, 60, k, junk) if k > 1 else stream(num_envs, 60, seed=3, junk=junk)
+    arrays: list = [{name: np.asarray(value) for name, value in row.items()} for row in rows]
+    crossed, copied, own, copy = [], [], there.backend.own, torch._foreach_copy_
+    monkeypatch.setattr(
+        there.backend, "own", lambda value: (isinstance(value, torch.Tensor) or crossed.append(value), own(value))[1]
+    )
+    monkeypatch.setattr(torch, "_foreach_copy_", lambda *args, **how: (copied.append(1), copy(*args, **how))[1])
+    for begin in range(0, 60, at_once):
+        crossed.clear(), copied.clear()
+        there.add(*arrays[begin : begin + at_once])
+        blocks = 1 + (begin > 0 and len(copied) > 4)  # two where the ring begins anew
+        assert begin < 8 + k or not crossed, "nothing crosses by itself"
+        assert begin == 0 or len(copied) <= blocks * (2 + (k > 1) + junk), (
+            "what the rows hold, their ends, ages, a list"
+        )
+        here.add(*arrays[begin : begin + at_once])
+        assert_equal(there.state_dict(), here.state_dict())
+    monkeypatch.setattr(ring, "PACKED", 0)
+    there.add(*arrays[:at_once])
+    here.add(*arrays[:at_once])
+    assert_equal(there.state_dict(), here.state_dict())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("k", [1, 4])
+def test_what_is_added_ends_up_on_a_gpu_where_it_does_on_a_cpu(k: int) -> None:
+    here = make_buffer(24, frame_stack=k)
+    there = Buffer(24, gamma=GAMMA, frame_stack=k, generator=torch.Generator("cuda"))
+    rows = [*stacked_rows(3, 200, k, junk=True)] if k > 1 else [*stream(3, 200, seed=3, junk=True)]
+    for row in rows:
+        arrays = {name: np.asarray(value) for name, value in row.items()}
+        here.add(arrays)
+        there.add(arrays)
+    [state, expected] = [buffer.state_dict() for buffer in (there, here)]
+    for name, column in expected["ring"]["columns"].items():
+        assert torch.equal(state["ring"]["columns"][name].cpu(), column), name
+    assert torch.equal(state["frames"]["number"], expected["frames"]["number"])
+    dropped, added = expected["frames"]["dropped"], expected["frames"]["added"]
+    kept, found = (each["frames"]["tables"]["obs"].cpu() for each in (expected, state))
+    for number in range(dropped, added):
+        assert torch.equal(found[number % len(found)], kept[number % len(kept)]), "last observations of episodes"
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
