@@ -40,12 +40,42 @@ def gae(
     """
     delta = reward + gamma * next_value * ~terminated - value  # [T, N]
     decay = gamma * gae_lambda * ~(terminated | truncated)  # [T, N]
-    advantage, reach = delta, 1
-    while reach < len(delta):  # every step holds what the next `reach` steps add up to; each pass doubles that
-        advantage = torch.cat([advantage[:-reach] + decay[:-reach] * advantage[reach:], advantage[-reach:]])
+    return traced(delta, decay)
+
+
+def lambda_returns(
+    reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, trace: float
+) -> Tensor:
+    """Lambda returns R_t = r_t + gamma ((1 - lambda) V(s_t+1) + lambda R_t+1) (Sutton and Barto 2018, equation 12.18).
+
+    With the largest value of an action as V these are the returns of Peng's Q(lambda) (Peng and Williams 1996). After
+    termination there is no value; at truncation, and in the last row, the value of the next state is all that follows.
+
+    Args:
+        reward: [T, N] float.
+        next_value: V(next_obs), [T, N], of the true next observation, also where an episode ended.
+        terminated: [T, N] bool.
+        truncated: [T, N] bool.
+        gamma: discount per step.
+        trace: lambda: 0 is the target of one step, 1 the rewards to the episode's or the rollout's end.
+
+    Returns:
+        [T, N].
+    """
+    goes_on = ~(terminated | truncated)
+    goes_on[-1] = False
+    decay = gamma * trace * goes_on  # [T, N]
+    return traced(reward + (gamma * ~terminated - decay) * next_value, decay)
+
+
+def traced(value: Tensor, decay: Tensor) -> Tensor:
+    """Sums S_t = value_t + decay_t S_t+1 backwards in time, of which the last one is its value: [T, N] -> [T, N]."""
+    reach = 1
+    while reach < len(value):  # every step holds what the next `reach` steps add up to; each pass doubles that
+        value = torch.cat([value[:-reach] + decay[:-reach] * value[reach:], value[-reach:]])
         decay = torch.cat([decay[:-reach] * decay[reach:], decay[-reach:]])
         reach *= 2
-    return advantage
+    return value
 
 
 class SoftUpdate:

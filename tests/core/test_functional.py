@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlgen.core.functional import gae, linear_schedule, masked_mean, soft_update
+from rlgen.core.functional import gae, lambda_returns, linear_schedule, masked_mean, soft_update
 
 GAMMA, LAMBDA = 0.9, 0.7
 
@@ -50,6 +50,46 @@ def test_gae_with_lambda_one_is_the_discounted_return_less_the_value() -> None:
     flags = torch.zeros(3, 1, dtype=torch.bool)
     reward_to_go = torch.tensor([[1 + 0.5 * (2 + 0.5 * (4 + 0.5 * 8))], [2 + 0.5 * (4 + 0.5 * 8)], [4 + 0.5 * 8]])
     torch.testing.assert_close(gae(reward, value, next_value, flags, flags, 0.5, 1.0), reward_to_go - value)
+
+
+def naive_lambda_return(reward, next_value, terminated, truncated, gamma, trace):
+    """By the forward view: returns of 1, 2, ... steps, weighed by powers of lambda, the last one by what is left."""
+    num_steps, num_envs = reward.shape
+    found = torch.zeros(num_steps, num_envs, dtype=reward.dtype)
+    for n in range(num_envs):
+        for t in range(num_steps):
+            total, left = 0.0, 1.0
+            for k in range(t, num_steps):
+                total += gamma ** (k - t) * reward[k, n]
+                value = 0.0 if terminated[k, n] else gamma ** (k - t + 1) * next_value[k, n]
+                last = terminated[k, n] or truncated[k, n] or k == num_steps - 1
+                found[t, n] += left * (1.0 if last else 1 - trace) * (total + value)
+                left *= trace
+                if last:
+                    break
+    return found
+
+
+@pytest.mark.parametrize("trace", [0.0, LAMBDA, 1.0])
+@pytest.mark.parametrize("num_steps", [1, 2, 20])
+def test_lambda_returns_are_weighed_returns_of_all_numbers_of_steps(trace: float, num_steps: int) -> None:
+    generator = torch.Generator().manual_seed(num_steps)
+    reward, next_value = torch.randn(2, num_steps, 6, generator=generator)
+    terminated, truncated = torch.rand(2, num_steps, 6, generator=generator) < 0.15
+    found = lambda_returns(reward, next_value, terminated, truncated, GAMMA, trace)
+    expected = naive_lambda_return(reward.double(), next_value.double(), terminated, truncated, GAMMA, trace)
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_lambda_returns_at_termination_truncation_and_the_end_of_the_rollout() -> None:
+    """Columns: goes on; terminated, truncated, or both in the first of two rows."""
+    reward, next_value = torch.tensor([[1.0] * 4, [2.0] * 4]), torch.tensor([[10.0] * 4, [20.0] * 4])
+    terminated = torch.tensor([[False, True, False, True], [False] * 4])
+    truncated = torch.tensor([[False, False, True, True], [False] * 4])
+    last = 2 + 0.5 * 20
+    first = [1 + 0.5 * (0.75 * 10 + 0.25 * last), 1.0, 1 + 0.5 * 10, 1.0]
+    found = lambda_returns(reward, next_value, terminated, truncated, 0.5, 0.25)
+    torch.testing.assert_close(found, torch.tensor([first, [last] * 4]))
 
 
 def test_no_trace_crosses_a_junk_row() -> None:

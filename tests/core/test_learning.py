@@ -44,7 +44,7 @@ def classify(data: ImageData, images: torch.Tensor, num_updates: int = 1500) -> 
         return net(images.flatten(1)).argmax(-1), accuracy
 
 
-@pytest.mark.parametrize("algo", ["dqn", "double_dqn", "ppo", "reinforce"])
+@pytest.mark.parametrize("algo", ["dqn", "double_dqn", "ppo", "pqn", "reinforce"])
 def test_cartpole_is_solved_with_default_settings(algo: str, tmp_path: Path) -> None:
     returns = []
     for seed in (200, 201, 202):
