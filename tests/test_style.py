@@ -255,6 +255,14 @@ def test_ordinary_words_are_left_alone(tmp_path: Path, text: str) -> None:
     assert found_in(tmp_path, house.option_reads, ("rlgen/core/ring.py", text)) == []
 
 
+def test_rlgens_own_options_are_left_alone(tmp_path: Path) -> None:
+    """An algorithm may have another default of what all of them extend; its own options stay its own."""
+    layers = ("rlgen/nets/layers.py", "class LayerOptions:\n    norm: str\n\ndef f(options): return options.norm")
+    agent = ("agents/new.py", '"""New (Author 2003)."""\nclass Config:\n    norm: str = "layer"\n    tilt: int = 1')
+    found = found_in(tmp_path, house.option_reads, layers, agent, ("rlgen/core/ring.py", "cfg.norm, cfg.tilt"))
+    assert found == ["rlgen/core/ring.py: cfg.tilt"]
+
+
 def test_an_algorithm_without_a_paper_is_found(tmp_path: Path) -> None:
     found = found_in(tmp_path, house.algorithm_files, ("agents/new.py", '"""Mine."""\nloss.item()\n'))
     assert found == ["agents/new.py: the header names no paper and year", "agents/new.py: waits for the GPU"]

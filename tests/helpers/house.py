@@ -37,6 +37,7 @@ MAX_LINES = {"rlgen": 320, "agents": 200, "generative": 200}
 MAX_LOOP = 60  # lines of `turn` and `train` together
 MAX_README, MAX_WIDTH = 240, 120  # lines, characters outside tables
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "rlgen", "agents", "generative", "tests", "runs"}
+EXTENDED = ("LayerOptions", "NetworkOptions", "OptimizerOptions", "AdamOptions")  # by an algorithm's Config
 IGNORED = {"build", "dist"}  # by git
 CONFIGURATIONS = {"cfg", "config", "configuration", "conf", "options", "opts", "settings", "hparams"}
 SAYS_NOTHING = {"_go", "_view", "_flat", "_row"}
@@ -229,9 +230,10 @@ def fields(path: Path, name: str) -> set[str]:
 
 
 def option_names(root: Path) -> set[str]:
-    """Options that algorithms have and runs have not."""
+    """Options that algorithms have, and neither runs nor rlgen's own classes of options for algorithms to extend."""
     own = set().union(*(fields(path, "Config") for path in files(root, *ALGORITHMS)))
-    return own - set().union(*(fields(path, "RunConfig") for path in files(root, "rlgen/options")))
+    given = set().union(*(fields(path, name) for path in files(root, "rlgen") for name in EXTENDED))
+    return own - given - set().union(*(fields(path, "RunConfig") for path in files(root, "rlgen/options")))
 
 
 def option_reads(root: Path) -> list[Violation]:
