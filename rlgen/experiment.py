@@ -28,7 +28,6 @@ from rlgen.runs.log import RunLog
 from rlgen.runs.records import check_ranks, check_spec, without_masks
 from rlgen.runs.run import Run
 from rlgen.speed import machine_code
-from rlgen.speed.compiled import fusing
 from rlgen.speed.device import few_collections, pick_device
 from rlgen.speed.recorded import Recorded
 from rlgen.speed.stacked import Together
@@ -155,18 +154,17 @@ def start_seeds(
     Returns:
         By seed the finished run, or what ended it.
     """
-    record = fusing(config, pick_device(config["device"]))
-    together = Together(config["verify_graph"], record)
+    on_gpu = settled(config)["device"] == "cuda"
+    together = Together(config["verify_graph"])
 
     def body(seed: int) -> Run:
         stopping.check()
         name = config["name"] and f"{config['name']}-{seed}"
-        own, first = (
-            {**config, "seed": seed, "name": name, "compile": "always" if record else "never"},
-            seed == seed_range[0],
-        )
+        own = {**config, "seed": seed, "name": name} | ({} if on_gpu else {"compile": "never"})
+        first = seed == seed_range[0]
         with built(own, config["runs_dir"], len(seed_range), not first) as (learner, source, buffer):
             if isinstance(learner.executor, Recorded):
+                together.record = learner.executor.record if on_gpu else None
                 learner.executor = together
             run = kind.create(config["runs_dir"], name, own, command, asdict(source.spec))
             notes.keep_files(run.info, source)

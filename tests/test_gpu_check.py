@@ -187,7 +187,7 @@ def test_tests_are_looked_for_where_they_are(checks: Any, monkeypatch: pytest.Mo
         checks.tests()
     files = {word for word in called[0] if word.endswith(".py")}
     marked = {"tests/speed/test_recorded.py", "tests/speed/test_device.py", "tests/core/test_algorithms.py"}
-    assert marked <= files and "tests/core/test_buffer.py" not in files
+    assert marked <= files and "tests/core/test_frames.py" not in files
 
 
 LONG = """

@@ -42,6 +42,7 @@ DEVICE = "cuda"
 MARK = "@pytest.mark.gpu\n"  # of a test
 ROW = '{"part": '  # how a row begins on the part's output
 ATARI = {"env": "ALE/Breakout-v5", "vectorization": "native", "hidden": (512,), "steps": 10_000_000}
+ATARI["compile"] = "never"  # it would take as long as the part
 WARM_UPDATES = 15  # graphs are captured at the 4th, and compared with eager steps at their 1st and 10th replay
 
 

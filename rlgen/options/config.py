@@ -111,7 +111,7 @@ class RunConfig(Preparation):
     # learns the same
     graph: bool = True  # record gradient steps and run the recording, where that is possible
     # learns the same
-    compile: Literal["auto", "always", "never"] = "auto"  # recorded steps as machine code; on a GPU by always alone
+    compile: Literal["auto", "always", "never"] = "auto"  # recorded steps as machine code, on a GPU fused kernels
     # learns the same
     verify_graph: int = 0  # recorded steps compared with eager ones, besides the 1st, 10th, 100th, ...; in [0, inf)
     # learns the same

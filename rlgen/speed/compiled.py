@@ -18,12 +18,15 @@ from rlgen.speed.device import cores
 from rlgen.speed.fused import FusedRecording
 from rlgen.speed.machine_code import CannotCompileError, Program
 from rlgen.speed.optimizers import FastOptimizer, FlatOptimizer, JoinedOptimizer
-from rlgen.speed.recorded import MIN_UPDATES_LEFT, Record, Recorded
+from rlgen.speed.recorded import MIN_UPDATES_LEFT, Recorded
 from rlgen.speed.recording import ListRecording
 from rlgen.text import warn
 
 REPAID = 150_000  # rounds of updates that repay a compilation: it takes some 15 s, a round gains 0.1 ms or more
 REPAID_BY_PICTURES = 20_000  # of an agent that sees pictures: it takes up to a minute, a round gains 3 ms or more
+# On a GPU kernels are fused, which takes 25 s. A round gains 40 us or more; of pictures or of a model, 120 or more.
+REPAID_ON_GPU, LARGE_REPAID_ON_GPU = 600_000, 200_000
+KEPT = 8  # where they were made before it takes 3 s: an eighth
 
 
 class CompiledRecording(ListRecording):
@@ -103,7 +106,7 @@ class FillingRecording(ListRecording):
 def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int) -> str:
     """Choose how a run's gradient steps are taken, before its first one, and hand that to the learner.
 
-    On a GPU `auto` compiles nothing, on a CPU no generative model of pictures: large convolutions gain nothing by it.
+    `auto` compiles no generative model of pictures: large convolutions gain nothing by it.
 
     Args:
         config: of the run: its `graph`, `compile` and `verify_graph`.
@@ -114,27 +117,34 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
     Returns:
         `always` or `never`: what `compile` is from now on.
     """
-    chosen = config["compile"]
-    if (record := fusing(config, learner.device)) is not None:
-        learner.executor = Recorded(config["verify_graph"], record)
-    if not config["graph"] or learner.device.type != "cpu":
+    chosen, on_gpu = config["compile"], learner.device.type == "cuda"
+    if not config["graph"]:
         return "never" if chosen == "auto" else chosen
-    key, fill = machine_code.hashed(json.dumps(work, sort_keys=True)), False
+    machine = [torch.cuda.get_device_name(learner.device)] if on_gpu else []
+    key, fill = machine_code.hashed(json.dumps(work, sort_keys=True), *machine), False
     if chosen == "auto":
         with contextlib.suppress(CannotCompileError):
-            filled = machine_code.is_filled(key)
+            filled = machine_code.was_fused(key) if on_gpu else machine_code.is_filled(key)
             convolutional = any(isinstance(each, nn.Conv2d) for each in learner.modules())
             if rounds >= MIN_UPDATES_LEFT and (isinstance(learner, Agent) or not convolutional):
-                repaid = REPAID_BY_PICTURES if convolutional else REPAID
-                chosen = "always" if filled or rounds >= repaid else "never"
-                fill = chosen == "never" and cores() > 1
+                chosen = "always" if rounds >= repaid(learner, convolutional, filled) else "never"
+                fill = chosen == "never" and cores() > 1 and not on_gpu
         chosen = chosen.replace("auto", "never")
     if chosen == "always" or fill:
-        kind = CompiledRecording if chosen == "always" else FillingRecording
+        kind = FusedRecording if on_gpu else CompiledRecording if chosen == "always" else FillingRecording
         learner.executor = Recorded(config["verify_graph"], partial(kind, work=key), always=chosen == "always")
     return chosen
 
 
-def fusing(config: dict[str, Any], device: torch.device) -> Record | None:
-    """What records the steps of a run on a GPU, where they are to be compiled."""
-    return FusedRecording if device.type == "cuda" and config["graph"] and config["compile"] == "always" else None
+def repaid(learner: Learner, convolutional: bool, filled: bool) -> int:
+    """Rounds of updates from which on a run repays what its compiled steps cost it at the start.
+
+    Args:
+        learner: takes them.
+        convolutional: it has convolutions.
+        filled: they were compiled before.
+    """
+    if learner.device.type == "cpu":
+        return 0 if filled else REPAID_BY_PICTURES if convolutional else REPAID
+    rounds = LARGE_REPAID_ON_GPU if convolutional or not isinstance(learner, Agent) else REPAID_ON_GPU
+    return rounds // KEPT if filled else rounds

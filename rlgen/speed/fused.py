@@ -1,8 +1,8 @@
 """A CUDA graph of fewer kernels: torch's Inductor joins what is between matrix products and convolutions.
 
-It is asked for by `--compile always`; what it gains stands in `rlgen/bench/README.md`. To make kernels takes a C++
-compiler and some seconds, once: they are kept beside other compiled steps. Where anything fails, or the numbers are
-others, the graph has the kernels that it would have had, and a line says why.
+`--compile auto` chooses it where a run is long enough; what it gains stands in `rlgen/bench/README.md`. To make kernels
+takes a C++ compiler and up to 25 s, once: they are kept beside other compiled steps. Where anything fails, or the
+numbers are others, the graph has the kernels that it would have had, and a line says why.
 
 What is compiled is a pure function: random numbers are drawn outside of it, and all tensors that it reads are its
 inputs, those of the ring too. Inductor would take a tensor of one number that is none for a constant.
@@ -37,17 +37,29 @@ Function = Callable[..., Sequence[Tensor]]
 
 
 class FusedRecording(GraphRecording):
-    """A recorded step on CUDA in which the reading of the batch, loss, gradient and what is between them are fused."""
+    """A recorded step on CUDA in which the reading of the batch, loss, gradient and what is between them are fused.
+
+    Args:
+        given: as of `GraphRecording`.
+        work: whose kernels are kept, for `machine_code.was_fused`.
+        options: as of `GraphRecording`.
+    """
 
     _own: Sequence[GradientStep] = ()  # that are captured
     _fused: Function | None = None
     _step: Function | None = None  # of the optimizer
+
+    def __init__(self, *given: Any, work: str = "", **options: Any) -> None:
+        self._work = work
+        super().__init__(*given, **options)
 
     def _prepare(self, captured: Sequence[GradientStep]) -> None:
         self._own, name = captured, captured[0].loss.__name__
         before, outputs = self.state(captured), None
         tolerance = TOLERANCE.get(captured[0].learner.precision, 1e-3)
         with torch.no_grad(), explained(name):
+            if self._work and not machine_code.was_fused(self._work):
+                warn(f"fusing the kernels of {name}, once on this machine: up to 25 s", note=True)
             draws = Draws()
             with draws:
                 self._noisy_batch(undrawn(captured))
@@ -60,6 +72,8 @@ class FusedRecording(GraphRecording):
         if self._fused is not None and outputs is not None and len(captured) == 1 and self.optimizers[0].is_adam:
             with torch.no_grad(), explained(f"the optimizer of {name}"):
                 self._step = self._fused_step(outputs, before)
+        if self._fused is not None and self._work and len(captured) == 1:  # those of several seeds are others
+            machine_code.note_fused(self._work)
         before.put_back()
 
     def _fused_step(self, outputs: Sequence[Tensor], before: State) -> Function:

@@ -248,6 +248,21 @@ def is_filled(work: str) -> bool:
     return bool(keys) and all((place / f"{key}.json").exists() for key in keys)
 
 
+def note_fused(work: str) -> None:
+    """Note that the kernels of a work on a GPU are kept."""
+    with contextlib.suppress(OSError, CannotCompileError):
+        (folder() / f"{work}.fused").touch()
+
+
+def was_fused(work: str) -> bool:
+    """Whether the kernels that a work on a GPU needs were made before.
+
+    Raises:
+        CannotCompileError: as `folder`.
+    """
+    return (folder() / f"{work}.fused").exists()
+
+
 def size(place: Path) -> int:
     """Bytes that the packages take."""
     paths = [*place.glob("*.pt2"), *(path for path in (place / INDUCTOR).rglob("*") if path.is_file())]
@@ -256,7 +271,7 @@ def size(place: Path) -> int:
 
 def clear(place: Path) -> None:
     """Remove all packages, and what was noted of them."""
-    for pattern in ("*.json", "*.pt2", "*.work", "*.failed"):
+    for pattern in ("*.json", "*.pt2", "*.work", "*.fused", "*.failed"):
         for path in place.glob(pattern):
             path.unlink(missing_ok=True)
     shutil.rmtree(place / INDUCTOR, ignore_errors=True)

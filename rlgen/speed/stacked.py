@@ -32,11 +32,12 @@ class Together:
         record: as of `Recorded`.
 
     Attributes:
+        record: as of `Recorded`; what is recorded from now on.
         recorded: the executor of the stacked steps.
     """
 
     def __init__(self, verify: int = 0, record: Record | None = None) -> None:
-        self._verify, self._record = verify, record
+        self._verify, self.record = verify, record
         self._stacked_learners: list[Learner] = []  # in order of the rows
         self._stacked: dict[str, Tensor] = {}
         self.recorded = Recorded(verify, record)
@@ -44,7 +45,7 @@ class Together:
         self._scheduler: greenlet | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> Recorded:
-        return Recorded(self._verify, self._record)  # a copy of one learner is alone
+        return Recorded(self._verify, self.record)  # a copy of one learner is alone
 
     def minimize(self, step: GradientStep) -> Batch:
         """Wait until every other run takes a gradient step too; called by a learner, in its coroutine."""
@@ -86,14 +87,14 @@ class Together:
         if len(steps) > 1 and same and stackable(learners[0]):
             if learners != self._stacked_learners:
                 self._stacked_learners, self._stacked = learners, stack(learners)
-                self.recorded, refused = Recorded(self._verify, self._record), self.recorded.refused
+                self.recorded, refused = Recorded(self._verify, self.record), self.recorded.refused
                 self.recorded.refused = refused
             together = self.recorded.minimize_together(steps, self._stacked)
             if together is not None:
                 return [*together]
             if steps[0].loss.__name__ not in self.recorded.refused:
                 return [None] * len(steps)  # not yet: each takes its first step eagerly
-        alone = [self._alone.setdefault(step.learner, Recorded(self._verify, self._record)) for step in steps]
+        alone = [self._alone.setdefault(step.learner, Recorded(self._verify, self.record)) for step in steps]
         found = [own.minimize_together([step]) for own, step in zip(alone, steps, strict=True)]
         return [metrics[0] if metrics else None for metrics in found]
 

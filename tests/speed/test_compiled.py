@@ -25,8 +25,10 @@ from rlgen.runs import checkpoint
 from rlgen.speed import compile_program, compiled, machine_code, recorded
 from rlgen.speed.compile_program import MOST_BYTES, evict
 from rlgen.speed.compiled import CompiledRecording, FillingRecording
+from rlgen.speed.fused import FusedRecording
 from rlgen.speed.machine_code import CannotCompileError, Program
 from rlgen.speed.recorded import Recorded
+from rlgen.speed.recording import ListRecording
 
 needs_compiler = pytest.mark.skipif(machine_code.compiler() is None, reason="there is no C++ compiler")
 
@@ -294,6 +296,70 @@ def test_the_choice_is_made_before_the_first_step(
     assert build(tmp_path, **long) == ("never", None)
     monkeypatch.setenv("RLGEN_COMPILED", "")
     assert build(tmp_path, **longest) == ("never", None)
+
+
+@pytest.mark.parametrize(
+    ("algo", "options", "rounds", "kept"),
+    [
+        ("dqn", {}, 600_000, 75_000),  # of 40 us each 24 s
+        ("dqn", {"env": "observed:Room-v0"}, 200_000, 25_000),
+        ("vae", {}, 200_000, 25_000),
+        ("gan", {}, None, None),
+    ],
+)
+def test_on_a_gpu_kernels_are_fused_where_the_rounds_to_come_repay_the_wait(
+    algo: str,
+    options: dict[str, Any],
+    rounds: int | None,
+    kept: int | None,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    config = tiny(algo, tmp_path, **options)
+    learner, source, _ = experiment.build(config)
+    source.close()
+    learner.__class__ = type("OnGpu", (type(learner),), {"device": torch.device("cuda")})
+    plain = learner.executor
+
+    def chosen(num: int, compile: str = "auto", graph: bool = True) -> bool:
+        learner.executor = plain
+        given = config | {"compile": compile, "graph": graph}
+        found = compiled.choose(given, {"file": "a work"}, learner, num)
+        record = getattr(learner.executor, "record", None)
+        assert (found == "always" and graph) == (record is not None and record.func is FusedRecording)
+        return found == "always"
+
+    assert chosen(10, "always") and not chosen(10**9, "never") and not chosen(10**9, graph=False)
+    for limit in (rounds, kept):
+        assert chosen(limit or 10**9) == (limit is not None) and not chosen((limit or 10**9) - 1)
+        machine_code.note_fused(machine_code.hashed('{"file": "a work"}', "a GPU"))
+    machine_code.clear(cache)
+    assert not chosen(kept or 10**9), "what was made is gone"
+    monkeypatch.setattr(machine_code, "compiler", lambda: None)
+    assert not chosen(10**9)
+
+
+def test_seeds_on_a_gpu_take_their_steps_as_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They never had fused kernels unless those were asked for."""
+    made = []
+
+    def record(steps: Any, stacked: Any) -> ListRecording:
+        made.append(len(steps))
+        return ListRecording(steps, stacked)
+
+    def choose(config: Any, learner: Any, spec: Any) -> str:
+        assert config["compile"] == "auto"
+        learner.executor = Recorded(record=record)
+        return "always"
+
+    monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
+    monkeypatch.setattr(experiment, "choose_executor", choose)
+    monkeypatch.setattr(experiment, "settled", lambda config: {"device": "cuda"})
+    found = experiment.start_seeds(tiny("dqn", tmp_path, name="many", steps=300), range(2), quiet=True)
+    assert [run.config["compile"] for run in found.values()] == ["always", "always"]  # type: ignore[union-attr]
+    assert made and {*made} == {2}
 
 
 def test_a_run_whose_steps_were_compiled_aside_is_followed_by_compiled_ones(

@@ -1,5 +1,6 @@
 """Kernels that are fused inside a CUDA graph: that a step through them is the eager one is in `test_graph.py`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,22 @@ def test_what_cannot_be_fused_is_the_graph_it_would_be_and_one_line_says_why(
     assert err.count("\n") == 1 and "note: the kernels of loss are not fused" in err and said in err
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(params(one), params(other), strict=True))
     assert torch.equal(one.generator.get_state(), other.generator.get_state())
+
+
+@pytest.mark.parametrize(("inductor", "is_kept"), [(lambda listed, tensors: listed, True), (fail, False)])
+def test_kernels_that_were_made_are_noted_and_the_wait_for_them_is_told_once(
+    inductor: Any, is_kept: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine_code, "compiler", lambda: "g++")
+    monkeypatch.setattr(fused, "inductor", inductor)
+    for told in (1, 0 if is_kept else 1):
+        learner = Line()
+        kind: Any = partial(FusedRecording, work="mine")
+        learner.executor = Recorded(record=lambda *given, kind=kind: record_graph(*given, kind))
+        for _, batch in zip(range(5), batches(), strict=False):
+            learner.minimize(learner.loss, batch, learner.optimizer)
+        assert machine_code.was_fused("mine") == is_kept and not machine_code.was_fused("another")
+        assert capsys.readouterr().err.count("fusing the kernels of loss, once") == told
 
 
 @pytest.mark.slow
