@@ -17,6 +17,7 @@ DQN_CARTPOLE = (  # CleanRL's dqn.py; epsilon is constant, because acting costs 
     "--target-every 500 --epsilon-start 0.05 --epsilon-end 0.05"
 )
 PPO_CARTPOLE = "ppo --env CartPole-v1 --steps 500000 --hidden 64 64 --batch-size 128 --num-epochs 4"  # CleanRL's ppo.py
+PQN_CARTPOLE = "pqn --env CartPole-v1 --steps 500000 --hidden 120 84 --batch-size 128 --num-epochs 4"  # DQN's network
 DQN_IMAGES = "dqn --env CartPole-v1 --hidden 512 --batch-size 32"
 
 
@@ -34,10 +35,12 @@ WORKS = {
     "dqn-64env": Work(f"{DQN_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
     "dqn-every-step": Work(f"{DQN_CARTPOLE} --train-every 1", "env"),
     "prioritized-1env": Work(f"{DQN_CARTPOLE} --train-every 10 --prioritized", "env"),
+    "iqn-1env": Work(f"{DQN_CARTPOLE} --train-every 10".replace("dqn", "iqn", 1), "env"),
     "double-64env": Work(f"double_{DQN_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
     "reinforce-64env": Work("reinforce --env CartPole-v1 --num-envs 64 --vectorization native --steps 500000", "env"),
     "ppo-4env": Work(f"{PPO_CARTPOLE} --num-envs 4 --rollout-steps 512", "env"),
     "ppo-64env": Work(f"{PPO_CARTPOLE} --num-envs 64 --vectorization native --rollout-steps 8192", "env"),
+    "pqn-64env": Work(f"{PQN_CARTPOLE} --num-envs 64 --vectorization native --rollout-steps 8192", "env"),
     "replay": Work(DQN_IMAGES, "replay", (4, 84, 84)),
     "atari-update": Work(DQN_IMAGES, "update", (4, 84, 84)),
     "atari-sampled": Work(f"{DQN_IMAGES} --buffer-size 100000", "sampled", (4, 84, 84)),

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from specs import spec_of
 from torch import Tensor, nn
 
-from agents import dqn, ppo, reinforce
+from agents import dqn, iqn, ppo, pqn, reinforce
 from rlgen.core.learner import Agent, read_by_act
 from rlgen.core.normalization import normalized
 from rlgen.envs.spec import EnvSpec
@@ -102,7 +102,8 @@ def acts(monkeypatch: pytest.MonkeyPatch, device: str) -> Acts:
     monkeypatch.setattr(act_graph, "pinned", lambda num_bytes: torch.zeros(num_bytes, dtype=torch.uint8))
     monkeypatch.setattr(torch.cuda, "Event", lambda: SimpleNamespace(record=int, synchronize=int))
     few_kernels = lambda q_value, epsilon, uniforms: epsilon_greedy_in_few_kernels(q_value, epsilon, uniforms.generator)  # noqa: E731
-    monkeypatch.setattr("agents.dqn.epsilon_greedy", few_kernels)  # as on a GPU
+    for module in ("dqn", "pqn"):
+        monkeypatch.setattr(f"agents.{module}.epsilon_greedy", few_kernels)  # as on a GPU
     return Acts(FakeGraph)
 
 
@@ -267,6 +268,8 @@ def learned(agent: Any, i: int) -> None:
         (dqn.DQN, "discrete", False),
         (dqn.DQN, "discrete", True),
         (dqn.DQN, "pictures", False),
+        (iqn.IQN, "pictures", False),
+        (pqn.PQN, "discrete", True),
         (ppo.PPO, "discrete", True),
         (ppo.PPO, "choices", False),
         (ppo.PPO, "real", True),
