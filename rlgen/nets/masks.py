@@ -44,14 +44,16 @@ class Masked(nn.Module):
         return mask[:, -1] if self.mask.frames > 1 else mask
 
     def forward(self, obs: Tensor, **more: Any) -> Tensor:
-        out, mask = self.net(obs, **more), self.mask_of(obs)
-        valid = mask | ~mask.any(-1, keepdim=True)
-        return torch.where(valid if out.ndim == mask.ndim else valid[..., None], out, torch.finfo(out.dtype).min)
+        return self._lowest(self.net(obs, **more), self.mask_of(obs))
 
     def _of_array(self, obs: np.ndarray) -> Any:
-        out = self.net(obs)
+        out, mask = self.net(obs), self.mask_of(obs)
         if type(out) is not np.ndarray:
-            return self(torch.from_numpy(obs))
-        mask = self.mask_of(obs)
+            return self._lowest(out, torch.from_numpy(mask))
         valid = mask | ~mask.any(-1, keepdims=True)
         return np.where(valid if out.ndim == mask.ndim else valid[..., None], out, np.float32(LOWEST))
+
+    @staticmethod
+    def _lowest(out: Tensor, mask: Tensor) -> Tensor:
+        valid = mask | ~mask.any(-1, keepdim=True)
+        return torch.where(valid if out.ndim == mask.ndim else valid[..., None], out, torch.finfo(out.dtype).min)

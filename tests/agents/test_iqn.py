@@ -10,9 +10,13 @@ from q_learning import SPACE, assert_valid_actions_alone, chosen, made, transiti
 from specs import spec_of
 
 from agents import iqn
+from rlgen.core.step import Eager
 from rlgen.errors import UsageError
 from rlgen.nets.noisy import Noisy
 from rlgen.options import config
+from rlgen.speed import recorded
+from rlgen.speed.recorded import Recorded
+from rlgen.speed.stacked import Together
 
 OPTIONS = {"num_quantiles": 5, "num_target_quantiles": 3, "num_acting_quantiles": 4}
 MIDDLE = (np.arange(4) + 0.5) / 4
@@ -116,6 +120,34 @@ def test_with_noisy_layers_its_probabilities_come_beside_their_noise() -> None:
     agent.acting_q.draw(agent.q, agent.generator)
     agent.num_updates = 1
     assert agent.acting_q(batch["obs"]).shape == (6, 4, 4) and agent.act(batch["obs"])["action"].shape == (6,)
+
+
+def test_with_everything_on_recorded_and_stacked_updates_are_the_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
+    options = {"double": True, "dueling": True, "noisy": True, "prioritized": True, "norm": "layer", "lr": 0.01}
+    together, alone = Together(verify=9), Recorded(verify=9)
+    batch = transitions() | {"weight": torch.arange(6) / 5}
+
+    def learned(executor: Any, scale: float) -> Any:
+        agent = made(iqn, anneal_lr=False, **OPTIONS, **options)
+        for param in agent.parameters():
+            param.data.mul_(scale)
+        agent.executor = executor
+        for _ in range(5):
+            agent.learn(dict(batch))
+        return agent
+
+    eager = [learned(Eager(), scale) for scale in (0.3, 0.5)]
+    others = [
+        learned(alone, 0.3),
+        *together.run([lambda scale=scale: learned(together, scale) for scale in (0.3, 0.5)]),
+    ]  # type: ignore[misc]
+    assert alone.recordings and together.recorded.recordings and not alone.refused and not together.recorded.refused
+    for one, other in zip([eager[0], *eager], others, strict=True):
+        assert torch.equal(one.generator.get_state(), other.generator.get_state())
+        torch.testing.assert_close(other.per_sample["priority"], one.per_sample["priority"], rtol=1e-3, atol=1e-3)
+        for (name, param), (_, found) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+            torch.testing.assert_close(found, param, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_the_quantiles_of_a_coin_are_found() -> None:

@@ -28,7 +28,8 @@ def test_quantiles_at_the_midpoints_are_those_at_these_probabilities(kind: str, 
     space.seed(0)
     spec = spec_of(space, num_actions=4, masks=masks)
     array = stored(spec, space, [space.sample() for _ in MASKS], list(MASKS) if masks else None)
-    obs, net = torch.from_numpy(array), implicit_network(spec, (8,), 5, dueling=dueling)
+    torch.manual_seed(0)
+    obs, net = torch.from_numpy(array), implicit_network(spec, (32,), 5, dueling=dueling)
     out = net(obs)
     assert out.shape == (3, 4, 5)
     torch.testing.assert_close(net(obs, tau=torch.tensor([[0.1, 0.3, 0.5, 0.7, 0.9]]).expand(3, 5)), out)
@@ -54,6 +55,7 @@ def layers_of(net: nn.Module, kind: Any) -> list[Any]:
 @pytest.mark.parametrize("dueling", [False, True])
 def test_layers_are_made_of_what_the_options_say(dueling: bool) -> None:
     options = NetworkOptions(activation="tanh", norm="layer", init="orthogonal")
+    torch.manual_seed(0)
     net = implicit_network(spec_of(NUMBERS, num_actions=4), (16, 8), 5, options, dueling)
     linear = layers_of(net, nn.Linear)
     assert [tuple(layer.weight.shape) for layer in layers_of(net.head, nn.Linear) if layer.out_features < 8] == (

@@ -41,6 +41,16 @@ def test_outputs_of_actions_that_are_not_valid_are_the_lowest(space):
     assert not isinstance(network(spec_of(space, 4), (8, 8), 4, per_action=True), Masked)
 
 
+@pytest.mark.parametrize("space", [NUMBERS, PICTURE, BOTH], ids=["numbers", "picture", "both"])
+def test_an_array_goes_through_the_network_once(space):
+    spec, obs = seen(space)
+    net, calls = network(spec, (8, 8), 4, per_action=True), []
+    layer = [module for module in net.modules() if not [*module.children()]][-1]
+    layer.register_forward_hook(lambda *_: calls.append(1))
+    net(obs)
+    assert len(calls) == (0 if space is NUMBERS else 1), "an MLP answers by arrays"
+
+
 @pytest.mark.parametrize("space", [NUMBERS, BOTH], ids=["numbers", "both"])
 def test_a_masked_policy_is_torchs_of_masked_logits(space):
     spec, obs = seen(space)
