@@ -6,7 +6,7 @@ samples, as the noise of a layer is. Where samples are shared out, a shared tens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,6 +97,37 @@ def then(batch: Any, function: Callable[[Batch], Batch]) -> Any:
     if isinstance(batch, LazyBatch):
         return LazyBatch(lambda: function(join_parts(batch.draw())), batch.key)
     return function(batch)
+
+
+class Rows:
+    """Metrics of S learners, [S, K], in memory that is going to be written to again."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+        self.kept: Sequence[Tensor] | None = None  # [K] each, in memory of their own
+
+
+class Row(dict[str, Tensor]):
+    """The metrics of one of them, which are views of that memory.
+
+    Args:
+        metrics: K numbers by name, and perhaps others after them.
+        rows: of all learners.
+        index: of this one.
+    """
+
+    def __init__(self, metrics: Mapping[str, Tensor], rows: Rows, index: int) -> None:
+        super().__init__(metrics)
+        self._numbers = [value for value in metrics.values() if not value.ndim]
+        self._rows, self._index = rows, index
+
+    def keep(self) -> Tensor | None:
+        """Its numbers [K] in memory of their own, by one copy for all learners; None where it holds others by now."""
+        if [*map(id, self.values())] != [*map(id, self._numbers)]:
+            return None
+        if self._rows.kept is None:
+            self._rows.kept = self._rows.numbers.clone().unbind()
+        return self._rows.kept[self._index]
 
 
 def minibatches(data: Batch, batch_size: int, num_epochs: int, generator: torch.Generator) -> Iterator[Batch]:

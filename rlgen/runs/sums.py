@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlgen.core.batch import Row
 from rlgen.core.form import check_form
 
 
@@ -27,7 +28,9 @@ class Sums:
         group = self._groups.get(names)
         if group is None:
             group = self._groups[names] = _Group()
-        row = torch.stack(tuple(metrics.values()))  # [K]  a copy: a captured graph writes its outputs again
+        row = metrics.keep() if isinstance(metrics, Row) else None
+        if row is None:
+            row = torch.stack(tuple(metrics.values()))  # [K]  a copy: a captured graph writes its outputs again
         group.rows.append(row)
         group.count += 1
         if len(group.rows) == self.CHUNK:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgen.core.batch import Batch, LazyBatch
+from rlgen.core.batch import Batch, LazyBatch, Row, Rows
 from rlgen.core.step import GradientStep
 from rlgen.speed.optimizers import alike, move_as_one
 from rlgen.speed.recording import Recording, own_batch
@@ -54,7 +54,18 @@ class GraphRecording(Recording):
         captured = [replace(step, batch=batch) for step, batch in zip(steps, self._inputs, strict=True)]
         self._prepare(captured)
         generators = [step.learner.generator for step in steps]
-        self._captured = self._graph.capture(lambda: self.take(captured), generators)
+        self._numbers: Tensor | None = None  # of several learners, [S, K]: the metrics that the log reads
+        self._captured = self._graph.capture(lambda: self._with_numbers(self.take(captured)), generators)
+        self._views = self.rows(self._captured)  # it fills always the same memory
+
+    def _with_numbers(self, metrics: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The same metrics, those of several learners side by side: one copy keeps them for the logs of all."""
+        numbers = [metric for metric in metrics if metric.ndim == 1]
+        if len(self.optimizers) == 1 or not numbers:
+            return metrics
+        self._numbers = torch.stack(numbers, 1)
+        columns = iter(self._numbers.unbind(1))
+        return [next(columns) if metric.ndim == 1 else metric for metric in metrics]
 
     def take(self, steps: Sequence[GradientStep]) -> Sequence[Tensor]:
         return self._move(self._outputs(*self.tensors, *self._noisy_batch(steps).values()))
@@ -112,7 +123,10 @@ class GraphRecording(Recording):
         for inputs, step in zip(self._inputs, steps, strict=True):
             if isinstance(inputs, LazyBatch):  # what the graph drew is the batch, for whoever reads it next
                 step.batch.tensors = inputs.tensors  # type: ignore[attr-defined]
-        return self.rows(self._captured)
+        if self._numbers is None:
+            return [{**view} for view in self._views]
+        rows = Rows(self._numbers)
+        return [Row(view, rows, index) for index, view in enumerate(self._views)]
 
 
 def divisors(grads: Sequence[Sequence[Tensor]], max_norm: float | None) -> list[Tensor | None]:

@@ -28,6 +28,7 @@ from rlgen.core.ring import Tensors
 from rlgen.core.step import Eager
 from rlgen.data.images import ImageSpec
 from rlgen.envs.spec import EnvSpec
+from rlgen.runs.sums import Sums
 from rlgen.speed import fused, graph, recorded, recording, stacked
 from rlgen.speed.fused import FusedRecording
 from rlgen.speed.graph import GraphRecording
@@ -557,3 +558,58 @@ def test_batches_of_seeds_may_be_drawn_side_by_side(monkeypatch: pytest.MonkeyPa
     first, second = "branch 1", "branch 2"
     begun = [(first, "here"), 0, (second, "here"), 1]
     assert events == ["here", first, second, *begun, ("here", first), ("here", second)]
+
+
+class Told(Line):
+    """Reports two numbers and an error of every sample; `changed` makes something else of its metrics."""
+
+    changed: Any = staticmethod(lambda metrics: metrics)
+
+    def told_loss(self, nets: Any, batch: Batch) -> tuple[Tensor, Batch]:
+        loss, metrics = self.per_sample_loss(nets, batch)
+        return loss, {"losses/bias": nets.net.bias[0].clone(), **metrics}
+
+    def update(self, batch: Batch) -> Batch:
+        return self.changed(self.minimize(self.told_loss, batch, self.optimizer))
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_one_copy"),
+    [
+        (lambda metrics: metrics, True),
+        (lambda metrics: metrics | {"losses/more": metrics["losses/loss"] * 2}, False),
+        (lambda metrics: metrics.update({"losses/loss": metrics["losses/loss"] * 3}) or metrics, False),
+        (lambda metrics: metrics.pop("losses/bias") is None or metrics, False),
+    ],
+)
+def test_one_copy_keeps_the_metrics_of_all_seeds_for_their_logs(
+    changed: Any, is_one_copy: bool, graphs: type[Graphs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a launch for every seed. What an algorithm makes of its metrics is what its own log gets."""
+    monkeypatch.setattr(stacked, "Recorded", graphs)
+
+    def run(seed: int, executor: Any) -> Callable[[], Sums]:
+        def body() -> Sums:
+            torch.manual_seed(seed)
+            learner, sums = Told(), Sums()
+            learner.executor, learner.changed = executor, changed
+            for _, batch in zip(range(9), batches(), strict=False):
+                sums.add(learner.learn(batch))
+                assert learner.per_sample["error"].shape == (8,)
+            return sums
+
+        return body
+
+    together = Together()
+    found = together.run([run(seed, together) for seed in range(3)])
+    assert isinstance(together.recorded, Graphs) and together.recorded.counts() == {"told_loss": 8}
+    kept = []
+    for seed, sums in enumerate(found):
+        assert isinstance(sums, Sums), sums
+        expected = run(seed, Eager())()
+        assert sums.means() == pytest.approx(expected.means(), rel=1e-4)
+        [state], [other] = sums.state_dict(), expected.state_dict()
+        assert torch.allclose(state["rows"], other["rows"], rtol=1e-4), "each update's, and not the last one's"
+        [group] = sums._groups.values()  # the first step is eager, and the second one is compared with that
+        kept.append({row.untyped_storage().data_ptr() for row in group.rows[2:]})
+    assert (kept[0] == kept[1] == kept[2]) == is_one_copy and len(kept[0]) == 7
