@@ -53,16 +53,21 @@ class IQN(dqn.DQN):
         tau, next_tau = torch.rand(size, sum(num), generator=self.generator, device=self.device).split(num, -1)
         return batch | {"tau": tau, "next_tau": next_tau}  # [B, N], [B, M]
 
+    def both(self, net: Any, obs: Any, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [B, A], and quantiles at the probabilities [B, M] of every action, [B, A, M]: at once."""
+        middle = midpoints(self.num_values, self.device).expand(len(tau), -1)  # [B, K]
+        output, quantiles = net(obs, tau=torch.cat([middle, tau], -1)).tensor_split([self.num_values], -1)
+        return self.value(output), quantiles
+
     @torch.no_grad()
     def target(self, nets: dqn.DQN, batch: Batch) -> Tensor:
         """Quantiles of reward and what follows, [B, M], which those of the action taken are to become (equation 2)."""
         (_, target_q, choosing_q), next_obs, next_tau = self.networks(nets, batch), batch["next_obs"], batch["next_tau"]
         if self.cfg.double:
-            choosing, next_quantiles = choosing_q(next_obs), target_q(next_obs, tau=next_tau)
-        else:  # at once
-            tau = torch.cat([midpoints(self.num_values, self.device).expand(len(next_tau), -1), next_tau], -1)
-            choosing, next_quantiles = target_q(next_obs, tau=tau).tensor_split([self.num_values], -1)
-        next_quantiles = of_action(next_quantiles, self.value(choosing).argmax(-1))  # [B, M]
+            value, next_quantiles = self.value(choosing_q(next_obs)), target_q(next_obs, tau=next_tau)
+        else:
+            value, next_quantiles = self.both(target_q, next_obs, next_tau)
+        next_quantiles = of_action(next_quantiles, value.argmax(-1))  # [B, M]
         return batch["reward"][:, None] + batch["discount"][:, None] * next_quantiles
 
     def loss(self, nets: dqn.DQN, batch: Batch) -> tuple[Tensor, Batch]:

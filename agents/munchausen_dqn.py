@@ -44,10 +44,7 @@ class MunchausenDQN(dqn.DQN):
         cfg, (q, target_q, _) = self.cfg, self.networks(nets, batch)
         with torch.no_grad():
             target_q_value, next_q_value = target_q(batch["obs"]), target_q(batch["next_obs"])  # [B, A]
-            # with several steps of reward the bonus is that of the first one, which is the action in the batch
-            taken = target_q_value.gather(-1, batch["action"][:, None]).squeeze(-1)  # [B]
-            log_prob = taken - soft_value(target_q_value, cfg.temperature)  # [B], temperature * ln pi(a | s)
-            bonus = cfg.munchausen_alpha * log_prob.clamp(cfg.log_prob_min, 0)  # [B]
+            bonus = bonus_of(target_q_value, batch["action"], cfg)  # [B]
             next_value = soft_value(next_q_value, cfg.temperature)  # [B]
             target = batch["reward"] + bonus + batch["discount"] * next_value  # [B]; equation 1
 
@@ -61,6 +58,16 @@ class MunchausenDQN(dqn.DQN):
             "losses/bonus": bonus.mean(),
             **priority,
         }
+
+
+def bonus_of(q_value: Tensor, action: Tensor, cfg: Any) -> Tensor:
+    """What is added to the reward of actions: [B, A] and [B] -> [B].
+
+    With several steps of reward it is that of the first one, which is the action in a batch.
+    """
+    taken = q_value.gather(-1, action[:, None]).squeeze(-1)  # [B]
+    log_prob = taken - soft_value(q_value, cfg.temperature)  # [B], temperature * ln pi(a | s)
+    return cfg.munchausen_alpha * log_prob.clamp(cfg.log_prob_min, 0)  # type: ignore[no-any-return]
 
 
 def soft_value(q_value: Tensor, temperature: float) -> Tensor:

@@ -153,7 +153,8 @@ class Training:
         """How long the run trains, and its steps a second while it learns."""
         learner, wait = self.learner, self.learner.min_added
         waited, waiting = self.until(lambda seconds: learner.num_updates > 0 or seconds > WAIT)
-        learner.min_added = min(wait, self.buffer.num_added)  # now it learns, if it did not yet
+        window = self.buffer.n_step * self.buffer.ring.num_envs  # transitions, of which one at least can be drawn
+        learner.min_added = min(wait, max(window, self.buffer.num_added))  # now it learns, if it did not yet
         updates = learner.num_updates + WARM_UPDATES
         first, cold = self.until(lambda seconds: seconds > WARM_UP and learner.num_updates >= updates)
 

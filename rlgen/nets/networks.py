@@ -119,8 +119,9 @@ def _parts(spec: EnvSpec, options: NetworkOptions) -> tuple[list[Part], list[Par
     """The observation's parts that are for a CNN, and the rest."""
     parts = [part for part in kept(spec.parts) if part.kind != "mask"]
     images = [] if spec.network == "mlp" else [part for part in parts if part.kind == "image"]
-    own = {field.name: field.default for field in fields(options)}  # an algorithm's defaults are for pictures alone
-    given = [name for name in own if name.startswith("cnn_") and getattr(options, name) != own[name]]
+    of_cnn = [field for field in fields(options) if field.name.startswith("cnn_")]
+    own = {field.name: (field.default, getattr(PLAIN, field.name)) for field in of_cnn}  # for pictures, where there are
+    given = [name for name, values in own.items() if getattr(options, name) not in values]
     if given and not images:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"{flags}: {spec.env_id} is learned without a CNN; leave that out")

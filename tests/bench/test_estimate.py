@@ -1,11 +1,13 @@
 """What a run is expected to cost, on a clock of its own: what is slow once, what every turn takes, what is left out."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny import tiny
 
+from rlgen import experiment
 from rlgen.bench import estimate
 from rlgen.bench.estimate import Seconds, Training, time_playing, time_scoring
 from rlgen.core.evaluation import EvaluationInterrupted
@@ -43,6 +45,7 @@ class Stepping:
 
     def __init__(self, clock, step=0.001):
         self.clock, self.step, self.num_added = clock, step, 0
+        self.n_step, self.ring = 1, SimpleNamespace(num_envs=10)
 
     def fill(self, buffer, learner):
         self.num_added += 10
@@ -54,6 +57,16 @@ def timed(clock, steps, **options):
     source = Stepping(clock)
     learner = Learning(clock, **options)
     return (*Training(learner, source, source, steps).time(), source.num_added, learner)
+
+
+def test_a_run_that_learns_before_its_time_has_a_whole_window_of_steps(tmp_path, monkeypatch):
+    """Where a turn takes long there once were fewer rows than `n_step`, and nothing to draw."""
+    monkeypatch.setattr(estimate, "WAIT", 1e-4)
+    given = tiny("dqn", tmp_path, num_envs=4, train_every=4, n_step=20, learning_starts=400, steps=800)
+    learner, source, buffer = experiment.build(given)
+    with closing(source):
+        Training(learner, source, buffer, 800).time()
+    assert learner.num_updates > 100
 
 
 def test_what_is_slow_once_is_counted_once(clock):

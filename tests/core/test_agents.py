@@ -10,7 +10,7 @@ import torch
 from tiny import tiny
 from torch import Tensor, nn
 
-from agents import c51, double_dqn, dqn, iqn, munchausen_dqn, ppo, qr_dqn, reinforce
+from agents import btr, c51, double_dqn, dqn, iqn, munchausen_dqn, ppo, qr_dqn, reinforce
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, Batch
 from rlgen.envs.spec import EnvSpec
@@ -124,6 +124,7 @@ OF_MUNCHAUSEN = [[1.0 - 0.9, 2.0], [0.0 - 0.9, 4.0]]
         (qr_dqn, {"num_quantiles": 8, "prioritized": True}, VALUES),
         (iqn, {"double": True}, VALUES),
         (munchausen_dqn, {}, OF_MUNCHAUSEN),
+        (btr, {"noisy": False, "n_step": 1}, OF_MUNCHAUSEN),
     ],
 )
 def test_q_learning_finds_the_values_of_a_chain(module: Any, options: dict[str, Any], values: list[Any]) -> None:

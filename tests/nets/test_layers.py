@@ -146,9 +146,10 @@ def test_an_algorithm_s_own_cnn_is_no_matter_without_pictures() -> None:
         needed: int = field(kw_only=True)
         cnn_width: float = 2.0
 
-    assert network(VECTOR, (8,), 2, options=Wide(needed=1))(torch.zeros(1, 3)).shape == (1, 2)
+    for own in ({}, {"cnn_width": 1.0}):
+        assert network(VECTOR, (8,), 2, options=Wide(needed=1, **own))(torch.zeros(1, 3)).shape == (1, 2)
     with pytest.raises(UsageError, match="--cnn-width: Toy-v0"):
-        network(VECTOR, (8,), 2, options=Wide(needed=1, cnn_width=1.0))
+        network(VECTOR, (8,), 2, options=Wide(needed=1, cnn_width=3.0))
 
 
 def test_pictures_beside_numbers_are_made_of_the_same_layers() -> None:
