@@ -26,9 +26,9 @@ from rlgen.nets.q_network import of_action, valid_only
 class Config(dqn.Config):
     """DQN's, and the numbers of quantiles: fewer than the 64, 64 and 32 of the paper (figure 2), as they cost time."""
 
-    num_quantiles: int = 8  # drawn for an estimate, N; in [1, 10_000]
-    num_target_quantiles: int = 8  # drawn for a target, N' in the paper; in [1, 10_000]
-    num_acting_quantiles: int = 8  # whose mean is an action's value, K; in [1, 10_000]
+    num_quantiles: int = 8  # quantiles drawn for an estimate, N; in [1, 10_000]
+    num_target_quantiles: int = 8  # quantiles drawn for a target, M; in [1, 10_000]
+    num_acting_quantiles: int = 8  # quantiles whose mean is an action's value, K; in [1, 10_000]
 
 
 class IQN(dqn.DQN):
