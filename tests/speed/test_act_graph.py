@@ -13,7 +13,7 @@ from gymnasium import spaces
 from specs import spec_of
 from torch import Tensor, nn
 
-from agents import dqn, iqn, ppo, pqn, reinforce
+from agents import btr, dqn, iqn, ppo, pqn, reinforce
 from rlgen.core.learner import Agent, read_by_act
 from rlgen.core.normalization import normalized
 from rlgen.envs.spec import EnvSpec
@@ -269,6 +269,7 @@ def learned(agent: Any, i: int) -> None:
         (dqn.DQN, "discrete", True),
         (dqn.DQN, "pictures", False),
         (iqn.IQN, "pictures", False),
+        (btr.BTR, "pictures", False),
         (pqn.PQN, "discrete", True),
         (ppo.PPO, "discrete", True),
         (ppo.PPO, "choices", False),

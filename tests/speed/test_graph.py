@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from fake_graph import GraphOptimizer, record_graph
+from gymnasium.spaces import Box
 from line import Line, batches, params
+from specs import spec_of
 from tiny import assert_equal
 from torch import Tensor, nn
 from transitions import make_buffer
 
-from agents import dqn, ppo
+from agents import btr, dqn, ppo
 from generative import gan
 from rlgen.core.batch import Batch, LazyBatch
 from rlgen.core.buffer import Buffer
@@ -216,6 +218,30 @@ def test_dqn_through_graphs_is_dqn(n_step: int, prioritized: bool, graphs: type[
     assert not executor.refused and learner.num_updates > 30
     assert executor.counts() == {"loss": learner.num_updates - 1}
     assert len(executor.made) > 1 and len(executor.recordings) == 1
+
+
+def test_btr_through_graphs_is_btr(graphs: type[Graphs]) -> None:
+    """Pictures are moved where they are drawn; power iteration goes on in the memory that a graph reads."""
+    spec = spec_of(Box(0, 255, (9, 9, 3), np.uint8), num_actions=3)
+    cfg = btr.Config(
+        learning_starts=10, train_every=12, batch_size=8, buffer_size=200, target_every=60, hidden=(8,), lr=1e-2,
+        cnn_width=0.25, cnn_depth=1, cnn_pool=3, shift=2,
+    )  # fmt: skip
+
+    def fill(buffer: Buffer, turn: int) -> None:
+        rng = np.random.default_rng(turn)
+        for row in rows(6, turn):
+            obs, next_obs = rng.integers(0, 256, (2, 2, 9, 9, 3), dtype=np.uint8)
+            buffer.add(row | {"obs": obs, "next_obs": next_obs})
+
+    executor = graphs()
+    learner, twin = twins(lambda: btr.BTR(cfg, spec), executor, 14, fill)
+    assert not executor.refused and learner.num_updates > 10
+    assert executor.counts() == {"loss": learner.num_updates - 1}
+    vectors = {name: value for name, value in learner.named_buffers() if name.endswith((".u", ".v"))}
+    assert len(vectors) == 24, "of four layers, in three networks"
+    for name, value in vectors.items():
+        torch.testing.assert_close(value, twin.get_buffer(name), atol=1e-4, rtol=1e-3)
 
 
 def test_gan_through_graphs_is_a_gan(graphs: type[Graphs]) -> None:
