@@ -5,7 +5,8 @@ With `double`, the online network chooses the next action and the target network
 "Dueling network architectures for deep reinforcement learning"). With `noisy`, its layers have noise that explores
 (Fortunato et al. 2018, "Noisy networks for exploration"). With `prioritized`, transitions are drawn by their TD errors
 (Schaul et al. 2016, "Prioritized experience replay"). With `shift`, pictures are moved a little at random before they
-are learned from (Yarats et al. 2021, "Image augmentation is all you need"). Shapes: B batch, N environments, A actions.
+are learned from (Yarats et al. 2021, "Image augmentation is all you need"). With `rnd`, what was seldom seen has a
+reward of its own (`rlgen/core/novelty.py`). Shapes: B batch, N environments, A actions.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from torch.nn.functional import huber_loss
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule, soft_update
 from rlgen.core.learner import Agent, Batch
+from rlgen.core.novelty import Novelty, NoveltyOptions, explore
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.core.priorities import PrioritizedBuffer, weighted
 from rlgen.core.shift import RandomShift
 from rlgen.envs.spec import EnvSpec
-from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.noisy import Acting, with_noise
 from rlgen.nets.policies import epsilon_greedy, without_gradients
-from rlgen.nets.q_network import q_network
+from rlgen.nets.q_network import check_actions, q_network
 
 
 @dataclass(frozen=True)
-class Config(OptimizerOptions, NetworkOptions):
+class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     """Periods are in environment steps, over all environments."""
 
     lr: float = 5e-4  # step size; in (0, inf)
@@ -94,12 +95,7 @@ class DQN(Agent):
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
-        if spec.num_actions is None:
-            kind = f"{len(spec.num_choices)} choices in an action" if spec.num_choices else "continuous actions"
-            raise UsageError(
-                f"{spec.env_id} has {kind}, of shape {tuple(spec.action_shape)}; Q-learning needs Discrete ones, "
-                f"reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
-            )
+        check_actions(spec)
         self.discount, self.rows_per_turn = cfg.gamma, max(1, cfg.train_every // spec.num_envs)
         self.min_added = max(cfg.learning_starts, cfg.n_step * spec.num_envs)  # transitions before the first update
         # counted in updates, so that the number of environments changes nothing
@@ -111,6 +107,9 @@ class DQN(Agent):
         if cfg.noisy:
             self.acting_q = Acting(self.q)
         self.optimizer = make_optimizer(cfg, self.q.parameters(), cfg.lr)
+        if cfg.rnd:
+            self.novelty = Novelty(spec)
+            self.novelty_optimizer = make_optimizer(cfg, self.novelty.predictor.parameters(), cfg.rnd_lr)
 
     def make_buffer(self) -> Buffer:
         cfg, kind = self.cfg, PrioritizedBuffer if self.cfg.prioritized else Buffer
@@ -147,7 +146,7 @@ class DQN(Agent):
         q_value = self.value(q(obs))  # [N, A]
         if greedy:
             q_value = torch.as_tensor(q_value)
-            estimate = {"q_estimate": q_value.amax(-1)} if self.values_are_returns else {}
+            estimate = {"q_estimate": q_value.amax(-1)} if self.values_are_returns and not self.cfg.rnd else {}
             return {"action": q_value.argmax(-1), **estimate}
         return {"action": epsilon_greedy(q_value, self.epsilon, self.uniforms)}
 
@@ -193,7 +192,8 @@ class DQN(Agent):
         return weighted(losses, batch, errors, exponent) if self.cfg.prioritized else (losses.mean(), {})
 
     def update(self, batch: Batch) -> Batch:
-        metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm, self.noise)
+        batch, found = explore(self, batch) if self.cfg.rnd else (batch, {})
+        metrics = found | self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm, self.noise)
         if self.num_updates % self.target_period == 0:
             soft_update(self.target_q, self.q, self.cfg.tau)
         return metrics

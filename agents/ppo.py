@@ -18,6 +18,7 @@ from rlgen.core.batch import Batch, flatten_time, minibatches
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
+from rlgen.core.novelty import Novelty, NoveltyOptions, novelty_loss, with_bonus
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
@@ -27,7 +28,7 @@ from rlgen.nets.policies import actor, without_gradients
 
 
 @dataclass(frozen=True)
-class Config(OptimizerOptions, NetworkOptions):
+class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     """Steps are environment steps, over all environments."""
 
     lr: float = 3e-4  # step size; in (0, inf)
@@ -68,6 +69,9 @@ class PPO(Agent):
         self.critic = network(spec, cfg.hidden, 1, nn.Tanh, init_gain=1.0, options=cfg)
         params = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimizer = make_optimizer(cfg, params, cfg.lr, eps=1e-5)
+        if cfg.rnd:
+            self.novelty = Novelty(spec)
+            self.novelty_optimizer = make_optimizer(cfg, self.novelty.predictor.parameters(), cfg.rnd_lr)
 
     def make_buffer(self) -> Buffer:
         return Buffer(self.rollout_size, gamma=self.cfg.gamma, generator=self.generator)
@@ -81,7 +85,8 @@ class PPO(Agent):
         return {"action": policy.mode() if greedy else policy.sample(self.generator)}
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
-        rollout = self.with_advantage(buffer.drain())
+        rollout = buffer.drain()
+        rollout = self.with_advantage(with_bonus(self.novelty, rollout, self.cfg.rnd) if self.cfg.rnd else rollout)
         for _ in range(self.cfg.num_epochs):
             yield from minibatches(rollout, self.batch_size, 1, self.generator)
             if self.cfg.target_kl and self.last_kl > self.cfg.target_kl:  # waits for the device, once an epoch
@@ -99,7 +104,8 @@ class PPO(Agent):
 
         ends = rollout["terminated"], rollout["truncated"]
         advantage = gae(rollout["reward"], value, next_value, *ends, self.cfg.gamma, self.cfg.gae_lambda)  # [T, N]
-        return {name: rollout[name] for name in ("obs", "action", "valid")} | {
+        kept = ("obs", "action", "valid", *["next_obs"] * (self.cfg.rnd > 0))
+        return {name: rollout[name] for name in kept} | {
             "value": value, "log_prob": log_prob, "advantage": advantage, "return": advantage + value,
         }  # fmt: skip
 
@@ -131,6 +137,8 @@ class PPO(Agent):
     def update(self, batch: Batch) -> Batch:
         metrics = self.minimize(self.loss, batch, self.optimizer, self.cfg.max_grad_norm)
         self.last_kl = metrics["losses/approx_kl"]
+        if self.cfg.rnd:
+            metrics |= self.minimize(novelty_loss, batch, self.novelty_optimizer)
         return metrics
 
 

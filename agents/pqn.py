@@ -20,10 +20,9 @@ from rlgen.core.functional import lambda_returns, linear_schedule, masked_mean
 from rlgen.core.learner import Agent
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.envs.spec import EnvSpec
-from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.policies import epsilon_greedy, without_gradients
-from rlgen.nets.q_network import q_network
+from rlgen.nets.q_network import check_actions, q_network
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,7 @@ class PQN(Agent):
 
     def __init__(self, cfg: Any, spec: EnvSpec) -> None:
         super().__init__(cfg)
-        if spec.num_actions is None:
-            raise UsageError(
-                f"{spec.env_id} has no Discrete actions, which Q-learning needs; reinforce and ppo do not: "
-                f"rlgen train ppo --env {spec.env_id}"
-            )
+        check_actions(spec)
         self.discount, self.rows_per_turn = cfg.gamma, max(1, cfg.rollout_steps // spec.num_envs)  # T
         self.rollout_size = self.rows_per_turn * spec.num_envs  # T * N
         self.batch_size = min(cfg.batch_size, self.rollout_size)

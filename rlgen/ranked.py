@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from rlgen.core.learner import Learner
+from rlgen.core.novelty import Novelty
 from rlgen.core.priorities import PrioritizedBuffer
 from rlgen.core.ranks import Ranks, joined
 from rlgen.core.shared_source import shared
@@ -55,6 +56,7 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None) -> None:
         with built(own, config["runs_dir"], quiet=ranks.rank > 0) as (learner, source, buffer):
             check_source(source)
             check_buffer(buffer)
+            check_learner(learner)
             whole = config | PLAIN | {"steps": own["steps"], "seed": own["seed"]}
             spec = asdict(source.spec)
             if not ranks.rank:
@@ -139,6 +141,16 @@ def check_buffer(buffer: Any) -> None:
     """
     if isinstance(buffer, PrioritizedBuffer):
         raise UsageError("prioritized replay does not work with torchrun: a priority is one among those of all ranks")
+
+
+def check_learner(learner: Learner) -> None:
+    """Whether the learner is the same on all ranks.
+
+    Raises:
+        UsageError: it keeps statistics of what its own rank has seen.
+    """
+    if any(isinstance(module, Novelty) for module in learner.modules()):
+        raise UsageError("--rnd does not work with torchrun: what is novel to one rank is not to the others")
 
 
 def own_seed(seed: int, rank: int) -> int:

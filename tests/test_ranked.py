@@ -146,6 +146,13 @@ def test_ranks_do_not_draw_by_priority(tmp_path: Path) -> None:
     ranked.check_buffer(Buffer(8, generator=learner.generator))
 
 
+def test_novelty_is_refused(tmp_path: Path) -> None:
+    learner, source, _ = experiment.build(tiny("ppo", tmp_path, rnd=0.5))
+    source.close()
+    with pytest.raises(UsageError, match="--rnd does not work with torchrun"):
+        ranked.check_learner(learner)
+
+
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")  # some clusters set it for every program

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.envs.spec import EnvSpec
+from rlgen.errors import UsageError
 from rlgen.nets.dueling import dueling_network
 from rlgen.nets.layers import PLAIN, NetworkOptions
 from rlgen.nets.masks import Masked
@@ -35,6 +36,20 @@ class PerAction(nn.Module):
         """[B, ...] -> [B, A, K]."""
         out = self.net(obs)
         return out.reshape(len(out), self.num_actions, -1)
+
+
+def check_actions(spec: EnvSpec) -> None:
+    """Whether values can be learned of every action.
+
+    Raises:
+        UsageError: an action is several choices, or continuous.
+    """
+    if spec.num_actions is None:
+        kind = f"{len(spec.num_choices)} choices in an action" if spec.num_choices else "continuous actions"
+        raise UsageError(
+            f"{spec.env_id} has {kind}, of shape {tuple(spec.action_shape)}; Q-learning needs Discrete ones, "
+            f"reinforce and ppo do not: rlgen train ppo --env {spec.env_id}"
+        )
 
 
 def q_network(

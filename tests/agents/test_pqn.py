@@ -137,9 +137,7 @@ def test_it_takes_valid_actions_alone() -> None:
 
 
 def test_what_it_cannot_do_is_refused_in_a_line() -> None:
-    with pytest.raises(
-        UsageError, match=r"^\S+ has no Discrete actions, which Q-learning needs; .* rlgen train ppo --env"
-    ):
+    with pytest.raises(UsageError, match=r"^\S+ has .*; Q-learning needs Discrete ones, .* rlgen train ppo --env"):
         pqn.PQN(pqn.Config(), replace(spec_of(SPACE, num_actions=2), num_actions=None))
     told = "--batch-size 64 with --rollout-steps 32: minibatches are parts of a rollout"
     with pytest.raises(UsageError, match=told):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,7 +14,7 @@ from fake_graph import FakeGraph
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.spaces import Space as AnySpace
 from specs import spec_of, stored
-from tiny import assert_equal, comparable, tiny
+from tiny import assert_resumed_equal, comparable, tiny
 
 from agents import dqn
 from rlgen import experiment
@@ -26,7 +25,6 @@ from rlgen.core.shift import RandomShift
 from rlgen.envs.parts import stacked, stored_as
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
-from rlgen.runs import checkpoint
 
 Space = AnySpace[Any]
 COLOUR = Box(0, 255, (6, 7, 3), np.uint8)
@@ -182,13 +180,6 @@ def test_what_cannot_be_moved_is_refused_in_a_line() -> None:
 def test_a_resumed_run_moves_pictures_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     config = tiny("dqn", tmp_path, env="observed:Room-v0", name="whole", steps=400, keep=100, shift=2, frame_stack=2)
     whole = experiment.start(config, quiet=True)
-    shutil.copytree(whole.path, tmp_path / "half")
-    for step in checkpoint.steps(tmp_path / "half/checkpoints"):
-        if step > 300:
-            shutil.rmtree(checkpoint.directory(tmp_path / "half/checkpoints", step))
-    resumed = experiment.resume("half", str(tmp_path), quiet=True)
-    assert_equal(comparable(resumed.path), comparable(whole.path), "rows")
-    for part in ("learner", "source", "buffer"):
-        assert_equal(resumed.load()[part], whole.load()[part], part)
+    assert_resumed_equal(whole, 300)
     plain = experiment.start(config | {"shift": 0, "name": "plain"}, quiet=True)
     assert comparable(plain.path) != comparable(whole.path)

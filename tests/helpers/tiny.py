@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from rlgen import experiment
 from rlgen.options import algorithms, config
+from rlgen.runs import checkpoint
 from rlgen.runs.rows import read_metrics
+from rlgen.runs.run import Run
 
 ALGORITHMS = sorted(algorithms.names())
 TINY = {  # options an algorithm has get these values; it keeps its defaults for the rest
@@ -45,6 +49,19 @@ def tiny(algo: str, runs_dir: Path, **more: Any) -> dict[str, Any]:
     }
     given |= {"log_every": 100, "eval_every": 400, "checkpoint_every": 300} | more
     return config.resolve(algo, given).config
+
+
+def assert_resumed_equal(whole: Run, step: int) -> None:
+    """A copy of the run that goes on from its checkpoint at `step` ends as the run did, bit for bit."""
+    half = whole.path.with_name("half")
+    shutil.copytree(whole.path, half)
+    for later in checkpoint.steps(half / "checkpoints"):
+        if later > step:
+            shutil.rmtree(checkpoint.directory(half / "checkpoints", later))
+    resumed = experiment.resume("half", str(half.parent), quiet=True)
+    assert_equal(comparable(resumed.path), comparable(whole.path), "rows")
+    for part in ("learner", "source", "buffer"):
+        assert_equal(resumed.load()[part], whole.load()[part], part)
 
 
 def comparable(path: Path) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ LAYERS = {"norm": "layer", "activation": "elu"}
 CASES = [
     *((name, {}) for name in ALGORITHMS),
     *((name, options) for options in OPTIMIZERS.values() for name in ("dqn", "ppo", "vae", "gan")),
+    *((name, {"rnd": 0.5}) for name in ("dqn", "ppo")),
     *((name, LAYERS | {"norm": norm}) for norm in ("layer", "rms") for name in ("dqn", "ppo", "vae")),
 ]
 
