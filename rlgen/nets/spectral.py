@@ -22,7 +22,8 @@ known: WeakKeyDictionary[nn.Module, list[Spectral]] = WeakKeyDictionary()
 class Spectral(nn.Module):
     """A linear layer or a convolution with the weight W / sigma(W) (equation 8); its matrix is [q, p].
 
-    Gradients go through sigma too, and not through the vectors (equation 12).
+    Gradients go through sigma too, and not through the vectors (equation 12). Where weights are drawn again later,
+    `iterate(FIRST)` finds their vectors.
 
     Args:
         layer: with the weight W, [q, ...].
