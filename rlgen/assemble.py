@@ -98,15 +98,15 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
     return learner
 
 
-def choose_executor(config: dict[str, Any], learner: Learner, spec: EnvSpec | ImageSpec) -> str:
-    """What the run's `compile` is, once it is known what it learns; the learner gets its executor."""
+def choose_executor(config: dict[str, Any], learner: Learner, spec: EnvSpec | ImageSpec, runs: int = 1) -> str:
+    """What `compile` is of a run, or of several alike, once it is known what it learns; the learner gets its executor."""
     known = options(algorithm := find(config["algo"]))
     asked = {name for name, option in known.items() if not option.learns_the_same} - {"seed", "steps"}
     work = {name: config.get("env_id" if name == "env" else name) for name in asked}
     work["threads"] = torch.get_num_threads()
     work["file"] = hashlib.sha256(algorithm.path.read_bytes()).hexdigest()
     num_envs = spec.num_envs if isinstance(spec, EnvSpec) else 1
-    return choose(config, work, learner, config["steps"] // (learner.rows_per_turn * num_envs))
+    return choose(config, work, learner, config["steps"] // (learner.rows_per_turn * num_envs), runs)
 
 
 def build_buffer(learner: Learner, spec: EnvSpec | ImageSpec) -> Buffer:

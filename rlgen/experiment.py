@@ -34,19 +34,20 @@ from rlgen.speed.stacked import Together
 from rlgen.text import warn
 
 
-def build(config: dict[str, Any]) -> tuple[Learner, Any, Buffer]:
+def build(config: dict[str, Any], runs: int = 1) -> tuple[Learner, Any, Buffer]:
     """The three nouns of a run, seeded.
 
     Args:
         config: flat; the run's options, the algorithm's options, and `algo`. `steps` are filled in where they are None:
             those of its `epochs`; `compile` becomes what was chosen.
+        runs: that will do as this one, one after the other or side by side, each in a process of its own.
     """
     source = build_source(config)
     try:
         if isinstance(source, ImageSource):
             config |= in_steps(config, len(source.data.train))
         learner = build_learner(config, source.spec)
-        config["compile"] = choose_executor(config, learner, source.spec)
+        config["compile"] = choose_executor(config, learner, source.spec, runs)
         return learner, placed(source, learner.device), build_buffer(learner, source.spec)
     except BaseException:
         source.close()
@@ -67,7 +68,7 @@ def built(
         at_once: of them, as `preflight.check` takes it.
     """
     with watch.watching(config.get("step_timeout", 0)):
-        learner, source, buffer = build(config)
+        learner, source, buffer = build(config, 1 if at_once is None else runs)
         with closing(source):
             need = preflight.needs(config, learner, source, buffer)
             preflight.check(need, Path(folder), learner.device, runs, quiet, at_once)

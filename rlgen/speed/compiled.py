@@ -103,7 +103,7 @@ class FillingRecording(ListRecording):
         return super()._fast(recorded, tensors)
 
 
-def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int) -> str:
+def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, rounds: int, runs: int = 1) -> str:
     """Choose how a run's gradient steps are taken, before its first one, and hand that to the learner.
 
     `auto` compiles no generative model of pictures: large convolutions gain nothing by it.
@@ -113,6 +113,7 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
         work: all that the operations of its steps depend on.
         learner: gets its executor.
         rounds: of updates that the run takes.
+        runs: that do as this one chooses, and profit from what it compiles.
 
     Returns:
         `always` or `never`: what `compile` is from now on.
@@ -127,7 +128,7 @@ def choose(config: dict[str, Any], work: dict[str, Any], learner: Learner, round
             filled = machine_code.was_fused(key) if on_gpu else machine_code.is_filled(key)
             convolutional = any(isinstance(each, nn.Conv2d) for each in learner.modules())
             if rounds >= MIN_UPDATES_LEFT and (isinstance(learner, Agent) or not convolutional):
-                chosen = "always" if rounds >= repaid(learner, convolutional, filled) else "never"
+                chosen = "always" if rounds * runs >= repaid(learner, convolutional, filled) else "never"
                 fill = chosen == "never" and cores() > 1 and not on_gpu
         chosen = chosen.replace("auto", "never")
     if chosen == "always" or fill:

@@ -349,8 +349,8 @@ def test_seeds_on_a_gpu_take_their_steps_as_was_chosen(tmp_path: Path, monkeypat
         made.append(len(steps))
         return ListRecording(steps, stacked)
 
-    def choose(config: Any, learner: Any, spec: Any) -> str:
-        assert config["compile"] == "auto"
+    def choose(config: Any, learner: Any, spec: Any, runs: int) -> str:
+        assert config["compile"] == "auto" and runs == 1, "they take their rounds at once"
         learner.executor = Recorded(record=record)
         return "always"
 
@@ -360,6 +360,18 @@ def test_seeds_on_a_gpu_take_their_steps_as_was_chosen(tmp_path: Path, monkeypat
     found = experiment.start_seeds(tiny("dqn", tmp_path, name="many", steps=300), range(2), quiet=True)
     assert [run.config["compile"] for run in found.values()] == ["always", "always"]  # type: ignore[union-attr]
     assert made and {*made} == {2}
+
+
+def test_seeds_in_processes_repay_a_compilation_together(
+    tmp_path: Path, stand_in: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of them chooses for all; alone it would have waited in vain."""
+    config = tiny("dqn", tmp_path, steps=4 * 100_000)
+    assert 100_000 < compiled.REPAID < 2 * 100_000
+    for runs, at_once, chosen in ((1, None, "never"), (2, 1, "always"), (2, 2, "always"), (2, None, "never")):
+        own = dict(config)
+        with experiment.built(own, tmp_path, runs, at_once=at_once):
+            assert own["compile"] == chosen
 
 
 def test_a_run_whose_steps_were_compiled_aside_is_followed_by_compiled_ones(
