@@ -99,7 +99,7 @@ def build_learner(config: dict[str, Any], spec: EnvSpec | ImageSpec) -> Learner:
 
 
 def choose_executor(config: dict[str, Any], learner: Learner, spec: EnvSpec | ImageSpec, runs: int = 1) -> str:
-    """What `compile` is of a run, or of several alike, once it is known what it learns; the learner gets its executor."""
+    """What `compile` is of a run, or of several alike; the learner gets its executor."""
     known = options(algorithm := find(config["algo"]))
     asked = {name for name, option in known.items() if not option.learns_the_same} - {"seed", "steps"}
     work = {name: config.get("env_id" if name == "env" else name) for name in asked}
