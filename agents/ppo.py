@@ -36,7 +36,7 @@ class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     gamma: float = 0.99  # discount per step; in [0, 1]
     gae_lambda: float = 0.95  # how far advantages look ahead: 0 one step, 1 to the end; in [0, 1]
     # divided by ranks
-    rollout_steps: int = 2048  # steps between rounds of updates; in [2, 10**6]
+    rollout_steps: int = 2048  # steps between rounds of updates; in [2, 10**6]; fixed: a buffer of another size
     # divided by ranks
     batch_size: int = 64  # transitions in an update; in [2, 10**6]
     num_epochs: int = 10  # passes over a rollout; in [1, inf)

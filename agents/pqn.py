@@ -34,7 +34,7 @@ class Config(OptimizerOptions, NetworkOptions):
     gamma: float = 0.99  # discount per step; in [0, 1]
     q_lambda: float = 0.65  # how far returns look ahead: 0 one step, 1 to the end; in [0, 1]
     # divided by ranks
-    rollout_steps: int = 4096  # steps between rounds of updates; in [1, 10**6]
+    rollout_steps: int = 4096  # steps between rounds of updates; in [1, 10**6]; fixed: a buffer of another size
     # at most rollout_steps: minibatches are parts of a rollout
     # divided by ranks
     batch_size: int = 128  # transitions in an update; in [1, 10**6]

@@ -35,7 +35,7 @@ class Config(OptimizerOptions, NetworkOptions):
     anneal_lr: bool = True  # let both fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
     # divided by ranks
-    rollout_steps: int = 512  # steps in a rollout, one update each; in [1, 10**6]
+    rollout_steps: int = 512  # steps in a rollout, one update each; in [1, 10**6]; fixed: a buffer of another size
     entropy_coef: float = 0.0  # weight of the entropy bonus; in [0, inf)
     max_grad_norm: float = 0.5  # the gradients' norms are clipped to this; in (0, inf)
     hidden: tuple[int, ...] = (64, 64)  # layers of policy and baseline; in [1, 65536]; fixed: networks of other sizes

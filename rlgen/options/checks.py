@@ -64,6 +64,7 @@ SYNONYMS = {  # what other libraries call an option of ours, or its value, for t
     "no_cuda": "device cpu",
 }
 VALUES = {"gpu": "cuda", "cuda:0": "cuda", "on": "online", "true": "online", "off": "disabled", "false": "disabled"}
+TRUTHS = {"true": True, "false": False}
 THOUSANDS = {"k": 1_000, "m": 1_000_000}
 
 
@@ -191,6 +192,8 @@ def convert(kind: Any, value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or (inner[-1] is not Ellipsis and len(inner) != len(value)):
             raise TypeError
         return tuple(convert(inner[0] if inner[-1] is Ellipsis else inner[i], item) for i, item in enumerate(value))
+    if kind is bool and isinstance(value, str):
+        value = TRUTHS.get(value.lower())
     if kind is bool or isinstance(value, bool):
         if kind is not bool or not isinstance(value, bool):
             raise TypeError

@@ -108,6 +108,20 @@ def test_a_fork_refuses_what_the_checkpoint_holds(lab, changes, message):
     assert config.changed(parent, {"lr": "0.5"}) == parent | {"lr": 0.5}
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False)])
+def test_a_fork_switches_an_option_on_and_off(lab, text, value):
+    """`--set` gives text alone, and a flag without a value is none of it."""
+    parent = config.resolve("alpha", {"flag": not value}).config
+    assert config.changed(parent, {"flag": text}) == parent | {"flag": value}
+
+
+@pytest.mark.parametrize("algo", ["pqn", "ppo", "reinforce"])
+def test_a_fork_cannot_have_longer_rollouts_than_the_buffer_of_the_checkpoint(algo):
+    parent = config.resolve(algo, {"no_preset": True}).config
+    with pytest.raises(UsageError, match="rollout_steps cannot change: the checkpoint holds a buffer of another size"):
+        config.changed(parent, {"rollout_steps": "8192"})
+
+
 @pytest.mark.parametrize("name", algorithms.names())
 def test_every_rule_names_an_option(name):
     options = config.options(algorithms.find(name))
