@@ -1,10 +1,10 @@
 """A bonus for observations that were seldom seen: "Exploration by random network distillation" (Burda et al. 2018).
 
 A predictor learns what a fixed random network says of observations; its error is large where it has learned little
-(section 2.2 of arXiv:1810.12894). Observations of numbers are whitened and clipped to [-5, 5]; the bonus is the error
-over its standard deviation so far (section 2.4). Unlike there, the bonus is added to the reward and has no value
-function of its own, and it is the error that is divided, not a discounted sum of errors: a replay buffer has no such
-sums. Shapes: B batch.
+(section 2.2 of arXiv:1810.12894). Observations that are numbers alone are whitened and clipped to [-5, 5]; the bonus is
+the error over its standard deviation so far (section 2.4). Unlike there, the bonus is added to the reward and has no
+value function of its own, and it is the error that is divided, not a discounted sum of errors: a replay buffer has no
+such sums. Shapes: B batch.
 """
 
 from __future__ import annotations
