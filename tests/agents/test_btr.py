@@ -208,6 +208,7 @@ def test_recorded_updates_of_pictures_are_the_eager_ones(tmp_path: Path, monkeyp
             torch.testing.assert_close(value, other.state_dict()[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     given = tiny("btr", tmp_path, env="observed:Room-v0", name="whole", steps=400, keep=100, shift=1, **SMALL)
     whole = experiment.start(given | {"frame_stack": 2}, quiet=True)

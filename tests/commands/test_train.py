@@ -54,6 +54,7 @@ def test_a_flag_goes_straight_to_the_configuration(rlgen, monkeypatch):
         "agents.double_dqn",
         "agents.dqn",
         "rlgen.commands.train",
+        "rlgen.core.novelty",
         "rlgen.core.optimizer",
         "rlgen.data.preparation",
         "rlgen.nets.layers",

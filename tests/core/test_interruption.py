@@ -24,7 +24,7 @@ from rlgen.options import algorithms
 from rlgen.runs.run import Run
 
 
-@pytest.mark.parametrize("algo", those("ppo", "vae", "rainbow"))
+@pytest.mark.parametrize("algo", those("ppo", "dqn"))
 def test_rows_equal_those_of_an_uninterrupted_run(algo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted at the first evaluation, at that again, and at the last one."""
     whole = experiment.start(tiny(algo, tmp_path, name="whole"), quiet=True)

@@ -14,7 +14,7 @@ from env_streams import shapes_id
 from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from safetensors.torch import load_file
 from specs import spec_of, stored
-from tiny import ALGORITHMS, assert_equal, tiny
+from tiny import assert_equal, those, tiny
 from transitions import make_buffer
 
 from agents import dqn
@@ -31,7 +31,7 @@ from rlgen.runs import notes
 from rlgen.runs.fitting import fitting, load_learner
 from rlgen.speed import recorded
 
-AGENTS = [name for name in ALGORITHMS if issubclass(algorithms.load(name), Agent)]
+AGENTS = [each for each in those("dqn", "ppo", "rainbow") if issubclass(algorithms.load(each.values[0]), Agent)]
 GAMMA = 0.9
 
 

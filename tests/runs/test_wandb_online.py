@@ -271,6 +271,7 @@ def test_private_sends_no_host_path_package_command_commit_or_code(tmp_path, lab
     assert not server.artifacts, "a manifest names every file's absolute path"
 
 
+@pytest.mark.slow
 def test_divergence_is_an_alert_at_the_server(tmp_path, server):
     train(tmp_path, server, "--lr", "1e30", "--name", "mine", code=5)
     [alert] = server.alerts
@@ -328,6 +329,7 @@ def test_a_server_that_refuses_artifacts_gets_every_row_all_the_same(tmp_path, s
     assert run.state == "finished" and not server.artifacts
 
 
+@pytest.mark.slow
 def test_an_offline_run_is_uploaded_later_by_wandb_sync(tmp_path, server):
     train(tmp_path, server, "--name", "mine", mode="offline")
     assert not server.seen

@@ -334,6 +334,7 @@ def test_a_stopped_wandb_costs_no_row_and_does_not_keep_the_process(tmp_path):
     assert json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_makes_the_run_offline(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and says nothing
         address = f"http://127.0.0.1:{server.getsockname()[1]}"

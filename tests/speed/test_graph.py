@@ -220,6 +220,7 @@ def test_dqn_through_graphs_is_dqn(n_step: int, prioritized: bool, graphs: type[
     assert len(executor.made) > 1 and len(executor.recordings) == 1
 
 
+@pytest.mark.slow
 def test_btr_through_graphs_is_btr(graphs: type[Graphs]) -> None:
     """Pictures are moved where they are drawn; power iteration goes on in the memory that a graph reads."""
     spec = spec_of(Box(0, 255, (9, 9, 3), np.uint8), num_actions=3)

@@ -189,8 +189,8 @@ def test_one_diverged_seed_does_not_stop_the_others(tmp_path: Path, monkeypatch:
 
     build = experiment.build
 
-    def built(config: dict[str, Any]) -> Any:
-        learner, source, buffer = build(config)
+    def built(config: dict[str, Any], runs: int) -> Any:
+        learner, source, buffer = build(config, runs)
         learner.doomed = config["seed"] == 1
         return learner, source, buffer
 
