@@ -54,9 +54,9 @@ def start(config: dict[str, Any], command: Sequence[str] | None = None) -> None:
         )
         own["seed"] = own_seed(config["seed"], ranks.rank)
         with built(own, config["runs_dir"], quiet=ranks.rank > 0) as (learner, source, buffer):
-            check_source(source)
-            check_buffer(buffer)
-            check_learner(learner)
+            with found_by_all():
+                check_source(source)
+                check_learner(learner)
             whole = config | PLAIN | {"steps": own["steps"], "seed": own["seed"]}
             spec = asdict(source.spec)
             if not ranks.rank:
@@ -99,6 +99,8 @@ def go(run: Run, ranks: Ranks, learner: Learner, source: Any, buffer: Any, resto
     before = signal.signal(signal.SIGTERM, lambda *ignored: None)  # what the signal does once training is over
     run.ranks = ranks
     learner.executor = Ranked(ranks)
+    if isinstance(buffer, PrioritizedBuffer):
+        buffer.ranks = ranks
     source = shared(source, ranks, run.agree, run.ask)
     run_to_end(run, learner, source, buffer, quiet=ranks.rank > 0, restore=restore)
     signal.signal(signal.SIGTERM, before)
@@ -133,16 +135,6 @@ def check_source(source: Any) -> None:
         )
 
 
-def check_buffer(buffer: Any) -> None:
-    """Whether ranks can draw from a share of this buffer each.
-
-    Raises:
-        UsageError: the weight of what one draws depends on what the others have.
-    """
-    if isinstance(buffer, PrioritizedBuffer):
-        raise UsageError("prioritized replay does not work with torchrun: a priority is one among those of all ranks")
-
-
 def check_learner(learner: Learner) -> None:
     """Whether the learner is the same on all ranks.
 
@@ -151,6 +143,16 @@ def check_learner(learner: Learner) -> None:
     """
     if any(isinstance(module, Novelty) for module in learner.modules()):
         raise UsageError("--rnd does not work with torchrun: what is novel to one rank is not to the others")
+
+
+@contextlib.contextmanager
+def found_by_all() -> Iterator[None]:
+    """A mistake that every rank finds is said by the first one."""
+    try:
+        yield
+    except UsageError:
+        shares.have_met = False
+        raise
 
 
 def own_seed(seed: int, rank: int) -> int:

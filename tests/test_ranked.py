@@ -15,7 +15,6 @@ from tiny import comparable, tiny
 
 from rlgen import experiment, ranked
 from rlgen.commands import main
-from rlgen.core.buffer import Buffer
 from rlgen.core.ranks import Ranks
 from rlgen.errors import RankLostError, UsageError
 from rlgen.options import algorithms, shares
@@ -26,8 +25,8 @@ from rlgen.runs.files import write_json
 from rlgen.runs.ranked import RankedRun, check_whole, directory
 from rlgen.runs.run import Run
 
-TRAIN = "train dqn --num-envs 2 --steps 6000 --no-preset --hidden 32 --wandb disabled --eval-episodes 2 --threads 1"
-TRAIN += " --learning-starts 200 --log-every 200 --eval-every 2000 --checkpoint-every 400"
+TRAIN = "train dqn --prioritized --num-envs 2 --steps 6000 --no-preset --hidden 32 --wandb disabled"
+TRAIN += " --eval-episodes 2 --threads 1 --learning-starts 200 --log-every 200 --eval-every 2000 --checkpoint-every 400"
 
 
 def launch(folder: Path, command: str) -> subprocess.Popen[str]:
@@ -138,19 +137,13 @@ def test_what_ranks_cannot_do_is_said(given: dict, said: str, tmp_path: Path) ->
         ranked.check(tiny("ppo", tmp_path, **given))
 
 
-def test_ranks_do_not_draw_by_priority(tmp_path: Path) -> None:
-    learner, source, buffer = experiment.build(tiny("dqn", tmp_path, prioritized=True))
-    source.close()
-    with pytest.raises(UsageError, match="prioritized replay does not work with torchrun"):
-        ranked.check_buffer(buffer)
-    ranked.check_buffer(Buffer(8, generator=learner.generator))
-
-
-def test_novelty_is_refused(tmp_path: Path) -> None:
+def test_novelty_is_refused_and_one_rank_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner, source, _ = experiment.build(tiny("ppo", tmp_path, rnd=0.5))
     source.close()
-    with pytest.raises(UsageError, match="--rnd does not work with torchrun"):
+    monkeypatch.setattr(shares, "have_met", True)
+    with pytest.raises(UsageError, match="--rnd does not work with torchrun"), ranked.found_by_all():
         ranked.check_learner(learner)
+    assert not shares.have_met
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,9 @@
 
 A predictor learns what a fixed random network says of observations; its error is large where it has learned little
 (section 2.2 of arXiv:1810.12894). Observations that are numbers alone are whitened and clipped to [-5, 5]; the bonus is
-the error over its standard deviation so far (section 2.4). Unlike there, the bonus is added to the reward and has no
-value function of its own, and it is the error that is divided, not a discounted sum of errors: a replay buffer has no
-such sums. Shapes: B batch.
+the error over its standard deviation so far (section 2.4), and of a mean error 10 at most. Unlike there, the bonus is
+added to the reward and has no value function of its own, and it is the error that is divided, not a discounted sum of
+errors: a replay buffer has no such sums. Shapes: B batch.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from rlgen.nets.networks import network
 
 NUM_FEATURES = 64  # that are predicted
 LIMIT = 5.0  # whitened numbers are clipped to [-LIMIT, LIMIT]
+LARGEST_MEAN = 10.0  # of the bonus: errors that hardly differ, as those of a first batch may, have almost no deviation
 
 
 @dataclass(frozen=True)
 class NoveltyOptions:
     """For the `Config` of an agent that adds the bonus to its rewards."""
 
-    rnd: float = 0.0  # weight of a bonus for novel observations, as RND, 0 none; in [0, inf); fixed: other networks
+    rnd: float = 0.0  # weight of a bonus for what is novel, as RND, 0 none; in [0, inf); fixed at 0: other networks
     rnd_lr: float = 1e-4  # of what predicts them; with replay, which repeats them, 1e-5 is enough; in (0, inf)
 
 
@@ -74,7 +75,8 @@ class Novelty(nn.Module):
             self.scale.copy_(self.observed.scale())
         error = self(obs)
         self.errors.add(error if valid is None else error[valid])
-        return error * self.errors.scale().to(error.dtype)
+        scale = self.errors.scale().minimum(LARGEST_MEAN / self.errors.mean)
+        return error * scale.to(error.dtype)
 
 
 def novelty_loss(nets: Any, batch: Batch) -> tuple[Tensor, Batch]:

@@ -28,10 +28,16 @@ TOP = 4096  # sums that are not summed up in blocks again: they are soon added
 
 
 class PrioritizedBuffer(Buffer):
-    """A buffer that draws by priority; its batches have a `weight` [B], and it is told what their priorities become."""
+    """A buffer that draws by priority; its batches have a `weight` [B], and it is told what their priorities become.
+
+    Attributes:
+        ranks: of which each draws a part of a batch from rows of its own; None where one process has all rows. The
+            weights of all parts are over the largest one of all.
+    """
 
     index: PrioritizedIndex
     index_bytes = 8
+    ranks: Any = None  # `Ranks` that draw from a share of the rows each
 
     def __init__(self, capacity: int, **options: Any) -> None:
         super().__init__(capacity, index=PrioritizedIndex, **options)
@@ -48,7 +54,7 @@ class PrioritizedBuffer(Buffer):
         return super().sample(batch_size)
 
     def read(self, index: Any) -> dict[str, Any]:
-        return super().read(index) | {"weight": self.index.weight(index)}
+        return super().read(index) | {"weight": self.index.weight(index, self.ranks)}
 
     def update_priority(self, index: Tensor, priority: Tensor) -> None:
         """From now on draw the transitions at `index` [B] in proportion to `priority` [B], real numbers above 0.
@@ -122,14 +128,20 @@ class PrioritizedIndex(UniformIndex):
             self.beta.fill_(beta)
             self.held_beta = beta
 
-    def weight(self, index: Any) -> Any:
+    def weight(self, index: Any, ranks: Any = None) -> Any:
         """Importance weights: (num * P(i))^-beta over the largest of the batch, where all but p cancels.
+
+        With `ranks`, each draws an equal part of the batch from its own rows, so P(i) is p over the sum of those.
 
         [B] -> [B] float32.
         """
-        backend = self.ring.backend
+        backend, xp = self.ring.backend, self.ring.backend.xp
         units = backend.take(self.sums.units, index, 0)
-        return backend.xp.asarray((units.min() / units) ** backend.own(self.beta), dtype=backend.xp.float32)
+        least = units.min()
+        if ranks is not None:
+            units = units * xp.asarray((self.sums.units > 0).sum(), dtype=xp.float64) / self.sums.units.sum()
+            least = backend.own(ranks.least(torch.as_tensor(units.min())))
+        return xp.asarray((least / units) ** backend.own(self.beta), dtype=xp.float32)
 
     def update(self, index: Tensor, priority: Tensor) -> None:
         """As `PrioritizedBuffer.update_priority`. What is not a number counts as the most."""

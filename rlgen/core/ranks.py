@@ -46,6 +46,12 @@ class Ranks:
             torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
         return found.tolist()
 
+    def least(self, value: Tensor) -> Tensor:
+        """The smallest that any rank has, element by element."""
+        with _lost_ranks():
+            torch.distributed.all_reduce(least := value.clone(), op=torch.distributed.ReduceOp.MIN)
+        return least
+
     def gather(self, value: T) -> list[T]:
         """What each rank has, by rank; anything that can be pickled."""
         found: list[Any] = [None] * self.size

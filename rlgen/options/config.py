@@ -271,9 +271,11 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     known = options(algorithm)
     for name, value in changes.items():
         check_name(name, known, f"train {algorithm.name}", absent=absent(algorithm))
-        if known[name].fixed:
-            raise UsageError(f"{name} cannot change: the checkpoint holds {known[name].fixed}; train a new run instead")
-        config = config | {name: check_value(known[name], value)}
+        checked, option = check_value(known[name], value), known[name]
+        if option.fixed and not (option.fixed_at_0 and bool(checked) == bool(config[name])):
+            what = f"{name} cannot change{' from 0 or to 0' * option.fixed_at_0}"
+            raise UsageError(f"{what}: the checkpoint holds {option.fixed}; train a new run instead")
+        config = config | {name: checked}
     if {"steps", "epochs"} <= changes.keys():
         raise UsageError("epochs with steps: give one")
     if changes.keys() & {"steps", "epochs"}:

@@ -6,8 +6,8 @@
 
 The comment at the end of the line is the help page's, and `in [1, 10**6]` in it is the bound that values are checked
 against. Rules stand there too, after a semicolon, or above the field. `fixed: WHAT`: a fork takes the value from its
-parent, whose checkpoint holds that. `at most OPTION: WHY` and `below OPTION: WHY`: two options have to fit together;
-`A + B * C at most OPTION: WHY` has more of them.
+parent, whose checkpoint holds that; `fixed at 0: WHAT`: a 0 stays 0, and other numbers stay others. `at most OPTION:
+WHY` and `below OPTION: WHY`: two options have to fit together; `A + B * C at most OPTION: WHY` has more of them.
 `learns the same`: no weight depends on it, so runs that differ in it alone are seeds of one group. `other scores: WHAT`
 and `other scores in eval/: WHAT`: scores, or those named so, of runs that differ in it are never pooled or ranked.
 `divided by ranks`: where several processes train one run, each has its share of it.
@@ -28,7 +28,7 @@ from rlgen.options.parsed_module import ParsedModule, find_module
 
 REQUIRED = object()  # the default of an option that has none
 TYPES = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple, "dict": dict, "Literal": typing.Literal}
-FIXED = re.compile(r"fixed: (.+)")
+FIXED = re.compile(r"fixed( at 0)?: (.+)")
 LIMIT = re.compile(r"(?:(\w+(?: [+*] \w+)+) )?(at most|below) (\w+): (.+)")
 SAME = re.compile(r"learns the same")
 SCORES = re.compile(r"other scores(?: in (\S+))?: (.+)")
@@ -63,6 +63,7 @@ class Option:
     default: Any  # REQUIRED where the field has none
     help: str
     fixed: str = ""  # what the checkpoint holds, so that a fork cannot change it; "" where it can
+    fixed_at_0: bool = False  # a fork can change it, but neither from 0 nor to 0
     limits: tuple[Limit, ...] = ()
     learns_the_same: bool = False  # whatever its value
     other_scores: OtherScores | None = None  # None where a score means the same with every value
@@ -89,7 +90,7 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
         base = options.get(field.name, Option(field.name, kind, default, ""))
         words = [] if field.comment is None else field.comment.split("; ")
         rules = [rule for line in field.above for rule in line.split("; ")] + words
-        fixed = [match[1] for rule in rules if (match := FIXED.fullmatch(rule))]
+        fixed = [(match[2], bool(match[1])) for rule in rules if (match := FIXED.fullmatch(rule))]
         limits = [Limit(m[3], m[2] == "below", m[4], m[1] or "") for rule in rules if (m := LIMIT.fullmatch(rule))]
         scores = [OtherScores(match[1] or "", match[2]) for rule in rules if (match := SCORES.fullmatch(rule))]
         shown = [word for word in words if not any(rule.fullmatch(word) for rule in RULES)]
@@ -98,7 +99,8 @@ def read_options(parsed: ParsedModule, name: str = "Config") -> tuple[Mapping[st
             type=kind,
             default=default,
             help=base.help if field.comment is None else "; ".join(shown),
-            fixed=fixed[0] if fixed else base.fixed,
+            fixed=fixed[0][0] if fixed else base.fixed,
+            fixed_at_0=fixed[0][1] if fixed else base.fixed_at_0,
             limits=tuple(limits) or base.limits,
             learns_the_same=any(map(SAME.fullmatch, rules)) or base.learns_the_same,
             other_scores=scores[0] if scores else base.other_scores,

@@ -73,6 +73,17 @@ def test_the_bonus_is_the_error_on_whitened_observations_over_its_deviation(nove
     assert found.numpy() == pytest.approx(errors[1] / np.concatenate(errors).std(), rel=1e-3)
 
 
+def test_errors_that_do_not_differ_have_no_huge_bonus(novelty: Novelty) -> None:
+    """As those of the first batch of an environment whose first observation is always the same."""
+    assert novelty.bonus(torch.ones(8, 3)).tolist() == [0.0] * 8, "whitened they are 0, of which both say 0"
+    with torch.no_grad():
+        [*novelty.predictor.parameters()][-1].fill_(0.3)  # the last bias
+    again = Novelty(SPEC)
+    again.load_state_dict(novelty.state_dict())
+    again.errors = type(novelty.errors)(())
+    assert again.bonus(torch.ones(8, 3)).tolist() == pytest.approx([10.0] * 8)
+
+
 def test_far_observations_are_clipped(novelty: Novelty) -> None:
     novelty.bonus(observations(40))
     far, farther = novelty(torch.full((1, 3), 1e3)), novelty(torch.full((1, 3), 1e6))

@@ -1,12 +1,14 @@
 """Prioritized replay against a naive reference: a dictionary of priorities, and sums that are added up one by one."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rank_threads import ThreadRanks, at_once
 from transitions import GAMMA, expected_stacks, stacked_rows, stream
 
 from rlgen.core import priorities
@@ -56,6 +58,24 @@ def numbered(num_envs: int, frames: int, junk: bool) -> Iterator[dict[str, Any]]
 def drawable(rows: list[dict[str, Any]], capacity: int, n_step: int) -> set[int]:
     kept = [{name: np.asarray(value) for name, value in row.items()} for row in rows]
     return set(expected_stacks(kept, capacity, n_step))
+
+
+@ON
+def test_ranks_weigh_what_they_draw_against_the_batches_of_all(as_on_gpu: bool) -> None:
+    """By hand: a rank draws with p over the sum of its own; of all those the least likely one weighs 1."""
+    given = [[1.0, 2.0, 4.0, 1.0], [8.0, 2.0, 2.0, 1.0, 1.0, 4.0]]
+    buffers = [filled(len(each), each, as_on_gpu) for each in given]
+
+    def draw(buffer: PrioritizedBuffer, ranks: ThreadRanks) -> dict[str, torch.Tensor]:
+        buffer.ranks = ranks
+        batch = buffer.sample(5, beta=0.5)
+        return {name: batch[name] for name in ("index", "weight")}
+
+    batches = at_once([partial(draw, buffer) for buffer in buffers])
+    own = zip(given, batches, strict=True)
+    ratios = [np.array(each)[batch["index"]] * len(each) / sum(each) for each, batch in own]
+    for ratio, batch in zip(ratios, batches, strict=True):
+        assert batch["weight"].numpy() == pytest.approx((np.concatenate(ratios).min() / ratio) ** 0.5, rel=1e-6)
 
 
 @ON

@@ -37,6 +37,9 @@ class ThreadRanks:
         found = self._meeting.exchange(self.rank, values.clone())
         return values.copy_(torch.stack(found).sum(0))
 
+    def least(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.stack(self._meeting.exchange(self.rank, value.clone())).amin(0)
+
     def gather(self, value: Any) -> list[Any]:
         return self._meeting.exchange(self.rank, value)
 

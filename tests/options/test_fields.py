@@ -108,6 +108,15 @@ def test_a_fork_refuses_what_the_checkpoint_holds(lab, changes, message):
     assert config.changed(parent, {"lr": "0.5"}) == parent | {"lr": 0.5}
 
 
+def test_a_fork_keeps_a_0_that_is_fixed_and_changes_another_number():
+    """What has no novelty has no networks for it; how much it weighs is no part of them."""
+    parent = config.resolve("dqn", {"no_preset": True, "rnd": 0.1}).config
+    assert config.changed(parent, {"rnd": "0.2"}) == parent | {"rnd": 0.2}
+    for before, after in ((parent, 0), (parent | {"rnd": 0.0}, 0.1)):
+        with pytest.raises(UsageError, match="rnd cannot change from 0 or to 0: the checkpoint holds other networks"):
+            config.changed(before, {"rnd": after})
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("True", True), ("false", False)])
 def test_a_fork_switches_an_option_on_and_off(lab, text, value):
     """`--set` gives text alone, and a flag without a value is none of it."""
