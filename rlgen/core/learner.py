@@ -19,6 +19,7 @@ from rlgen.core.batch import Batch, Obs
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
+from rlgen.errors import UsageError
 from rlgen.nets.acting import Uniforms
 from rlgen.nets.spectral import power_iteration
 
@@ -218,15 +219,48 @@ def read_by_act(kind: type[Agent]) -> Sequence[str] | None:
 
 
 class Generative(Learner):
-    """A learner that models images."""
+    """A learner that models images.
+
+    Attributes:
+        num_classes: of the labels that it learned with, of which `sample` takes one as `label`; None without labels.
+        averages: `sample` takes `ema`, false for the weights that train in place of their average.
+    """
+
+    num_classes: int | None = None
+    averages: bool = False
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
         """One batch of images, drawn uniformly."""
         yield buffer.sample(self.rows_per_turn)
 
-    def sample(self, num: int, seed: int | None = None) -> Tensor:
+    def sample(self, num: int, *, seed: int | None = None) -> Tensor:
         """Draw images, the same ones for the same seed: [num, C, H, W] float32 in [0, 1]."""
         raise NotImplementedError
+
+    def labels(self, num: int, label: int | Tensor | None) -> Tensor | None:
+        """Labels of images to draw, [num] int64, or None of a model that learned without.
+
+        Args:
+            num: of images.
+            label: one for all of them, or each its own [num]; None: of each class as many, in order.
+
+        Raises:
+            UsageError: there is no such class.
+        """
+        if label is None and self.num_classes is not None:
+            return torch.arange(num, device=self.device) * self.num_classes // max(num, 1)
+        if label is None:
+            return None
+        labels = torch.as_tensor(label, device=self.device).expand(num)
+        if self.num_classes is None:
+            raise UsageError(
+                "a model that learned without labels has none to draw: leave label out, or train with labels"
+            )
+        if not ((labels >= 0) & (labels < self.num_classes)).all():
+            raise UsageError(
+                f"label {label}: must be in [0, {self.num_classes - 1}], one of those that it learned with"
+            )
+        return labels
 
     def reconstruct(self, images: Tensor) -> Tensor | None:
         """Images through the latent and back: [B, C, H, W] uint8 -> float32 in [0, 1]; None if there is no way back."""

@@ -20,7 +20,7 @@ known: WeakKeyDictionary[nn.Module, list[Spectral]] = WeakKeyDictionary()
 
 
 class Spectral(nn.Module):
-    """A linear layer or a convolution with the weight W / sigma(W) (equation 8); its matrix is [q, p].
+    """A linear layer, a convolution or an embedding with the weight W / sigma(W) (equation 8); its matrix is [q, p].
 
     Gradients go through sigma too, and not through the vectors (equation 12). Where weights are drawn again later,
     `iterate(FIRST)` finds their vectors.
@@ -36,7 +36,7 @@ class Spectral(nn.Module):
     u: Tensor
     v: Tensor
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d | nn.Embedding) -> None:
         super().__init__()
         self.layer = layer
         num_out, num_in = layer.weight.flatten(1).shape

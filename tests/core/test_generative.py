@@ -157,7 +157,7 @@ def test_losses_compose_with_vmap_over_seeds(name):
 
     def value(params, batch):
         def bound(net):
-            return lambda x: functional_call(getattr(learners[0], net), params[net], (x,))
+            return lambda x, label=None: functional_call(getattr(learners[0], net), params[net], (x,))
 
         return loss(SimpleNamespace(**{net: bound(net) for net in net_names}), batch)[0]
 
@@ -224,7 +224,7 @@ def test_r1_is_the_mean_over_images_of_the_squared_gradient_summed_over_pixels()
 def test_r1_of_a_linear_discriminator_is_its_squared_weight():
     learner = make(gan, (1, 8, 8))
     weight = torch.randn(64, requires_grad=True)
-    nets = SimpleNamespace(d=lambda image: image.flatten(1) @ weight, g=learner.g)
+    nets = SimpleNamespace(d=lambda image, label: image.flatten(1) @ weight, g=learner.g)
     batch = {"real": torch.rand(5, 1, 8, 8), "latent": torch.randn(5, learner.cfg.latent)}
     r1 = learner.d_loss(nets, batch)[1]["losses/r1"]
     assert torch.allclose(r1, weight.square().sum())
@@ -234,11 +234,11 @@ def test_r1_of_a_linear_discriminator_is_its_squared_weight():
 def test_gan_losses_are_log_likelihoods_and_do_not_saturate():
     learner = make(gan, (1, 8, 8))
     logit = torch.tensor(-30.0, requires_grad=True)  # a discriminator that is sure
-    nets = SimpleNamespace(g=lambda latent: latent, d=lambda fake: logit.expand(len(fake)))
+    nets = SimpleNamespace(g=lambda latent, label: latent, d=lambda fake, label: logit.expand(len(fake)))
     loss, _ = learner.g_loss(nets, {"latent": torch.zeros(4, 1)})
     assert loss.item() == pytest.approx(30.0)
     assert torch.autograd.grad(loss, logit)[0].item() == pytest.approx(-1.0)
-    nets.d = lambda image: image.sum((1, 2, 3)) * 0
+    nets.d = lambda image, label: image.sum((1, 2, 3)) * 0
     batch = {"real": torch.rand(4, 1, 2, 2), "latent": torch.rand(4, 1, 2, 2)}
     assert learner.d_loss(nets, batch)[1]["losses/d_loss"].item() == pytest.approx(2 * math.log(2))
 

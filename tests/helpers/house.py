@@ -37,7 +37,13 @@ MAX_LINES = {"rlgen": 320, "agents": 200, "generative": 200}
 MAX_LOOP = 60  # lines of `turn` and `train` together
 MAX_README, MAX_WIDTH = 240, 120  # lines, characters outside tables
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "rlgen", "agents", "generative", "tests", "runs"}
-EXTENDED = ("LayerOptions", "NetworkOptions", "OptimizerOptions", "AdamOptions")  # by an algorithm's Config
+EXTENDED = (
+    "LayerOptions",
+    "NetworkOptions",
+    "OptimizerOptions",
+    "AdamOptions",
+    "AdversarialOptions",
+)  # by an algorithm's Config
 IGNORED = {"build", "dist"}  # by git
 CONFIGURATIONS = {"cfg", "config", "configuration", "conf", "options", "opts", "settings", "hparams"}
 SAYS_NOTHING = {"_go", "_view", "_flat", "_row"}
