@@ -121,7 +121,7 @@ class GAN(Generative):
         if cfg.r2_gamma > 0:
             total, metrics["losses/r2"] = total + cfg.r2_gamma / 2 * r2, r2
         if cfg.gp_weight > 0:
-            gp = lipschitz_penalty(d, real, fake, batch["mix"][: len(real)])
+            gp = lipschitz_penalty(d, real, fake, batch["mix"][:: cfg.pack])
             total, metrics["losses/gp"] = total + cfg.gp_weight * gp, gp
         return total, metrics | {"losses/real_logits": real_logits.mean(), "losses/fake_logits": fake_logits.mean()}
 

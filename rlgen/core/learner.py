@@ -253,13 +253,9 @@ class Generative(Learner):
             return None
         labels = torch.as_tensor(label, device=self.device).expand(num)
         if self.num_classes is None:
-            raise UsageError(
-                "a model that learned without labels has none to draw: leave label out, or train with labels"
-            )
+            raise UsageError(f"label {label}: this model learned without labels; leave it out, or train one with them")
         if not ((labels >= 0) & (labels < self.num_classes)).all():
-            raise UsageError(
-                f"label {label}: must be in [0, {self.num_classes - 1}], one of those that it learned with"
-            )
+            raise UsageError(f"label {label}: must be in [0, {self.num_classes - 1}], one that it learned with")
         return labels
 
     def reconstruct(self, images: Tensor) -> Tensor | None:

@@ -28,6 +28,13 @@ TINY = {  # options an algorithm has get these values; it keeps its defaults for
     "nll_samples": 4,
     "eval_episodes": 3,
 }
+GAMES: dict[str, dict[str, Any]] = {  # of `gan`: every loss, and every other option at least once
+    "hinge": {"loss": "hinge", "spectral_norm": True, "conditional": True},
+    "least_squares": {"loss": "least_squares", "diff_augment": ["color", "translation", "cutout"]},
+    "wasserstein": {"loss": "wasserstein", "r1_gamma": 0, "gp_weight": 10, "n_critic": 2, "architecture": "resnet"},
+    "relativistic": {"loss": "relativistic", "r2_gamma": 1, "pack": 2},
+    "residual": {"loss": "relativistic", "architecture": "resnet", "conditional": True, "spectral_norm": True},
+}
 
 
 def those(*names: str) -> list[Any]:

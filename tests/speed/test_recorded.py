@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from line import Line, batches, drawn_noise, params
-from tiny import ALGORITHMS, tiny
+from tiny import ALGORITHMS, GAMES, tiny
 
 from rlgen import experiment
 from rlgen.core import frames
@@ -31,6 +31,7 @@ LAYERS = {"norm": "layer", "activation": "elu"}
 CASES = [
     *((name, {}) for name in ALGORITHMS),
     *((name, options) for options in OPTIMIZERS.values() for name in ("dqn", "ppo", "vae", "gan")),
+    *(("gan", options) for options in GAMES.values()),
     *((name, {"rnd": 0.5}) for name in ("dqn", "ppo")),
     *((name, LAYERS | {"norm": norm}) for norm in ("layer", "rms") for name in ("dqn", "ppo", "vae")),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ALGORITHMS, assert_equal, comparable, those, tiny
+from tiny import ALGORITHMS, GAMES, assert_equal, comparable, those, tiny
 
 from rlgen import experiment, inference
 from rlgen.commands import main
@@ -30,16 +30,22 @@ def _record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded, "MIN_UPDATES_LEFT", 0)
 
 
-def learners_of(name: str, tmp_path: Path, num: int) -> list[tuple[Learner, Any, Any]]:
-    return [experiment.build(tiny(name, tmp_path, seed=seed)) for seed in range(num)]
+def learners_of(name: str, tmp_path: Path, num: int, **options: Any) -> list[tuple[Learner, Any, Any]]:
+    return [experiment.build(tiny(name, tmp_path, seed=seed, **options)) for seed in range(num)]
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(pytest.param(name, {}, id=name) for name in ALGORITHMS),
+        *(pytest.param("gan", options, id=f"gan-{game}", marks=pytest.mark.slow) for game, options in GAMES.items()),
+    ],
+)
 def test_the_same_batches_move_a_stacked_seed_as_one_alone(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stacked, "stackable", lambda learner: True)  # as on a GPU, convolutions too
-    alone, side_by_side = learners_of(name, tmp_path, 3), learners_of(name, tmp_path, 3)
+    alone, side_by_side = (learners_of(name, tmp_path, 3, **options) for _ in range(2))
     together = Together(verify=2)
     taken: list[list[Any]] = [[], [], []]
 
