@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from rlgen.core.buffer import Buffer
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Agent, Learner
 from rlgen.core.normalization import NormalizedBuffer, normalized
-from rlgen.core.source import EnvSource, ImageSource
+from rlgen.core.source import EnvSource
 from rlgen.data.images import ImageSpec
 from rlgen.data.load import load as load_images
 from rlgen.data.preparation import Preparation
@@ -38,7 +39,7 @@ def build_source(config: dict[str, Any], asked: str | None = None) -> Any:
     if not issubclass(algorithms.load(config["algo"]), Agent):
         preparation = Preparation(**{field.name: config[field.name] for field in fields(Preparation)})
         data = load_images(config["data"], config["data_dir"], config["max_memory"], preparation, asked)
-        return ImageSource(data, device)
+        return ImageSource(data, device, config["eval_samples"])
     source = EnvSource(
         config["env_id"],
         config["num_envs"],

@@ -13,8 +13,8 @@ from rlgen.assemble import build_buffer, build_learner, build_source, choose_exe
 from rlgen.core import loop
 from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Agent, Learner
-from rlgen.core.source import ImageSource
 from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.envs.given import hold as hold_env
@@ -276,6 +276,7 @@ def run_to_end(
     """Train until the run ends or fails, under its lock, with its log open; `restore` goes on from its checkpoint."""
     silent = quiet and not with_notes
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
+    notes.keep_judged(run.info, source)
     level, moved = exactness.note(run.info, source), exactness.moved(run.info, learner.device.type)
     with run.running(), few_collections(), machine_code.asking(run.give_up):
         log = RunLog(run, run.config["wandb"], metric, quiet=quiet)

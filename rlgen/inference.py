@@ -19,6 +19,7 @@ from rlgen.envs.given import hold, hold_wrappers
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.files import write_whole
+from rlgen.metrics import LAST_SAMPLES
 from rlgen.options import algorithms
 from rlgen.runs.files import own_folder
 from rlgen.runs.find import find
@@ -70,6 +71,7 @@ def evaluate(
     video: bool = False,
     split: str | None = None,
     max_memory: str | None = None,
+    samples: int | None = None,
     env: Any = None,
     wrapper: Any = None,
     device: str | None = None,
@@ -86,6 +88,7 @@ def evaluate(
         video: record the first episode under the run's `videos/`.
         split: the images that a model is judged on, val or test; by default those of the run's evaluations.
         max_memory: that reading images may take; None is what is at hand on this machine.
+        samples: of a model, compared with as many held-out images; None is 10,000, or none where the run compared none.
         env: the environment, where it was passed from Python and no other process can import it.
         wrapper: the wrappers, the same.
         device: as of `load`.
@@ -99,14 +102,20 @@ def evaluate(
     if wrapper is not None:
         hold_wrappers(wrapper, opened.config["wrapper"])
     is_agent = isinstance(learner, Agent)
-    of_images, of_episodes = {"split": split, "max-memory": max_memory}, {"episodes": episodes, "seed": seed}
+    of_images, of_episodes = (
+        {"split": split, "max-memory": max_memory, "samples": samples},
+        {"episodes": episodes, "seed": seed},
+    )
     for flag, value in of_images.items() if is_agent else {**of_episodes, "video": video or None}.items():
         if value is not None:
             why = "is an agent, it is judged by episodes" if is_agent else "is a model, it is judged by held-out images"
             raise UsageError(
                 f"--{flag}{'' if value is True else f' {value}'}: {opened.name} {why}; leave that flag out"
             )
-    config = opened.config | {"video": False, "max_memory": max_memory} | without_masks(opened.info)
+    if samples is None:
+        samples = LAST_SAMPLES if opened.config.get("eval_samples") else 0
+    given = {"video": False, "max_memory": max_memory, "eval_samples": samples}
+    config = opened.config | given | without_masks(opened.info)
     with watch.watching(config.get("step_timeout", 0)), closing(build_source(config, split)) as source:
         if isinstance(learner, Agent):  # a model is judged on other images too
             check_spec(opened.name, opened.info["spec"], source.spec)
@@ -126,6 +135,8 @@ def evaluate(
             return result | {name.removeprefix("eval/"): value for name, value in played.items()}
         assert isinstance(learner, Generative)
         metrics = source.score(learner, torch.from_numpy(source.data.test))
+        source.last_samples = samples
+        metrics |= source.score_samples(learner, final=True)
         result |= {"data": opened.config["data"], "images": len(source.data.test)}
         return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
 

@@ -16,9 +16,9 @@ from rlgen.bench import noise, replay
 from rlgen.bench.measure import Block, Cost, Costs, Took, per, repeat
 from rlgen.bench.works import Maker, Work
 from rlgen.core.batch import Batch
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Learner
 from rlgen.core.loop import turn
-from rlgen.core.source import ImageSource
 from rlgen.data.images import ImageSpec
 from rlgen.envs.spec import EnvSpec
 from rlgen.speed.device import pick_device

@@ -22,6 +22,7 @@ class Options:
     checkpoint: str = "last"  # last, best, or a step
     video: bool = False  # record the first episode as a gif in the run's directory
     split: Literal["auto", "val", "test"] = "auto"  # images a model is judged on; auto is those of its evaluations
+    samples: int | None = None  # of a model, compared with held-out images (None: as at the run's end); in [0, 10**6]
     max_memory: str | None = None  # that reading images may take, as 8GB or 500MiB (None: what is at hand)
     device: Literal["same", "auto", "cpu", "cuda"] = "same"  # same is where it trained; the CPU, if that is not here
     json: bool = False  # one JSON document on stdout
@@ -39,7 +40,7 @@ def run(options: Options) -> dict[str, Any] | Rows:
     device = None if options.device == "same" else options.device
     of_agents: dict[str, Any] = {"episodes": options.episodes, "seed": options.seed, "video": options.video}
     split = None if options.split == "auto" else options.split
-    of_models: dict[str, Any] = {"split": split, "max_memory": options.max_memory}
+    of_models: dict[str, Any] = {"split": split, "max_memory": options.max_memory, "samples": options.samples}
     for path, own in zip(paths, kinds, strict=True):
         both = len({*kinds} - {""}) < 2  # what concerns none of the runs is refused
         how = (of_agents if both or own == "agent" else {}) | (of_models if both or own != "agent" else {})

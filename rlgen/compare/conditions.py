@@ -14,6 +14,7 @@ from functools import cache
 from rlgen.compare.entry import Entry
 from rlgen.envs.namespaces import is_atari
 from rlgen.errors import UsageError
+from rlgen.metrics import OF_SAMPLES
 from rlgen.options import algorithms
 from rlgen.options.config import run_options
 from rlgen.options.fields import Option, OtherScores
@@ -38,6 +39,8 @@ WORDS = {  # conditions that are no option
     "action_high": "bounds of actions",
     "actions": "meanings of actions, rescaled to their bounds and clipped",
     "shape": "shapes of images",
+    "features": "networks of features",
+    "compared": "numbers of samples",
 }
 NO_CONDITION = {  # none, or in other words
     *("env_id", "num_envs", "frame_stack", "action_rescaled", "action_dtype"),
@@ -74,6 +77,7 @@ def conditions(entries: Iterable[Entry], metric: str) -> dict[str, list[str]]:
     rows = [_environment(entry) for entry in entries]
     scores = other_scores({entry.algo for entry in entries})
     for entry, row in zip(entries, rows, strict=True):
+        row |= _judged(entry) if OF_SAMPLES.match(metric) else {}
         row |= {name: written(_of_option(entry, name)) for name, of in scores.items() if metric.startswith(of.prefix)}
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: [row.get(name, UNKNOWN) for row in rows] for name in names}
@@ -124,6 +128,14 @@ def _environment(entry: Entry) -> dict[str, str]:
     if entry.config.get("time_in_obs"):  # what an agent sees of a task, not another task
         found = {name: value for name, value in found.items() if name not in ("obs_shape", "obs_dtype")}
     return found
+
+
+def _judged(entry: Entry) -> dict[str, str]:
+    """What config.json says of how samples are compared: by which features, and how many."""
+    found = entry.info.get("judged") or {}
+    counts = [str(found[name]) for name in ("samples", "at_end") if name in found]
+    features = f"{found['features']}-{str(found['sha256'])[:8]}" if {"features", "sha256"} <= found.keys() else ""
+    return {name: value for name, value in (("features", features), ("compared", "/".join(counts))) if value}
 
 
 def _short(text: str) -> str:

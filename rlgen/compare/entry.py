@@ -86,9 +86,9 @@ class Entry:
 
     @property
     def evaluations(self) -> list[str]:
-        """Names of its eval/... metrics. Those of the first 1,000 images alone are no metrics of their own."""
+        """Names of its eval/... metrics. Those of the first images alone are no metrics of their own."""
         self.points("eval/")  # reads them all
-        names = [name for name in self._series if name.startswith("eval/") and not name.startswith(SUBSET)]
+        names = [name for name in self._series if name.startswith("eval/") and not SUBSET.match(name)]
         return [name for name in names if self.series(name).size]
 
     @property

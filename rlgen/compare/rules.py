@@ -14,7 +14,8 @@ RULES = (
     "out and named.",
     "A seed that diverged or failed counts: its score is the worst that any run had at any step on the same task, and "
     "so is the rest of its learning curve.",
-    "A model is evaluated on all held-out images at its end, on the first 1,000 before: its curve may step there.",
+    "A model is evaluated on all held-out images and on 10,000 samples at its end, on fewer before: its curve may step "
+    "there. Scores of samples are ranked if they are of the same features and of as many images.",
     "Runs that are running, interrupted or killed are shown and not scored until they reach the step budget.",
     "IQM: mean of the middle half of the scores. Intervals: 95 %, percentile, stratified bootstrap over seeds, "
     f"{returns.RESAMPLES:,} resamples (2,000 for bands and profiles), seed 0; with few seeds they are too narrow.",
@@ -44,8 +45,8 @@ SIMULATORS = ("gymnasium", "ale-py", "mujoco")  # another version may be another
 
 
 def usual_name(metric: str) -> str:
-    """The metric's name without the part that says that it is of the first 1,000 images alone."""
-    return metric.replace(SUBSET, "eval/", 1)
+    """The metric's name without the part that says that it is of the first images alone."""
+    return SUBSET.sub("eval/", metric)
 
 
 def direction(metric: str) -> int:

@@ -121,11 +121,11 @@ class WandbEntry(Entry):
 
     @property
     def evaluations(self) -> list[str]:
-        """Names of the eval/... metrics in its summary that are numbers; none of the first 1,000 images alone."""
+        """Names of the eval/... metrics in its summary that are numbers; none of the first images alone."""
         return [
             name
             for name, value in sorted(self._run.summary_metrics.items())
-            if name.startswith("eval/") and not name.startswith(SUBSET) and isinstance(_last_value(value), (int, float))
+            if name.startswith("eval/") and not SUBSET.match(name) and isinstance(_last_value(value), (int, float))
         ]
 
 

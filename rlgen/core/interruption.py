@@ -22,8 +22,8 @@ def never() -> bool:
 
 
 @contextlib.contextmanager
-def ask_between_layers(learner: Learner, interrupted: Callable[[], bool]) -> Iterator[None]:
-    """Ask whether to stop wherever one of the learner's networks is called, whatever its algorithm evaluates.
+def ask_between_layers(learner: torch.nn.Module, interrupted: Callable[[], bool]) -> Iterator[None]:
+    """Ask whether to stop wherever one of the networks in a learner is called, whatever its algorithm evaluates.
 
     Raises:
         EvaluationInterrupted: the answer was yes.

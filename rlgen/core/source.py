@@ -1,4 +1,4 @@
-"""Where data come from: an EnvSource streams transitions, an ImageSource fills the buffer once."""
+"""Where transitions come from: an EnvSource steps environments. Images come from `image_source.py`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from torch import Tensor
 from rlgen.core.batch import map_parts
 from rlgen.core.buffer import Buffer
 from rlgen.core.form import check_form
-from rlgen.core.interruption import ask_between_layers, never
-from rlgen.core.learner import Agent, Generative, Learner
+from rlgen.core.interruption import never
+from rlgen.core.learner import Agent
 from rlgen.core.play import MAX_ENVS, act, first_memory, next_memory, play
-from rlgen.data.images import ImageData, ImageSpec
 from rlgen.envs.check import check_picture
 from rlgen.envs.make import has_time_limit, make_envs, try_one
 from rlgen.envs.saved import check_saved
 from rlgen.envs.spec import EnvSpec, check_fits
 from rlgen.envs.stream import EnvStream
 from rlgen.errors import BrokenEnvError, UsageError
-from rlgen.metrics import EVAL_IMAGES, SUBSET
 from rlgen.nets.acting import steady
-from rlgen.pictures import grid
 from rlgen.video import Clip, filming
 
 EVAL_SEED = 10_000  # added to the run's seed: evaluation episodes are never training episodes
@@ -249,72 +246,3 @@ class EnvSource:
     def close(self) -> None:
         """Stop the environments."""
         self.envs.close()
-
-
-class ImageSource:
-    """A data set, resident on the device as uint8; training never touches its held-out images.
-
-    Args:
-        data: training and held-out images, uint8 [N, C, H, W].
-        device: where they live.
-    """
-
-    restores, restores_why = "exact", ""
-    streams = False
-
-    def __init__(self, data: ImageData, device: torch.device) -> None:
-        self.data, self.device = data, device
-        self.spec = ImageSpec(data.train.shape[1:], data.num_classes, data.digest())
-
-    def fill(self, buffer: Buffer, learner: Learner) -> int:
-        """Put the data set into the buffer, once; every fill ticks the images that the next batch draws."""
-        if len(buffer) == 0:
-            items = {"image": torch.from_numpy(self.data.train)}
-            if self.data.train_label is not None:
-                items["label"] = torch.from_numpy(self.data.train_label)
-            buffer.add(items)
-        return learner.rows_per_turn
-
-    def metrics(self) -> dict[str, float]:
-        """Nothing: a data set does not change."""
-        return {}
-
-    def evaluate(
-        self, learner: Generative, final: bool = False, interrupted: Callable[[], bool] = never
-    ) -> dict[str, Any]:
-        """Held-out metrics, samples from the same latents every time, and held-out images with reconstructions.
-
-        While a run goes on these are metrics of the first 1,000 held-out images. The last evaluation has those of all
-        under the same names, and beside them those of the first 1,000, which are what earlier ones compare with.
-        """
-        with ask_between_layers(learner, interrupted):
-            return self._evaluate(learner, final)
-
-    def _evaluate(self, learner: Generative, final: bool) -> dict[str, Any]:
-        images = torch.from_numpy(self.data.test)
-        first = images[:EVAL_IMAGES]
-        result: dict[str, Any] = self.score(learner, first)
-        if final and len(images) > len(first):
-            subset = {name.replace("eval/", SUBSET): value for name, value in result.items()}
-            result = self.score(learner, images) | subset
-        result["samples/grid"] = np.asarray(grid(learner.sample(64, seed=0).numpy(force=True)))
-        reconstructed = learner.reconstruct(first[:32].to(learner.device))
-        if reconstructed is not None:
-            pairs = torch.stack([first[:32] / 255, reconstructed.cpu()], dim=1).flatten(0, 1)  # [2 B, C, H, W]
-            result["samples/reconstructions"] = np.asarray(grid(pairs.numpy(), columns=8))
-        return result
-
-    def score(self, learner: Generative, images: Tensor) -> dict[str, float]:
-        """The learner's metrics of a whole set of images [M, C, H, W] uint8."""
-        return {name: value.item() for name, value in learner.evaluate(images.to(learner.device)).items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to save: the data set is refilled from its files."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Nothing to load."""
-        return True
-
-    def close(self) -> None:
-        """Nothing to stop."""

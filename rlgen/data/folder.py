@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from os.path import basename, splitext
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def from_files(
         np.array([place.part == held for place in used.values()]) if held else share_by_name([*used], preparation)
     )
     sha256 = {"images": hashlib.sha256(image.data).hexdigest()}
-    data = split(name, source, sha256, image, label, held_out)
+    data = replace(split(name, source, sha256, image, label, held_out), own_split=held is not None)
 
     notes += [f"{held} is held out" if held else f"about {preparation.share()}, by name"]
     aside = Counter(place.part for place in found.values() if place.part not in (None, "train", held))

@@ -31,6 +31,7 @@ class ImageData:
     source: str  # where it came from
     sha256: dict[str, str]  # by file, of the uncompressed bytes
     notes: tuple[str, ...] = ()  # what became of them, and what was left out
+    own_split: bool = True  # False: the held-out ones are a share of images that lay together
 
     def noting(self, *notes: str) -> ImageData:
         """The same data set with more notes, which come first."""

@@ -162,7 +162,7 @@ def join(
     if test is None or aside:
         if len(train) >= 2:
             data = split(name, source, sha256, train, train_label, share_at_random(len(train), preparation))
-            return replace(data, notes=(preparation.share(), *aside))
+            return replace(data, notes=(preparation.share(), *aside), own_split=False)
         test = train[:0]
     if not len(train) or not len(test):
         raise UsageError(f"{source}: {len(train)} training and {len(test)} test images: at least one of each is needed")

@@ -27,7 +27,7 @@ FLAG = "--"  # the label of an option from the command line; that of a file is i
 BOUND = re.compile(r"\bin ([\[(])([^,\[\]()]+), ?([^,\[\]()]+)([\])])")  # in an option's help, as `in [0, 1)`
 BRIEF = reprlib.Repr()  # of a value in a message
 BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 200, 80
-POSITIONAL = ("run", "what", "word", "shell", "study")  # options that need no flag
+POSITIONAL = ("run", "what", "word", "shell", "study", "sets")  # options that need no flag
 SYNONYMS = {  # what other libraries call an option of ours, or its value, for the hint
     "learning_rate": "lr",
     "total_timesteps": "steps",

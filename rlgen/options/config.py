@@ -34,7 +34,7 @@ AGENT_ONLY = (
     *("env_kwargs", "eval_env_kwargs", "wrapper", "max_episode_steps"),
 )
 GENERATIVE_ONLY = (
-    *("data", "data_dir", "max_memory", "epochs"),
+    *("data", "data_dir", "max_memory", "epochs", "eval_samples"),
     *(field.name for field in dataclasses.fields(Preparation)),
 )
 SHARED = {"core/optimizer.py": "OptimizerOptions", "nets/layers.py": "NetworkOptions"}  # options to extend
@@ -141,6 +141,8 @@ class RunConfig(Preparation):
     eval_env_kwargs: dict | None = None  # of evaluations alone, above env_kwargs
     # other scores in eval/: episode length limit of evaluations
     eval_max_episode_steps: int = 27_000  # of evaluations alone, where there is no other limit; in [1, 10**12]
+    # learns the same
+    eval_samples: int = 2_000  # compared with held-out images, at the end 10,000 (0: never); in [0, 10**6]
     # learns the same
     video: bool = False  # record the first episode of every evaluation, for videos/ and wandb
     # learns the same

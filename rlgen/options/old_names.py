@@ -22,7 +22,7 @@ MOVED = {  # old module: the modules that hold its names now
     "rlgen.functional": ("rlgen.core.functional",),
     "rlgen.learner": ("rlgen.core.learner", "rlgen.core.step"),
     "rlgen.nets": ("rlgen.nets.networks", "rlgen.nets.perceptron"),
-    "rlgen.sources": ("rlgen.core.source",),
+    "rlgen.sources": ("rlgen.core.source", "rlgen.core.image_source"),
 }
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 from rlgen.metrics import SUBSET
 
-SCORES = {"eval/episodic_return": 1, "eval/nll": -1, "eval/elbo": 1, "eval/fd": -1}  # 1: higher is better
+SCORES = {"eval/episodic_return": 1, "eval/nll": -1, "eval/elbo": 1} | {  # 1: higher is better
+    f"eval/{name}": -1 for name in ("fd_lenet", "fd_random", "kid_lenet", "kid_random", "fd")
+}
 
 
 def compared(metrics: dict[str, Any], metric: str) -> Any:
     """The value of a metric that can be compared with those of other evaluations; None without one."""
-    return metrics.get(SUBSET + metric.removeprefix("eval/"), metrics.get(metric))
+    parts = (name for name in metrics if SUBSET.match(name) and SUBSET.sub("eval/", name) == metric)
+    return metrics.get(next(parts, metric))
 
 
 def better(metrics: dict[str, Any], best: dict[str, Any] | None, step: int) -> dict[str, Any] | None:

@@ -15,11 +15,12 @@ from rlgen.options.config import options
 from rlgen.options.derived import PERIODS
 from rlgen.options.fields import REQUIRED
 
-FORMAT = 4
+FORMAT = 5
 BEFORE: dict[int, dict[str, Any]] = {  # by the first format that differs: what runs of before did
     2: {"precision": "float32"},
     3: {"rescale_actions": False, "obs": "old", "frame_stack": 1},
     4: {"compile": "never"},
+    5: {"eval_samples": 0},
 }
 BEFORE_OF_ATARI = {"atari": "raw"}  # the same of format 3, where a game of ALE is what is learned
 RENAMED = {3: {"max_episode_steps": "eval_max_episode_steps"}}  # by format: options of before, and today's that mean it

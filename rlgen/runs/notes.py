@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Learner
 from rlgen.core.normalization import is_normalised
-from rlgen.core.source import EnvSource, ImageSource
+from rlgen.core.source import EnvSource
 from rlgen.envs import atari, own_files
 from rlgen.envs.border import in_words
 from rlgen.envs.given import to_go_on
@@ -85,3 +86,20 @@ def say_changed_files(name: str, info: Mapping[str, Any], source: Any) -> None:
     if then and (files := own_files.changed(then, own_files.digests(source.env_id, source.options["wrappers"]))):
         have = "has" if len(files) == 1 else "have"
         warn(f"{', '.join(files)} {have} changed since run {name} began: its environment may be another now", note=True)
+
+
+def keep_judged(info: dict[str, Any], source: Any) -> None:
+    """Note in a run's info, hence in its config.json, what makes scores of its samples comparable.
+
+    Args:
+        info: of the run, whether it is new or goes on.
+        source: of the run.
+    """
+    found = source.judged() if isinstance(source, ImageSource) else None
+    if found is None:
+        return
+    then = info.get("judged")
+    if then and then != found:
+        what = "features" if then.get("sha256") != found["sha256"] else "numbers of images"
+        warn(f"samples are compared by other {what} than when the run began: their scores are not to be compared")
+    info["judged"] = found

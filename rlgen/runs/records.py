@@ -59,6 +59,7 @@ class Config(TypedDict):
     config: Options
     command: NotRequired[str | None]
     spec: NotRequired[dict[str, Any] | None]  # of the environments or the images: `fit` it to its class
+    judged: NotRequired[dict[str, Any] | None]  # what scores of samples are made with
     own_files: NotRequired[dict[str, str] | None]  # digests by module: the user's own behind the environment
     wandb_id: NotRequired[str | None]
     wandb_environment: NotRequired[dict[str, str] | None]  # name, job_type and notes that its variables asked for

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from rlgen.metrics import SUBSET
+from rlgen.metrics import FLOOR, SUBSET
 from rlgen.runs.exactness import LEVELS
 from rlgen.runs.rows import strict
 from rlgen.runs.run import Run
@@ -55,10 +55,14 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
     metrics = summary["metrics"]
     table = Table(show_header=False, title=f"{run.name}: {summary['status']}", title_justify="left")
     table.add_row("step", f"{run.step:,} of {run.steps:,} in {tqdm.format_interval(summary['time'])}")
-    evaluated = [name for name in metrics if name.startswith("eval/") and not name.startswith(SUBSET)]
+    evaluated = [
+        name for name in metrics if name.startswith("eval/") and not SUBSET.match(name) and not name.startswith(FLOOR)
+    ]
     for name in ("charts/episodic_return", *evaluated):
         if name in metrics:
-            table.add_row(name, f"{float(metrics[name]):.5g}")
+            floor = metrics.get(name.replace("eval/", FLOOR, 1))  # what real images score
+            beside = "" if floor is None else f" (floor {float(floor):.5g})"
+            table.add_row(name, f"{float(metrics[name]):.5g}{beside}")
     if run.best:
         table.add_row("best", f"{run.best['metric']} {run.best['value']:.5g} at step {run.best['step']:,}")
     if run.resumable != "exact":

@@ -15,10 +15,11 @@ from toy_runs import make_run, parts, quiet
 
 from rlgen import experiment
 from rlgen.core import evaluation
+from rlgen.core.image_source import ImageSource
 from rlgen.core.interruption import EvaluationInterrupted
 from rlgen.core.learner import Agent, Generative
 from rlgen.core.play import play
-from rlgen.core.source import EnvSource, ImageSource
+from rlgen.core.source import EnvSource
 from rlgen.errors import InterruptedRunError
 from rlgen.options import algorithms
 from rlgen.runs.run import Run

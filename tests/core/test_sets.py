@@ -16,9 +16,9 @@ from torch import Tensor
 from generative import gan, vae
 from rlgen import experiment, inference
 from rlgen.core.batch import Batch
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Generative
-from rlgen.core.source import ImageSource, ImageSpec
-from rlgen.data.images import ImageData
+from rlgen.data.images import ImageData, ImageSpec
 from rlgen.runs.rows import read_metrics
 
 CPU = torch.device("cpu")

@@ -16,9 +16,10 @@ from tiny import tiny
 
 from rlgen import experiment, inference, video
 from rlgen.core.buffer import Buffer
+from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Generative
 from rlgen.core.play import play, realised
-from rlgen.core.source import MAX_ROWS, EnvSource, ImageSource
+from rlgen.core.source import MAX_ROWS, EnvSource
 from rlgen.data.images import ImageData
 from rlgen.errors import MissingExtraError, UsageError
 from rlgen.pictures import grid

@@ -52,9 +52,9 @@ REINFORCE = "--rollout-steps 8 --steps 20000 --log-every 2000 --eval-every 6000 
 REINFORCE_8 = "--rollout-steps 16 --steps 40000 --log-every 4000 --eval-every 12000 --checkpoint-every 20000"
 PPO = "--rollout-steps 256 --batch-size 64 --num-epochs 8 --steps 6000"
 PPO = f"{PPO} --log-every 600 --eval-every 2000 --checkpoint-every 3000"
-VAE = f"{COMMON} --data digits --steps 40000 --batch-size 16 --hidden 32 --latent 4 --nll-samples 20"
+VAE = f"{COMMON} --eval-samples 0 --data digits --steps 40000 --batch-size 16 --hidden 32 --latent 4 --nll-samples 20"
 VAE = f"{VAE} --log-every 4000 --eval-every 13000 --checkpoint-every 20000"
-GAN = f"{COMMON} --data digits --steps 8800 --batch-size 4 --width 4 --num-hidden 16 --latent 8"
+GAN = f"{COMMON} --eval-samples 0 --data digits --steps 8800 --batch-size 4 --width 4 --num-hidden 16 --latent 8"
 GAN = f"{GAN} --log-every 880 --eval-every 3000 --checkpoint-every 4400"
 
 

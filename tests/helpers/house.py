@@ -20,7 +20,7 @@ RANKS = (  # a district imports only districts of earlier ranks
     {"metrics", "pictures", "text"},
     {"memory", "video"},
     {"envs", "data"},
-    {"nets"},
+    {"nets", "features"},
     {"core"},
     {"speed", "options"},
     {"runs"},

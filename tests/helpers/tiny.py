@@ -27,6 +27,7 @@ TINY = {  # options an algorithm has get these values; it keeps its defaults for
     "num_epochs": 2,
     "nll_samples": 4,
     "eval_episodes": 3,
+    "eval_samples": 150,
 }
 GAMES: dict[str, dict[str, Any]] = {  # of `gan`: every loss, and every other option at least once
     "hinge": {"loss": "hinge", "spectral_norm": True, "conditional": True},

@@ -24,8 +24,8 @@ def change(path, **entries):
 
 def test_a_new_run_says_its_format_first(tmp_path):
     run = make_run(tmp_path, "mine")
-    assert json.loads((run.path / "config.json").read_text())["format"] == FORMAT == 4
-    assert (run.path / "config.json").read_text().startswith('{\n  "format": 4,\n')
+    assert json.loads((run.path / "config.json").read_text())["format"] == FORMAT == 5
+    assert (run.path / "config.json").read_text().startswith('{\n  "format": 5,\n')
     assert Run.open(run.path).info["format"] == FORMAT
 
 
@@ -97,12 +97,12 @@ def test_a_run_of_an_algorithm_that_is_not_installed_opens_as_it_is(tmp_path):
     assert Run.open(run.path).config == run.config
 
 
-@pytest.mark.parametrize("newer", [5, 10**9, "2b", 2.5])
+@pytest.mark.parametrize("newer", [6, 10**9, "2b", 2.5])
 def test_a_newer_format_is_refused_in_one_line(tmp_path, newer):
     run = make_run(tmp_path, "mine")
     change(run.path, format=newer, rlgen_version="9.8.7")
     with pytest.raises(
-        UsageError, match=f"run mine: .* format {newer}, written by rlgen 9.8.7; .* formats up to 4"
+        UsageError, match=f"run mine: .* format {newer}, written by rlgen 9.8.7; .* formats up to 5"
     ) as it:
         Run.open(run.path)
     assert "\n" not in str(it.value) and it.value.exit_code == 2
@@ -111,11 +111,11 @@ def test_a_newer_format_is_refused_in_one_line(tmp_path, newer):
 @pytest.mark.parametrize("command", ["resume", "fork", "eval", "sample", "show"])
 def test_no_command_goes_on_with_a_newer_format(tmp_path, capsys, command):
     run = make_run(tmp_path, "mine")
-    change(run.path, format=5)
+    change(run.path, format=6)
     before = sorted(run.path.rglob("*"))
     assert main([command, "mine", "--runs-dir", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err
-    assert "format 5" in error and error.count("\n") == 1
+    assert "format 6" in error and error.count("\n") == 1
     assert sorted(run.path.rglob("*")) == before and len(list((tmp_path / "runs").iterdir())) == 1
 
 

@@ -1,0 +1,132 @@
+"""Two sets of images are compared, whatever they come from: files, a known data set, or a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlgen import inference
+from rlgen.core.learner import Generative
+from rlgen.data.images import ImageData
+from rlgen.data.known import KNOWN
+from rlgen.data.load import load as load_images
+from rlgen.data.preparation import AS_THEY_ARE, Preparation
+from rlgen.errors import UsageError
+from rlgen.features import recipe
+from rlgen.features.find import HERE, SHIPPED, net_for
+from rlgen.features.judge import LEAST, Judge, drawn
+from rlgen.features.net import FeatureNet, load
+from rlgen.metrics import SAMPLE_SEED
+from rlgen.runs.find import find
+from rlgen.speed.device import pick_device
+
+
+def compare(
+    samples: str,
+    reference: str,
+    num: int = 10_000,
+    features: str = "auto",
+    device: str = "auto",
+    preparation: Preparation = AS_THEY_ARE,
+    data_dir: str | None = None,
+    max_memory: str | None = None,
+    runs_dir: str = "runs",
+) -> dict[str, Any]:
+    """How far a set of images is from another.
+
+    Args:
+        samples: a folder or a zip of images, an `.npz`, a known data set, or a run, as a name or a directory.
+        reference: the same; of data that have a split, the images that are held out.
+        num: images of each, at most; as many of one as of the other are compared, the same ones every time.
+        features: auto, the name of a network that comes with rlgen, random, or a `.safetensors` file.
+        device: where they are computed.
+        preparation: size and mode of the images.
+        data_dir: where known data sets are looked for.
+        max_memory: that reading images may take.
+        runs_dir: where runs are looked for.
+
+    Returns:
+        The features' name and digest, how many images were compared, `scores` by name, and in `floor` what other images
+        of the reference score: its training images, or, without a split, the rest of them, if there are enough.
+
+    Raises:
+        UsageError: one of them cannot be read, or they do not fit together.
+    """
+    where = pick_device(device)
+    held = read(reference, num, preparation, data_dir, max_memory, runs_dir)
+    whole = held_out(held)
+    given = read(samples, min(num, len(whole)), preparation, data_dir, max_memory, runs_dir)
+    images = held_out(given)
+    if images.shape[1:] != held.test.shape[1:]:
+        shapes = " and ".join(f"{'x'.join(map(str, each.shape[1:]))}" for each in (images, held.test))
+        raise UsageError(
+            f"{samples} and {reference} have images of {shapes} [CxHxW]: --image-size and --image-mode make them alike"
+        )
+    net = chosen_net(features, held)
+    train = held.train
+    count = min(num, len(images), len(whole))
+    if count < LEAST:
+        raise UsageError(f"{len(images)} images of {samples}, {len(whole)} of {reference}: {LEAST} of each are needed")
+    if not held.own_split:
+        whole = whole[np.random.RandomState(1).permutation(len(whole))]
+        whole, train = whole[:count], whole[count : 2 * count]
+    judge = Judge(train, whole, net, where)
+    chosen = torch.from_numpy(images[judge.chosen(len(images), count)]).to(where)
+    scores = judge.scores(chosen, against_training=held.own_split)
+    about = {"features": net.label, "sha256": net.digest(), "images": count}
+    floor = judge.floor(count) if held.own_split or len(train) == count else {}
+    return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor or None}
+
+
+def read(
+    what: str, num: int, preparation: Preparation, data_dir: str | None, max_memory: str | None, runs_dir: str
+) -> ImageData:
+    """Images by the name of what they come from; of a run, `num` of its model."""
+    path = Path(what).expanduser()
+    if what not in KNOWN and (not path.exists() or (path / "config.json").is_file()):
+        try:
+            run = find(what, runs_dir)
+        except UsageError as error:
+            raise UsageError(
+                f"{what!r} is neither a data set nor a file, a folder or a run in {runs_dir}: give one of these, see "
+                "rlgen list data and rlgen list runs"
+            ) from error
+        return of_run(what, run, num)
+    return load_images(what, data_dir, max_memory, preparation)
+
+
+def of_run(name: str, path: Path, num: int) -> ImageData:
+    """Images of a trained model, none of which are held out."""
+    learner = inference.load(path)
+    if not isinstance(learner, Generative):
+        raise UsageError(f"{name} is an agent, it has no images; see rlgen eval")
+    images = drawn(learner.sample, num, SAMPLE_SEED).numpy(force=True)
+    return ImageData(name, images, images[:0], None, None, None, str(path), {}, own_split=False)
+
+
+def held_out(data: ImageData) -> NDArray[np.uint8]:
+    """The images of a data set that are compared: those that are held out, or all where nothing was split."""
+    return data.test if data.own_split else np.concatenate([data.train, data.test])
+
+
+def chosen_net(features: str, reference: ImageData) -> FeatureNet:
+    """The network that was asked for.
+
+    Raises:
+        UsageError: there is none, or it takes images of another size.
+    """
+    if features == "auto":
+        return net_for(reference)
+    if features == "random":
+        return recipe.random(reference)
+    net = load(HERE / f"{features}.safetensors" if features in SHIPPED else Path(features).expanduser())
+    if net.shape != reference.train.shape[1:]:
+        raise UsageError(
+            f"--features {features}: its images are {list(net.shape)} [C, H, W], these "
+            f"{list(reference.train.shape[1:])}: leave it out, or give --image-size"
+        )
+    return net

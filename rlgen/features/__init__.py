@@ -1,0 +1,1 @@
+"""What images are compared by: features of a small classifier of their data set, or of a random network."""

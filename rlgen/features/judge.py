@@ -1,0 +1,133 @@
+"""Scores of a set of images against held-out ones of a data set, beside those of real images: the floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlgen.features.net import FEATURES, FeatureNet
+from rlgen.metrics import neighbours
+from rlgen.metrics.images import (
+    class_divergence,
+    frechet_distance,
+    kernel_distance,
+    num_modes,
+    sliced_wasserstein,
+)
+
+SHUFFLE_SEED = 0  # which images stand for a set of which there are more
+LEAST = 2 * neighbours.DENSE  # images of a set
+
+
+class Judge:
+    """Compares images with the held-out ones of a data set, of which it keeps the features.
+
+    A set is always compared with as many held-out images as it has, or with all of them. Its floor is what as many
+    training images score: nothing that is drawn from the distribution itself scores better, on average.
+
+    Args:
+        train: images that a model learns from, uint8 [N, C, H, W].
+        held_out: others of the same distribution, uint8 [M, C, H, W].
+        net: of the features.
+        device: where they are computed.
+    """
+
+    def __init__(
+        self, train: NDArray[np.uint8], held_out: NDArray[np.uint8], net: FeatureNet, device: torch.device
+    ) -> None:
+        self.train, self.held_out, self.device = train, held_out, device
+        self.net = net.to(device)
+        self._floors: dict[int, dict[str, float]] = {}
+        self._references: dict[int, tuple[Tensor, Tensor | None, Tensor]] = {}
+
+    def count(self, most: int) -> int:
+        """How many images are compared where `most` may be: no more than are held out; 0 where those are too few."""
+        num = min(most, len(self.held_out))
+        return num if num >= LEAST else 0
+
+    def scores(self, images: Tensor, against_training: bool = False) -> dict[str, float]:
+        """What `compared` finds of a set of images.
+
+        Args:
+            images: as many as `count` says, uint8 [N, C, H, W].
+            against_training: look for copies of training images too, among all of them.
+        """
+        num = len(images)
+        features, classes = self.net(images)
+        found = self.compared(images, features, classes, num)
+        if against_training:
+            held_out = self.reference(num)[0]
+            chance, ratio = neighbours.copied(features, held_out, self.of_training)
+            found |= {"copied": chance, "nearest_ratio": ratio}
+        return finite(found)
+
+    def compared(self, images: Tensor, features: Tensor, classes: Tensor | None, num: int) -> dict[str, float]:
+        """Scores of images, whose features and classes are given, against the first `num` held-out ones."""
+        real, real_classes, real_radii = self.reference(num)
+        found = {"kid": kernel_distance(real, features)}
+        if min(len(features), len(real)) > 2 * FEATURES:
+            found["fd"] = frechet_distance(real, features)
+        near = neighbours.compare(real, features, real_radii)
+        found |= {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage", "two_sample")}
+        if classes is not None and real_classes is not None:
+            found["modes"] = num_modes(classes)
+            found["class_kl"] = class_divergence(classes, real_classes, self.net.num_classes)
+        held_out = torch.from_numpy(self.held_out[self.chosen(len(self.held_out), num)])
+        found["swd"] = sliced_wasserstein(held_out.to(images.device), images)
+        return found
+
+    def floor(self, num: int) -> dict[str, float]:
+        """What as many training images score, or all of them where they are fewer; nothing if they are too few."""
+        if num not in self._floors:
+            images = torch.from_numpy(self.train[self.chosen(len(self.train), num)]).to(self.device)
+            features, classes = self.net(images)
+            enough = len(images) >= LEAST
+            self._floors[num] = finite(self.compared(images, features, classes, num)) if enough else {}
+        return self._floors[num]
+
+    def reference(self, num: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Features [num, F], classes [num] and radii of held-out images."""
+        if num not in self._references:
+            features, classes = self.net(torch.from_numpy(self.held_out[self.chosen(len(self.held_out), num)]))
+            self._references[num] = features, classes, neighbours.radii(features)
+        return self._references[num]
+
+    @cached_property
+    def of_training(self) -> Tensor:
+        """Features of all training images, [N, F]."""
+        return self.net(torch.from_numpy(self.train))[0]
+
+    @staticmethod
+    def chosen(size: int, num: int) -> Any:
+        """Which `num` images of a set of `size` stand for it, the same ones every time; all where it has no more."""
+        return slice(None) if num >= size else np.random.RandomState(SHUFFLE_SEED).permutation(size)[:num]
+
+
+def finite(found: dict[str, float]) -> dict[str, float]:
+    """Those that are numbers."""
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) -> Tensor:
+    """Images of a model as they would be written to files, uint8 [num, C, H, W] on its device.
+
+    They are drawn some at a time, each with a seed of its own: the first of more images are the same.
+
+    Args:
+        sample: of a model: of a number of images and a seed, float [N, C, H, W] in [0, 1].
+        num: of images.
+        seed: of the first ones.
+        chunk: images drawn at once.
+    """
+    found = []
+    for i in range(math.ceil(num / chunk)):
+        images = sample(chunk, seed=seed + i)[: num - i * chunk]
+        found.append((images.nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8))
+    return torch.cat(found)

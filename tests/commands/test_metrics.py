@@ -1,0 +1,88 @@
+"""`rlgen metrics`: two sets of images, whatever they come from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from image_files import save_images
+from tiny import tiny
+
+from rlgen import experiment
+from rlgen.commands import main
+from rlgen.data.load import load as load_images
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def found(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main(["metrics", *words, "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def save(name: str, **arrays: np.ndarray) -> str:
+    np.savez(name, **{key: value.transpose(0, 2, 3, 1) for key, value in arrays.items()})
+    return name
+
+
+def test_images_in_a_file_against_a_known_set(capsys: pytest.CaptureFixture[str]) -> None:
+    digits = load_images("digits")
+    good = found(capsys, save("good.npz", images=digits.train[:400]), "digits")
+    assert good["images"] == 359 and good["features"].startswith("lenet-") and len(good["sha256"]) == 64
+    assert good["scores"]["fd"] < 2 * good["floor"]["fd"] and 0 < good["scores"]["copied"] <= 1
+    bad = found(capsys, save("bad.npz", images=255 - digits.train[:400]), "digits", "--num", "200")
+    assert bad["images"] == 200 and bad["scores"]["fd"] > 10 * good["scores"]["fd"]
+    other = found(capsys, "bad.npz", "digits", "--features", "random")
+    assert other["features"].startswith("random-") and "modes" not in other["scores"]
+    assert main(["metrics", "good.npz", "digits"]) == 0
+    printed = capsys.readouterr().out
+    assert "scores" in printed and "floor" in printed and "precision" in printed
+
+
+def test_two_folders_without_a_split_or_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, num, seed in (("one", 40, 0), ("other", 100, 1)):
+        save_images(Path(folder), num, size=(8, 8), seed=seed)
+    result = found(capsys, "one", "other")
+    assert result["images"] == 40 and result["features"].startswith("random-")
+    assert "fd" not in result["scores"], "of 40 images only distances that need no covariance"
+    assert "copied" not in result["scores"], "nothing says which of them a model has seen"
+    assert result["floor"]["kid"] != 0, "of forty others"
+    assert found(capsys, "other", "one")["floor"] is None, "there are no others"
+
+
+def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = experiment.start(tiny("vae", tmp_path / "runs", name="mine"), quiet=True)
+    by_name = found(capsys, "mine", "digits")
+    assert by_name["scores"] == found(capsys, str(run.path), "digits")["scores"]
+    assert main(["eval", "mine", "--json"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert by_name["scores"]["fd"] == pytest.approx(judged["fd_lenet"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["nowhere", "digits"], "'nowhere' is neither a data set nor a file, a folder or a run in runs"),
+        (["digits", "large.npz"], "--image-size and --image-mode make them alike"),
+        (["few.npz", "digits"], "3 images of few.npz"),
+        (["digits", "digits", "--features", "absent.safetensors"], "holds no network of features"),
+        (["digits", "digits", "--features", "fashion-mnist"], "leave it out, or give --image-size"),
+        (["digits"], "it compares two sets of images, not 1"),
+        (["digits", "digits", "--num", "1"], "num"),
+        (["agent", "digits"], "is an agent, it has no images"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    save("large.npz", images=np.zeros((30, 1, 9, 9), np.uint8))
+    save("few.npz", images=np.zeros((3, 1, 8, 8), np.uint8))
+    if words[0] == "agent":
+        experiment.start(tiny("dqn", tmp_path / "runs", name="agent", steps=100), quiet=True)
+    assert main(["metrics", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert line in error.splitlines()[-1] and error.splitlines()[-1].startswith("error: ")

@@ -1,0 +1,147 @@
+"""When samples are compared with held-out images, under which names, and that training does not notice."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import comparable, tiny
+from torch import Tensor
+
+from rlgen import experiment, inference
+from rlgen.core.image_source import ImageSource
+from rlgen.core.interruption import EvaluationInterrupted
+from rlgen.core.learner import Generative
+from rlgen.data.images import ImageData
+from rlgen.data.load import load as load_images
+from rlgen.features.judge import drawn
+from rlgen.metrics import OF_SAMPLES, SAMPLE_SEED
+from rlgen.runs.rows import read_metrics
+
+CPU = torch.device("cpu")
+SCORES = ("fd", "kid", "precision", "recall", "density", "coverage", "two_sample", "modes", "class_kl")
+
+
+class Dealer(Generative):
+    """Its samples are real images, at random."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        super().__init__(None)
+        self.images, self.sizes = torch.from_numpy(images), list[int]()
+
+    def sample(self, num: int, seed: int | None = None) -> Tensor:
+        self.sizes.append(num)
+        index = torch.randint(len(self.images), (num,), generator=torch.Generator().manual_seed(seed or 0))
+        return self.images[index] / 255
+
+    def evaluate(self, images: Tensor) -> dict[str, Tensor]:
+        return {"eval/d_real": images.float().mean()}
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_images("digits")
+
+
+def scored(result: dict[str, Any]) -> set[str]:
+    return {name for name in result if name.startswith("eval/") and "d_real" not in name}
+
+
+def test_scores_have_the_names_of_their_features_and_a_floor_beside(digits: ImageData) -> None:
+    source, learner = ImageSource(digits, CPU, 200), Dealer(digits.train)
+    found = source.evaluate(learner)
+    names = {*(f"{name}_lenet" for name in SCORES), "swd"}
+    assert scored(found) == {f"eval/{name}" for name in names} | {f"eval/floor/{name}" for name in names}
+    assert all(OF_SAMPLES.match(name) for name in scored(found))
+    assert not OF_SAMPLES.match("eval/nll") and not OF_SAMPLES.match("eval/fdx")
+    assert source.judge is not None
+    samples = drawn(learner.sample, 200, SAMPLE_SEED)
+    for name, value in source.judge.scores(samples).items():
+        assert found[f"eval/{name}{'' if name == 'swd' else '_lenet'}"] == value
+
+
+def test_the_last_evaluation_has_more_samples_and_keeps_the_score_of_the_first_ones(digits: ImageData) -> None:
+    source, learner = ImageSource(digits, CPU, 200), Dealer(digits.train)
+    during, last = source.evaluate(learner), source.evaluate(learner, final=True)
+    for name in scored(during):
+        if not name.startswith("eval/floor/"):
+            assert last[name.replace("eval/", "eval/first_200/")] == during[name]
+    assert last["eval/fd_lenet"] != during["eval/fd_lenet"]
+    assert {"eval/copied_lenet", "eval/nearest_ratio_lenet"} <= scored(last) - scored(during)
+    assert source.judged() == {
+        "features": "lenet",
+        "sha256": source.judge.net.digest(),
+        "samples": 200,
+        "at_end": 359,  # type: ignore[union-attr]
+    }
+
+
+def test_where_no_more_are_held_out_there_is_nothing_beside(digits: ImageData) -> None:
+    source, learner = ImageSource(digits, CPU, 2000), Dealer(digits.train)
+    during, last = source.evaluate(learner), source.evaluate(learner, final=True)
+    assert scored(last) - scored(during) == {"eval/copied_lenet", "eval/nearest_ratio_lenet"}
+    assert all(last[name] == during[name] for name in scored(during))
+
+
+def test_samples_are_compared_once_in_a_tenth_of_the_run(digits: ImageData) -> None:
+    """However often it is evaluated; a source that goes on from a checkpoint does it at the same steps."""
+    source, learner = ImageSource(digits, CPU, 100), Dealer(digits.train)
+    when = []
+    for percent in range(1, 101):
+        learner.progress = (percent - 0.5) / 100  # as the loop sets it, before the turn
+        if percent in (33, 60):
+            again = ImageSource(digits, CPU, 100)
+            assert again.load_state_dict(source.state_dict())
+            source = again
+        if scored(source.evaluate(learner)):
+            when.append(percent)
+    assert when == [1, *range(11, 101, 10)]
+    tenths = []
+    for tenth in range(1, 11):  # as many evaluations as by default
+        learner.progress = tenth / 10 - 0.001
+        tenths.append(bool(scored(source.evaluate(learner))))
+    assert tenths == [True] * 10
+    assert scored(source.evaluate(learner, final=True))
+
+
+def test_none_are_compared_where_that_is_off_or_too_few_are_held_out(digits: ImageData) -> None:
+    learner = Dealer(digits.train)
+    few = ImageData("few", digits.train, digits.test[:5], None, None, None, "memory", {})
+    for source in (ImageSource(digits, CPU), ImageSource(few, CPU, 100)):
+        assert not scored(source.evaluate(learner, final=True)) and source.judged() is None
+        assert learner.sizes == [64], "for the grid alone"
+        learner.sizes.clear()
+
+
+def test_an_interrupted_comparison_is_due_again(digits: ImageData) -> None:
+    source, learner = ImageSource(digits, CPU, 100), Dealer(digits.train)
+    with pytest.raises(EvaluationInterrupted):
+        source.evaluate(learner, interrupted=lambda: True)
+    assert scored(source.evaluate(learner))
+
+
+@pytest.mark.parametrize("algo", ["gan", "vae"])
+def test_training_does_not_notice(algo: str, tmp_path: Path) -> None:
+    """The same weights and rows, whether samples are compared or not, and the same comparison of the finished model."""
+    runs = {
+        num: experiment.start(tiny(algo, tmp_path, name=f"run-{num}", eval_samples=num), quiet=True) for num in (0, 150)
+    }
+    without, with_them = (run.load()["learner"] for run in runs.values())
+    for name in ("optimizers", "generator"):
+        assert repr(without["_extra_state"][name]) == repr(with_them["_extra_state"][name])
+    rows = [comparable(run.path) for run in runs.values()]
+    rows[1] = [{name: value for name, value in row.items() if not OF_SAMPLES.match(_usual(name))} for row in rows[1]]
+    assert rows[0] == rows[1]
+    last = next(row for row in reversed([*read_metrics(runs[150].path)]) if "eval/fd_lenet" in row)
+    assert "judged" in runs[150].info and "judged" not in runs[0].info
+    found = inference.evaluate(runs[150].path)
+    assert found["fd_lenet"] == pytest.approx(last["eval/fd_lenet"]) and found["floor/fd_lenet"] > 0
+    assert "fd_lenet" not in inference.evaluate(runs[0].path)
+    assert inference.evaluate(runs[0].path, samples=200)["fd_lenet"] > 0
+    metric = "eval/nll" if algo == "vae" else "eval/fd_lenet"
+    assert runs[150].best is not None and runs[150].best["metric"] == metric
+
+
+def _usual(name: str) -> str:
+    return name.replace("eval/first_150/", "eval/")
