@@ -110,7 +110,7 @@ class ImageSource:
 
         Args:
             learner: whose samples.
-            final: of 10,000 samples, also against the training images, and beside that of the first ones.
+            final: of 10,000 samples, also against the training images, and beside that of as many as before.
             interrupted: asked now and then.
         """
         if self.judge is None:
@@ -121,7 +121,7 @@ class ImageSource:
             floor = {f"floor/{name}": value for name, value in self.judge.floor(len(samples)).items()}
             found = self.named(self.judge.scores(samples, against_training=final) | floor)
             if final and few < many:
-                found |= renamed(self.named(self.judge.scores(samples[:few])), few)
+                found |= renamed(self.named(self.judge.scores(drawn(learner.sample, few, SAMPLE_SEED))), few)
         return found
 
     def named(self, scores: dict[str, float]) -> dict[str, float]:

@@ -118,7 +118,7 @@ def finite(found: dict[str, float]) -> dict[str, float]:
 def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) -> Tensor:
     """Images of a model as they would be written to files, uint8 [num, C, H, W] on its device.
 
-    They are drawn some at a time, each with a seed of its own: the first of more images are the same.
+    They are drawn some at a time, each time with a seed of its own.
 
     Args:
         sample: of a model: of a number of images and a seed, float [N, C, H, W] in [0, 1].
@@ -128,6 +128,6 @@ def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) 
     """
     found = []
     for i in range(math.ceil(num / chunk)):
-        images = sample(chunk, seed=seed + i)[: num - i * chunk]
+        images = sample(min(chunk, num - i * chunk), seed=seed + i)  # whole: they may come class by class
         found.append((images.nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8))
     return torch.cat(found)

@@ -106,12 +106,16 @@ def test_a_set_without_variety_has_scores_that_are_numbers(judge: Judge, real: T
         assert found["recall"] < 0.05 and found["coverage"] < 0.05 and found["modes"] == 1
 
 
-def test_samples_are_drawn_in_parts_of_which_the_first_are_those_of_fewer() -> None:
+def test_samples_are_drawn_in_parts_each_with_a_seed() -> None:
     def sample(num: int, seed: int) -> Tensor:
         return torch.rand(num, 1, 2, 2, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.1
 
     few, many = drawn(sample, 15, 3, chunk=10), drawn(sample, 30, 3, chunk=10)
     assert few.shape == (15, 1, 2, 2) and few.dtype == torch.uint8
-    assert torch.equal(many[:15], few) and not torch.equal(many[10:20], many[:10])
+    assert torch.equal(drawn(sample, 15, 3, chunk=10), few) and torch.equal(many[:10], few[:10])
+    assert not torch.equal(many[10:20], many[:10]) and not torch.equal(many[:10], drawn(sample, 10, 4, chunk=10))
+    sizes = list[int]()
+    drawn(lambda num, seed: sizes.append(num) or sample(num, seed), 25, 0, chunk=10)  # type: ignore[func-returns-value]
+    assert sizes == [10, 10, 5], "a model that draws class by class draws all of them"
     assert torch.equal(few[:10], (sample(10, 3).clamp(0, 1) * 255).round().to(torch.uint8))
     assert drawn(lambda num, seed: torch.full((num, 1, 2, 2), torch.nan), 3, 0).eq(0).all()
