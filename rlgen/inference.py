@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,45 @@ def _save(run: Run, clip: Clip, seed: int) -> Path:
     return path
 
 
-def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, checkpoint: str = "last") -> np.ndarray:
-    """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed."""
+def sample(
+    run: str | Path,
+    num: int,
+    runs_dir: str = "runs",
+    seed: int = 0,
+    checkpoint: str = "last",
+    label: int | None = None,
+    ema: bool = True,
+) -> np.ndarray:
+    """Draw images from a trained generative model: uint8 [num, H, W, C], the same ones for the same seed.
+
+    Args:
+        run: a name, a directory, a unique prefix, or `last`.
+        num: of images.
+        runs_dir: where names are looked for.
+        seed: of the latents.
+        checkpoint: `last`, `best`, or a step.
+        label: the class of all of them, of a model that learned with labels; None: as `sample_by_class` has them.
+        ema: by the average of the weights, where there is one; False: by those that train.
+    """
+    return sample_by_class(run, num, runs_dir, seed, checkpoint, label, ema)[0]
+
+
+def sample_by_class(
+    run: str | Path,
+    num: int,
+    runs_dir: str = "runs",
+    seed: int = 0,
+    checkpoint: str = "last",
+    label: int | None = None,
+    ema: bool = True,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What `sample` returns, and the images' labels [num] int64; None of a model that learned without.
+
+    Where no label is asked for, one class comes after the other, as many images of each as all of them need.
+
+    Raises:
+        UsageError: the run is an agent, or has no such label, or no average.
+    """
     from rlgen.pictures import to_uint8
 
     learner, opened = _restored(run, runs_dir, checkpoint)
@@ -156,4 +194,15 @@ def sample(run: str | Path, num: int, runs_dir: str = "runs", seed: int = 0, che
         raise UsageError(
             f"{opened.name} is an agent ({opened.config['algo']}); it has no images to sample, see `rlgen eval`"
         )
-    return to_uint8(learner.sample(num, seed=seed).numpy(force=True))
+    if label is not None and learner.num_classes is None:
+        raise UsageError(f"--label {label}: {opened.name} learned without labels; leave it out")
+    if not (ema or learner.averages):
+        raise UsageError(f"--no-ema: {opened.name} has no average of its weights; leave it out")
+    options: dict[str, Any] = {} if ema else {"ema": False}
+    labels = None
+    if learner.num_classes is not None:
+        each = math.ceil(num / learner.num_classes)
+        labels = torch.arange(num) // each if label is None else torch.full((num,), label)
+        options["label"] = labels.to(learner.device)
+    images = to_uint8(learner.sample(num, seed=seed, **options).numpy(force=True))
+    return images, None if labels is None else labels.numpy()

@@ -23,7 +23,9 @@ Critic = Callable[[Tensor], Tensor]  # inputs [B, C, H, W] -> logits [B]
 class AdversarialOptions:
     """The rules of the game, for the `Config` of a model that plays it."""
 
-    loss: Literal["non_saturating", "hinge", "least_squares", "wasserstein", "relativistic"] = "non_saturating"
+    loss: Literal["non_saturating", "hinge", "least_squares", "wasserstein", "relativistic"] = (
+        "non_saturating"  # of both; wasserstein: with --gp-weight 10 --r1-gamma 0 --n-critic 5; relativistic: with R2
+    )
     r1_gamma: float = 1.0  # weight of the gradient penalty on real images, in [0, inf)
     r2_gamma: float = 0.0  # weight of the same on generated images, in [0, inf)
     gp_weight: float = 0.0  # weight of WGAN-GP's penalty, for gradients of length 1 between the two, in [0, inf)

@@ -254,8 +254,8 @@ class Generative(Learner):
         labels = torch.as_tensor(label, device=self.device).expand(num)
         if self.num_classes is None:
             raise UsageError(f"label {label}: this model learned without labels; leave it out, or train one with them")
-        if not ((labels >= 0) & (labels < self.num_classes)).all():
-            raise UsageError(f"label {label}: must be in [0, {self.num_classes - 1}], one that it learned with")
+        for wrong in labels[(labels < 0) | (labels >= self.num_classes)].tolist():
+            raise UsageError(f"label {wrong}: must be in [0, {self.num_classes - 1}], one that the model learned with")
         return labels
 
     def reconstruct(self, images: Tensor) -> Tensor | None:

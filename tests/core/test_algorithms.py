@@ -16,6 +16,8 @@ from rlgen.core.learner import Learner
 from rlgen.errors import UsageError
 from rlgen.runs.rows import read_metrics
 
+STILL = {"r3gan": {"d.layers.7.bias"}}  # the constant of logits of which only differences count
+
 
 def trainable(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: param.detach().clone() for name, param in learner.named_parameters() if param.requires_grad}
@@ -30,7 +32,7 @@ def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
     after = inference.load(run.path)
     assert after.num_updates > 10
     moved = {key for key, value in trainable(after).items() if not torch.equal(value, trainable(before)[key])}
-    assert moved == set(trainable(before)), "every trainable parameter moved"
+    assert moved == set(trainable(before)) - STILL.get(name, set()), "every trainable parameter moved"
     rows = list(read_metrics(run.path))
     values = [value for row in rows for value in row.values() if isinstance(value, float)]
     assert values and all(map(math.isfinite, values))
