@@ -127,7 +127,7 @@ def fields(node: ast.ClassDef, comments: dict[int, str], alone: set[int]) -> lis
     found = []
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            first = item.lineno
+            first, lines = item.lineno, range(item.lineno, (item.end_lineno or item.lineno) + 1)
             while first - 1 in alone:
                 first -= 1
             found.append(
@@ -135,7 +135,7 @@ def fields(node: ast.ClassDef, comments: dict[int, str], alone: set[int]) -> lis
                     name=item.target.id,
                     annotation=ast.unparse(item.annotation),
                     default=ast.unparse(item.value) if item.value else None,
-                    comment=comments.get(item.end_lineno or item.lineno),
+                    comment=next((comments[line] for line in reversed(lines) if line in comments), None),
                     above=tuple(comments[line] for line in range(first, item.lineno)),
                     line=item.lineno,
                 )
