@@ -92,7 +92,8 @@ class ImageSource:
         result: dict[str, Any] = self.score(learner, first)
         if final and len(images) > len(first):
             result = self.score(learner, images) | renamed(result, EVAL_IMAGES)
-        result["samples/grid"] = np.asarray(grid(learner.sample(64, seed=0).numpy(force=True)))
+        shown = learner.sample(8 * min(learner.num_classes or 8, 16), seed=0)  # of a few classes a row each
+        result["samples/grid"] = np.asarray(grid(shown.numpy(force=True), columns=8))
         reconstructed = learner.reconstruct(first[:32].to(learner.device))
         if reconstructed is not None:
             pairs = torch.stack([first[:32] / 255, reconstructed.cpu()], dim=1).flatten(0, 1)  # [2 B, C, H, W]
