@@ -21,6 +21,8 @@ from rlgen.errors import UsageError
 from rlgen.files import user_cache
 from rlgen.memory import Room
 
+NUM_STACKED = (50_000, 10_000)  # training and held-out images of stacked digits
+
 
 def load_digits(preparation: Preparation) -> ImageData:
     """The digits of scikit-learn; without a share, a fifth of every class is held out."""
@@ -34,6 +36,37 @@ def load_digits(preparation: Preparation) -> ImageData:
     if preparation.holdout is not None:
         return join("digits", source, sha256, image, None, label, None, preparation)
     return split("digits", source, sha256, image, label, fifth_of_every_class(label, preparation.holdout_seed))
+
+
+def load_stacked_digits(preparation: Preparation) -> ImageData:
+    """Digits drawn in threes as red, green and blue; 100 r + 10 g + b is the class. Held-out ones of held-out digits.
+
+    As the stacked MNIST of Metz et al. 2017 (arXiv:1611.02163): how many of the 1,000 classes a model's
+    samples have says how much of its data it has left out.
+    """
+    digits, random = load_digits(preparation), np.random.RandomState(0)
+    images, labels = [], []
+    for image, label, num in (
+        (digits.train, digits.train_label, NUM_STACKED[0]),
+        (digits.test, digits.test_label, NUM_STACKED[1]),
+    ):
+        assert label is not None
+        drawn = random.randint(len(image), size=(num, 3))  # [N, 3]
+        images.append(image[drawn, 0])  # [N, 3, 8, 8]
+        labels.append(label[drawn] @ (100, 10, 1))
+    return replace(
+        digits,
+        name="stacked-digits",
+        train=images[0],
+        test=images[1],
+        train_label=labels[0],
+        test_label=labels[1],
+        num_classes=1000,
+        sha256={"images": hashlib.sha256(images[0].tobytes() + images[1].tobytes()).hexdigest()},
+    )
+
+
+MADE = {"digits": load_digits, "stacked-digits": load_stacked_digits}  # of no files
 
 
 def load_known(name: str, data_dir: str | None, room: Room, preparation: Preparation) -> ImageData:

@@ -28,6 +28,11 @@ class KnownSet:
 
 KNOWN = {
     "digits": KnownSet("hand-written digits, comes with scikit-learn (the default)", "8x8 grey, 1,438 + 359", {}),
+    "stacked-digits": KnownSet(
+        "three of them as red, green and blue: 1,000 classes, to see what a model leaves out",
+        "8x8 colour, 50,000 + 10,000",
+        {},
+    ),
     "mnist": KnownSet(
         "hand-written digits (LeCun et al. 1998)",
         "28x28 grey, 60,000 + 10,000",

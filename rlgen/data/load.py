@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rlgen.data import given, pixels
 from rlgen.data.files import digests, find_files
-from rlgen.data.find import load_digits, load_known
+from rlgen.data.find import MADE, load_known
 from rlgen.data.folder import from_folder, from_zip
 from rlgen.data.images import ImageData
 from rlgen.data.known import IDX_FILES, KNOWN, meant
@@ -61,8 +61,8 @@ def read(name_or_path: str, data_dir: str | None, room: Room, preparation: Prepa
     path = Path(name_or_path).expanduser()
     if name_or_path in KNOWN:
         held_out_part(name_or_path, ("train", "test"), asked, preparation)
-        if name_or_path == "digits":
-            return load_digits(preparation)
+        if name_or_path in MADE:
+            return MADE[name_or_path](preparation)
         return load_known(name_or_path, data_dir, room, preparation)
     if os.path.isdir(path):
         return read_folder(path, room, preparation, asked)

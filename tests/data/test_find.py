@@ -20,6 +20,7 @@ from image_files import (
 
 from rlgen.data.known import KNOWN
 from rlgen.data.load import load
+from rlgen.data.preparation import Preparation
 
 
 def test_digits_are_scaled_and_split_evenly():
@@ -163,3 +164,20 @@ def test_real_fashion_mnist():
     )
     assert data.sha256 == KNOWN["fashion-mnist"].sha256 and data.source == str(REAL)
     assert math.isclose(data.train.mean() / 255, 0.2860, abs_tol=1e-4)  # the well-known mean
+
+
+def test_stacked_digits_are_digits_of_their_part_in_three_colours():
+    digits, data = load("digits"), load("stacked-digits")
+    assert (data.train.shape, data.test.shape, data.num_classes) == ((50_000, 3, 8, 8), (10_000, 3, 8, 8), 1000)
+    for images, labels, single, own in (
+        (data.train, data.train_label, digits.train, digits.train_label),
+        (data.test, data.test_label, digits.test, digits.test_label),
+    ):
+        assert labels is not None and own is not None
+        label_of = {image.tobytes(): label for image, label in zip(single, own, strict=True)}
+        for image, label in zip(images[:500], labels[:500], strict=True):
+            assert [label_of[channel.tobytes()] for channel in image] == [label // 100, label // 10 % 10, label % 10]
+        counts = np.bincount(labels, minlength=1000)
+        assert (counts > 0).sum() > 995 and abs(counts.var() / counts.mean() - 1) < 0.3, "as often as chance has it"
+    assert load("stacked-digits").digest() == data.digest() != digits.digest()
+    assert len(load("stacked-digits", preparation=Preparation(image_size=16)).train[0, 0]) == 16

@@ -7,7 +7,14 @@ from rlgen.data.known import known, meant
 
 
 def test_known_lists_every_name_without_reading_anything():
-    assert [name for name, _, _ in known()] == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"]
+    assert [name for name, _, _ in known()] == [
+        "digits",
+        "stacked-digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+    ]
     assert all(about and shape for _, about, shape in known())
 
 
