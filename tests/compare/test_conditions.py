@@ -4,7 +4,7 @@ import json
 
 import pytest
 from comparing import by_group, found
-from synthetic import change, make_run
+from synthetic import change, make_run, without_likelihood
 
 from rlgen.compare.conditions import other_scores, unlearned
 from rlgen.options import algorithms
@@ -223,3 +223,47 @@ def test_actions_that_mean_the_same_are_one_group_whatever_wrote_the_run(runs, s
     make_two(runs, {"rescale_actions": True}, {"rescale_actions": False}, spec=spec, other_spec=other_spec)
     (task,) = found(runs)["tasks"]
     assert [row["runs"] for row in task["groups"]] == [6]
+
+
+LENET, OTHER = ({"features": "lenet", "sha256": letter * 64, "samples": 2000, "at_end": 10_000} for letter in "ab")
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (LENET, None),
+        (OTHER, "different networks of features: gan lenet-bbbbbbbb, vae lenet-aaaaaaaa"),
+        (LENET | {"at_end": 5000}, "different numbers of samples: gan 2000/5000, vae 2000/10000"),
+        (LENET | {"samples": 1000}, "different numbers of samples: gan 1000/10000, vae 2000/10000"),
+    ],
+)
+def test_scores_of_samples_are_ranked_by_the_same_features_and_as_many_images(runs, other, reason):
+    """A model with a likelihood beside one without: their score is the FD."""
+    for seed in range(5):
+        path = make_run(runs, "vae", seed, data="digits", extra={"eval/fd_lenet": 30.0 + seed})
+        change(path, judged=LENET)
+        path = make_run(runs, "gan", seed, data="digits", extra={"eval/fd_lenet": 20.0 + seed})
+        change(without_likelihood(path), judged=other)
+    (task,) = found(runs)["tasks"]
+    assert task["metric"] == "eval/fd_lenet"
+    assert task["refusals"] == ([] if reason is None else [reason])
+    if reason is None:
+        assert [row["group"] for row in task["groups"]] == ["gan", "vae"], "the lower is the better"
+
+
+def test_other_features_do_not_matter_to_a_likelihood(runs):
+    for seed in range(5):
+        for hidden, judged in ((8, LENET), (9, OTHER)):
+            change(make_run(runs, "vae", seed, data="digits", hidden=[hidden]), judged=judged)
+    assert found(runs)["tasks"][0]["refusals"] == []
+
+
+def test_seeds_of_other_features_are_no_group(runs):
+    for seed in range(6):
+        change(
+            make_run(runs, "vae", seed, data="digits", extra={"eval/fd_lenet": 30.0}),
+            judged=LENET if seed % 2 else OTHER,
+        )
+    by_score = {metric: found(runs, metric=metric)["tasks"][0] for metric in ("eval/fd_lenet", "eval/nll")}
+    assert len(by_score["eval/fd_lenet"]["groups"]) == 2 and by_score["eval/fd_lenet"]["refusals"]
+    assert len(by_score["eval/nll"]["groups"]) == 1

@@ -1,7 +1,7 @@
 """The tables of a comparison."""
 
 from comparing import found, make_pair
-from synthetic import make_run
+from synthetic import make_run, without_likelihood
 
 from rlgen.compare.cells import MISSING
 from rlgen.compare.tables import sections
@@ -9,14 +9,6 @@ from rlgen.compare.tables import sections
 
 def section_of(comparison, task):
     return next(section for section in sections(comparison) if section.title.startswith(f"{task}:"))
-
-
-def without_likelihood(path):
-    """What a GAN reports: no likelihood."""
-    rows = (path / "metrics.jsonl").read_text()
-    for name in ("eval/nll", "eval/elbo", "losses/elbo"):
-        rows = rows.replace(name, name.replace("l", "x"))
-    (path / "metrics.jsonl").write_text(rows)
 
 
 def test_the_title_says_the_steps_of_each_group_where_they_differ(runs):
