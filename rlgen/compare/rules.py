@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rlgen.metrics import SUBSET, returns
+from rlgen.metrics import FLOOR, SUBSET, returns
 from rlgen.runs.best import SCORES
 
 FEW_SEEDS = 5
@@ -36,6 +36,9 @@ DIRECTIONS = SCORES | {  # 1: higher is better, -1: lower is better, 0: neither
     "eval/kl": 0,  # the two parts of the ELBO trade off against each other
     "eval/distortion": 0,
     "eval/d_gap": 0,  # a weak discriminator makes it small as well
+    "eval/class_kl_lenet": -1,
+    "eval/modes_lenet": 1,
+    "eval/swd": -1,
 }
 LOWER = {"nll", "loss", "fd", "fid", "kid", "mmd", "bpd", "mse", "error", "distance", "gap"}
 HIGHER = {"return", "reward", "score", "success", "elbo", "accuracy", "precision", "recall", "density", "coverage"}
@@ -52,5 +55,7 @@ def usual_name(metric: str) -> str:
 def direction(metric: str) -> int:
     """1 if higher is better, -1 if lower is, 0 if neither is known. Decided by name, else by the words in it."""
     name = usual_name(metric)
+    if name.startswith(FLOOR):  # a property of the data
+        return 0
     words = set(re.split(r"[/_.\-]", name.lower()))
     return DIRECTIONS.get(name, -1 if words & LOWER else 1 if words & HIGHER else 0)
