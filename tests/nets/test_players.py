@@ -79,10 +79,14 @@ def test_labels_reach_images_and_logits(kind: str) -> None:
 
 def test_the_logit_of_a_label_is_the_inner_product_with_its_embedding() -> None:
     _, d = pair((1, 8, 8), "dcgan", num_classes=5)
-    image, label = torch.rand(4, 1, 8, 8), torch.tensor([0, 3, 3, 4])
+    image, label = torch.rand(4, 1, 8, 8, requires_grad=True), torch.tensor([0, 3, 3, 4])
     features: Tensor = d.layers[:-1](image)  # [B, hidden]
     expected = torch.stack([d.embed.weight[y] @ phi for y, phi in zip(label, features, strict=True)])
-    torch.testing.assert_close(d(image, label) - d(image), expected)
+    found = d(image, label) - d(image)
+    torch.testing.assert_close(found, expected)
+    for learns in (image, d.embed.weight, d.layers[1].weight):
+        slopes = [torch.autograd.grad(each.sum(), learns, retain_graph=True)[0] for each in (found, expected)]
+        torch.testing.assert_close(*slopes, msg="images, embeddings and features learn from it")
     torch.testing.assert_close(d(image), d.layers(image).squeeze(-1))
 
 
