@@ -24,6 +24,8 @@ from rlgen.metrics import SAMPLE_SEED
 from rlgen.runs.find import find
 from rlgen.speed.device import pick_device
 
+RUN = "run "  # begins the source of images that a model drew
+
 
 def compare(
     samples: str,
@@ -74,10 +76,15 @@ def compare(
     if not held.own_split:
         whole = whole[np.random.RandomState(1).permutation(len(whole))]
         whole, train = whole[:count], whole[count : 2 * count]
-    judge = Judge(train, whole, net, where)
+    judge = Judge(train, whole, net, where, held.train_label if held.own_split else None)
     chosen = torch.from_numpy(images[judge.chosen(len(images), count)]).to(where)
     scores = judge.scores(chosen, against_training=held.own_split)
-    about = {"features": net.label, "sha256": net.digest(), "images": count}
+    about: dict[str, Any] = {"features": net.label, "sha256": net.digest(), "images": count}
+    if len(images) < num and given.source.startswith(RUN):
+        images = held_out(read(samples, num, preparation, data_dir, max_memory, runs_dir))
+    if net.num_classes and held.own_split and len(images) > count:
+        about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[:num])
+        about["classes of real images"] = of_classes(judge, train[judge.chosen(len(train), num)])
     floor = judge.floor(count) if held.own_split or len(train) == count else {}
     return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor or None}
 
@@ -105,7 +112,14 @@ def of_run(name: str, path: Path, num: int) -> ImageData:
     if not isinstance(learner, Generative):
         raise UsageError(f"{name} is an agent, it has no images; see rlgen eval")
     images = drawn(learner.sample, num, SAMPLE_SEED).numpy(force=True)
-    return ImageData(name, images, images[:0], None, None, None, str(path), {}, own_split=False)
+    return ImageData(name, images, images[:0], None, None, None, RUN + str(path), {}, own_split=False)
+
+
+def of_classes(judge: Judge, images: NDArray[np.uint8]) -> dict[str, float]:
+    """Scores of the classes of any number of images: of many classes, more are needed than are held out."""
+    _, classes = judge.net(torch.from_numpy(images))
+    assert classes is not None
+    return judge.class_scores(classes, classes)
 
 
 def held_out(data: ImageData) -> NDArray[np.uint8]:

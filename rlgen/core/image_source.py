@@ -59,7 +59,7 @@ class ImageSource:
         """What samples are compared with; None where none are compared, or too few images are held out."""
         if not self.eval_samples:
             return None
-        judge = Judge(self.data.train, self.data.test, net_for(self.data), self.device)
+        judge = Judge(self.data.train, self.data.test, net_for(self.data), self.device, self.data.train_label)
         return judge if judge.count(self.eval_samples) else None
 
     def judged(self) -> dict[str, Any] | None:

@@ -10,11 +10,12 @@ import numpy as np
 from rlgen.data.images import ImageData
 from rlgen.errors import DiskError, UsageError
 from rlgen.features import recipe
-from rlgen.features.net import FeatureNet, load
+from rlgen.features.net import ChannelwiseNet, FeatureNet, load
 from rlgen.files import made, user_cache
 from rlgen.text import warn
 
 HERE = Path(__file__).parent
+STACKED = "stacked-digits"  # its pictures are made of digits, one a channel
 SHIPPED = ("digits", "fashion-mnist")
 LEAST = 10  # training images of a class, on average: fewer teach a classifier little
 
@@ -32,6 +33,10 @@ def net_for(data: ImageData) -> FeatureNet:
         net = load(HERE / f"{name}.safetensors")
         if net.about["sha256"] == data.sha256 and net.shape == data.train.shape[1:]:
             return net
+    if data.name == STACKED and (data.train.shape[1], data.num_classes) == (3, 1000):
+        grey = load(HERE / "digits.safetensors")
+        if grey.shape[1:] == data.train.shape[2:]:
+            return ChannelwiseNet(grey, 3)
     if data.train_label is None or data.num_classes is None or data.num_classes < 2:
         return recipe.random(data)
     if len(np.unique(data.train_label)) < 2 or len(data.train) < LEAST * data.num_classes:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlgen.features.net import FEATURES, FeatureNet
+from rlgen.features.net import FeatureNet
 from rlgen.metrics import neighbours
 from rlgen.metrics.images import (
     class_divergence,
@@ -37,13 +37,22 @@ class Judge:
         held_out: others of the same distribution, uint8 [M, C, H, W].
         net: of the features.
         device: where they are computed.
+        train_label: classes of the training images, [N], that `class_kl` is from; None takes those that the network
+            finds in the held-out ones, as it does where it has other classes.
     """
 
     def __init__(
-        self, train: NDArray[np.uint8], held_out: NDArray[np.uint8], net: FeatureNet, device: torch.device
+        self,
+        train: NDArray[np.uint8],
+        held_out: NDArray[np.uint8],
+        net: FeatureNet,
+        device: torch.device,
+        train_label: NDArray[np.int64] | None = None,
     ) -> None:
         self.train, self.held_out, self.device = train, held_out, device
         self.net = net.to(device)
+        known = train_label is not None and len(train_label) and train_label.max() < net.num_classes
+        self.labels = torch.from_numpy(train_label).to(device) if train_label is not None and known else None
         self._floors: dict[int, dict[str, float]] = {}
         self._references: dict[int, tuple[Tensor, Tensor | None, Tensor]] = {}
 
@@ -72,16 +81,21 @@ class Judge:
         """Scores of images, whose features and classes are given, against the first `num` held-out ones."""
         real, real_classes, real_radii = self.reference(num)
         found = {"kid": kernel_distance(real, features)}
-        if min(len(features), len(real)) > 2 * FEATURES:
+        if min(len(features), len(real)) > 2 * self.net.num_features:
             found["fd"] = frechet_distance(real, features)
         near = neighbours.compare(real, features, real_radii)
         found |= {name: getattr(near, name) for name in ("precision", "recall", "density", "coverage", "two_sample")}
         if classes is not None and real_classes is not None:
-            found["modes"] = num_modes(classes)
-            found["class_kl"] = class_divergence(classes, real_classes, self.net.num_classes)
+            found |= self.class_scores(classes, real_classes)
         held_out = torch.from_numpy(self.held_out[self.chosen(len(self.held_out), num)])
         found["swd"] = sliced_wasserstein(held_out.to(images.device), images)
         return found
+
+    def class_scores(self, classes: Tensor, real_classes: Tensor) -> dict[str, float]:
+        """How many classes occur, and the divergence of their shares from those of the training images."""
+        expected = real_classes if self.labels is None else self.labels
+        divergence = class_divergence(classes, expected, self.net.num_classes)
+        return {"modes": num_modes(classes), "class_kl": divergence}
 
     def floor(self, num: int) -> dict[str, float]:
         """What as many training images score, or all of them where they are fewer; nothing if they are too few."""

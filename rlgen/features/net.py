@@ -31,12 +31,13 @@ class FeatureNet(nn.Module):
 
     Attributes:
         scale: 0-d, features are divided by it; it is chosen so that their variance is 1 on average over the features.
+        num_features: F.
         about: what is known of its making: `accuracy`, `sha256` of the files it was trained on, and the like.
     """
 
     def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
         super().__init__()
-        self.shape, self.num_classes = tuple(shape), num_classes
+        self.shape, self.num_classes, self.num_features = tuple(shape), num_classes, FEATURES
         self.about: dict[str, Any] = {}
         channels, height, width = self.shape
         self.averaged = math.ceil(max(height, width) / LARGEST)
@@ -116,6 +117,30 @@ class FeatureNet(nn.Module):
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         with replaced(path) as temporary:
             temporary.write_bytes(save(weights, {"net": json.dumps(about)}))
+
+
+class ChannelwiseNet(FeatureNet):
+    """A classifier of grey images, of each channel on its own: its features side by side, and its classes as digits.
+
+    Args:
+        net: of shape (1, H, W) and K classes.
+        channels: C: it takes (C, H, W) and knows K ** C classes, the first channel's counting most.
+    """
+
+    def __init__(self, net: FeatureNet, channels: int) -> None:
+        super().__init__(net.shape)
+        self.body, self.head, self.scale = net.body, net.head, net.scale
+        self.of_channel, self.about = net.num_classes, net.about
+        self.shape, self.num_classes = (channels, *net.shape[1:]), net.num_classes**channels
+        self.num_features = channels * net.num_features
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[N, C, H, W] uint8 -> [N, C F] float64 and [N] int64."""
+        features, classes = super().forward(images.flatten(0, 1)[:, None])  # [N C, F], [N C]
+        assert classes is not None
+        weights = self.of_channel ** torch.arange(self.shape[0] - 1, -1, -1, device=classes.device)
+        return features.view(len(images), -1), (classes.view(len(images), -1) * weights).sum(1)
 
 
 def load(path: Path) -> FeatureNet:

@@ -60,6 +60,9 @@ def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     run = experiment.start(tiny("vae", tmp_path / "runs", name="mine"), quiet=True)
     by_name = found(capsys, "mine", "digits")
     assert by_name["scores"] == found(capsys, str(run.path), "digits")["scores"]
+    assert by_name["classes"]["images"] == 10_000 and by_name["classes"]["modes"] <= 10
+    assert by_name["classes of real images"]["modes"] == 10
+    assert "classes" not in found(capsys, "mine", "digits", "--num", "300")
     assert main(["eval", "mine", "--json"]) == 0
     judged = json.loads(capsys.readouterr().out)
     assert by_name["scores"]["fd"] == pytest.approx(judged["fd_lenet"], rel=1e-6)

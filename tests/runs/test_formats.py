@@ -64,6 +64,12 @@ def test_what_format_2_leaves_out_has_todays_default():
     assert upgraded({"config": config}, "mine")["config"]["precision"] == "float32"
 
 
+def test_a_run_of_before_samples_were_compared_compares_none():
+    config = {"algo": "vae", "seed": 1, "steps": 10, "data": "digits"}
+    assert upgraded({"format": 4, "config": config}, "mine")["config"]["eval_samples"] == 0
+    assert upgraded({"format": 5, "config": config}, "mine")["config"]["eval_samples"] == 2000
+
+
 @pytest.mark.parametrize(("written", "rescales"), [({}, False), ({"format": 2}, False), ({"format": 3}, True)])
 def test_a_run_of_before_actions_were_rescaled_clips_them(written, rescales):
     config = {"algo": "ppo", "seed": 1, "steps": 10, "env_id": "Pendulum-v1"}
