@@ -4,9 +4,8 @@ With `double`, the online network chooses the next action and the target network
 "Deep reinforcement learning with double Q-learning"). With `dueling`, a network is two streams (Wang et al. 2016,
 "Dueling network architectures for deep reinforcement learning"). With `noisy`, its layers have noise that explores
 (Fortunato et al. 2018, "Noisy networks for exploration"). With `prioritized`, transitions are drawn by their TD errors
-(Schaul et al. 2016, "Prioritized experience replay"). With `shift`, pictures are moved a little at random before they
-are learned from (Yarats et al. 2021, "Image augmentation is all you need"). With `rnd`, what was seldom seen has a
-reward of its own (`rlgen/core/novelty.py`). Shapes: B batch, N environments, A actions.
+(Schaul et al. 2016, "Prioritized experience replay"). With `shift`, pictures are learned from as moved at random
+(Yarats et al. 2021, "Image augmentation is all you need"); `rnd`: `rlgen/core/novelty.py`. B batch, N envs, A actions.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from rlgen.core.novelty import Novelty, NoveltyOptions, explore
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
 from rlgen.core.priorities import PrioritizedBuffer, weighted
 from rlgen.core.shift import RandomShift
+from rlgen.core.watched import Outgrows
 from rlgen.envs.spec import EnvSpec
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.noisy import Acting, with_noise
@@ -87,6 +87,7 @@ class DQN(Agent):
     """
 
     Config = Config
+    watched = (*Agent.watched, Outgrows("losses/q_values"))
     acts_ahead = acts_on_arrays = True
     act_reads = ("epsilon",)
     num_values: int = 1

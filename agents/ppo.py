@@ -20,6 +20,7 @@ from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
 from rlgen.core.novelty import Novelty, NoveltyOptions, novelty_loss, with_bonus
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.watched import Above, Falls
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
 from rlgen.nets.layers import NetworkOptions
@@ -52,6 +53,11 @@ class PPO(Agent):
     """Actor and critic in separate networks, several epochs of minibatches on each rollout."""
 
     Config = Config
+    watched = (
+        *Agent.watched,
+        Falls("losses/entropy", 0.05, "the policy has collapsed", "a lower --lr, or a higher --entropy-coef"),
+        Above("losses/approx_kl", 0.5, "updates go too far", "a lower --lr, fewer --num-epochs, or --target-kl 0.02"),
+    )
     acts_on_arrays = True
     act_reads = ()
 

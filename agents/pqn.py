@@ -19,6 +19,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import lambda_returns, linear_schedule, masked_mean
 from rlgen.core.learner import Agent
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.watched import Outgrows
 from rlgen.envs.spec import EnvSpec
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.policies import epsilon_greedy, without_gradients
@@ -51,6 +52,7 @@ class PQN(Agent):
     """One network, which acts, makes the targets and learns from them."""
 
     Config = Config
+    watched = (*Agent.watched, Outgrows("losses/q_values"))
     acts_on_arrays = True
     act_reads = ("epsilon",)
 

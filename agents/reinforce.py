@@ -20,6 +20,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import gae, masked_mean
 from rlgen.core.learner import Agent
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.watched import Falls
 from rlgen.envs.spec import EnvSpec
 from rlgen.nets.layers import NetworkOptions
 from rlgen.nets.networks import network
@@ -45,6 +46,10 @@ class Reinforce(Agent):
     """Monte Carlo policy gradient, one pass over each rollout."""
 
     Config = Config
+    watched = (
+        *Agent.watched,
+        Falls("losses/entropy", 0.05, "the policy has collapsed", "a lower --lr, or a higher --entropy-coef"),
+    )
     acts_on_arrays = True
     act_reads = ()
 

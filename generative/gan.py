@@ -30,6 +30,8 @@ from rlgen.core.diff_augment import NUM_CHANCES, diff_augment
 from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import AdamOptions, make_optimizer
+from rlgen.core.vital import NEAREST
+from rlgen.core.watched import Above, Below, Stays
 from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
 from rlgen.nets.players import Discriminator, Generator
@@ -59,6 +61,26 @@ class GAN(Generative):
     """Generator `g`, its average `g_ema`, and discriminator `d`, each of the two players with an optimizer."""
 
     Config, averages = Config, True
+    watched = (
+        *Generative.watched,
+        Above(
+            "losses/real_logits",
+            10.0,
+            "D has won",
+            "a lower --d-lr or a higher --r1-gamma",
+            0.1,
+            0.3,
+            "losses/fake_logits",
+        ),
+        Below(
+            NEAREST,
+            0.5,
+            "the samples are of few kinds",
+            "a lower --g-lr, --r1-gamma 1 and --r2-gamma 1, or --pack 2",
+            0.15,
+        ),
+        Stays("losses/d_loss", better=0),
+    )
 
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)

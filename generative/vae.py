@@ -25,6 +25,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import OptimizerOptions, make_optimizer
+from rlgen.core.watched import Below, Stays
 from rlgen.data.images import ImageSpec
 from rlgen.nets.layers import LayerOptions
 from rlgen.nets.perceptron import mlp
@@ -51,6 +52,11 @@ class VAE(Generative):
     """Two MLPs, q(latent | image) and p(image | latent), and one optimizer over both."""
 
     Config = Config
+    watched = (
+        *Generative.watched,
+        Below("losses/active_units", 1.0, "the posterior has collapsed", "a lower --lr, or a smaller --latent"),
+        Stays("losses/elbo"),
+    )
 
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)

@@ -15,6 +15,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.evaluation import catch_up
 from rlgen.core.image_source import ImageSource
 from rlgen.core.learner import Agent, Learner
+from rlgen.core.watched import check_rules
 from rlgen.data.given import hold
 from rlgen.envs import watch
 from rlgen.envs.given import hold as hold_env
@@ -277,9 +278,10 @@ def run_to_end(
     silent = quiet and not with_notes
     metric = "eval/episodic_return" if isinstance(learner, Agent) else "eval/nll"
     notes.keep_judged(run.info, source)
+    watched = check_rules(learner.watched, type(learner).__name__)
     level, moved = exactness.note(run.info, source), exactness.moved(run.info, learner.device.type)
     with run.running(), few_collections(), machine_code.asking(run.give_up):
-        log = RunLog(run, run.config["wandb"], metric, quiet=quiet)
+        log = RunLog(run, run.config["wandb"], metric, quiet=quiet, watched=watched)
         try:
             if restore:
                 run.restore(learner, source, buffer, log)

@@ -21,6 +21,11 @@ MAX_STEPS = 100_000  # trained again unless more are asked for
 TIMES = {"time", "charts/SPS"}  # metrics that tell of the clock on the wall
 
 
+def is_compared(name: str) -> bool:
+    """Whether a metric is what training computes: those of health are of what watches it, which older runs lack."""
+    return name not in TIMES and not name.startswith(rows.HEALTH)
+
+
 class EnoughError(Exception):
     """The steps that are compared have been trained."""
 
@@ -78,7 +83,7 @@ class Written:
 
     def __init__(self, path: Path) -> None:
         self.rows = [
-            {name: value for name, value in row.items() if name not in TIMES} for row in rows.read_metrics(path)
+            {name: value for name, value in row.items() if is_compared(name)} for row in rows.read_metrics(path)
         ]
         self.weights = rows.digests(path)
         self.last_step = max((row["step"] for row in self.rows), default=0)

@@ -14,6 +14,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.form import check_form
 from rlgen.core.interruption import ask_between_layers, never
 from rlgen.core.learner import Generative, Learner
+from rlgen.core.vital import of_samples
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.features.find import net_for
 from rlgen.features.judge import Judge, drawn
@@ -92,6 +93,7 @@ class ImageSource:
         result: dict[str, Any] = self.score(learner, first)
         if final and len(images) > len(first):
             result = self.score(learner, images) | renamed(result, EVAL_IMAGES)
+        result |= of_samples(learner, first)
         shown = learner.sample(8 * min(learner.num_classes or 8, 16), seed=0)  # of a few classes a row each
         result["samples/grid"] = np.asarray(grid(shown.numpy(force=True), columns=8))
         reconstructed = learner.reconstruct(first[:32].to(learner.device))

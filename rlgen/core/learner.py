@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlgen.core import vital
 from rlgen.core.batch import Batch, Obs
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
+from rlgen.core.watched import Above, Below, Lags, Outgrows, Rule, Stays
 from rlgen.errors import UsageError
 from rlgen.nets.acting import Uniforms
 from rlgen.nets.spectral import power_iteration
@@ -37,6 +39,7 @@ class Learner(nn.Module):
         num_updates: updates taken, this one included; counted by `learn`.
         precision: of the losses, float32 (tf32 is float32 with rounded factors) or bf16.
         executor: how gradient steps are taken.
+        watched: what makes a verdict on a run; a class adds its own to those of its base.
         per_sample: values [B] of the last update, one a sample of its batch, by name; a loss returns them as metrics.
     """
 
@@ -48,6 +51,10 @@ class Learner(nn.Module):
     num_updates: int = 0
     precision: str = "float32"
     executor: Executor = Eager()
+    watched: Sequence[Rule] = (
+        Above(vital.SIZE, 20.0, "the weights blow up", "a smaller step size, or gradients clipped at less"),
+        Above(vital.DEAD, 0.95, "a layer is dead", "a smaller step size, or another activation (leaky_relu, silu)"),
+    )
     per_sample: Batch
 
     def __init__(self, cfg: Any) -> None:
@@ -180,6 +187,12 @@ class Agent(Learner):
         uniforms: random numbers of its acts.
     """
 
+    watched = (
+        *Learner.watched,
+        Lags("eval/episodic_return"),
+        Stays("charts/episodic_return"),
+        Outgrows("eval/q_estimate"),
+    )
     memory_spec: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     acts_ahead: bool = False
     acts_on_arrays: bool = False
@@ -228,6 +241,11 @@ class Generative(Learner):
 
     num_classes: int | None = None
     averages: bool = False
+
+    watched = (
+        *Learner.watched,
+        Below(vital.SPREAD, 0.1, "the samples are all the same", "a smaller step size, or a wider model", after=0.15),
+    )
 
     def batches(self, buffer: Buffer) -> Iterator[Batch]:
         """One batch of images, drawn uniformly."""

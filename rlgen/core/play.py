@@ -11,6 +11,7 @@ import torch
 from rlgen.core.batch import map_parts
 from rlgen.core.interruption import EvaluationInterrupted, never
 from rlgen.core.learner import Agent
+from rlgen.core.vital import Seen, dead_units
 from rlgen.envs.stream import EnvStream
 
 MAX_ENVS = 50  # environments that play side by side
@@ -44,7 +45,7 @@ def play(
         `eval/q_estimate`, the mean of max_a Q over the states visited, beside `eval/q_realised`, the discounted return
         really obtained from the same states (van Hasselt et al. 2016, section 3 and figure 3), of rewards as they are
         learned from. States whose return a time limit cut while it still weighed more than 1 % (gamma^k > 0.01) are
-        left out of both.
+        left out of both. Where layers have ReLUs, `health/dead_units` in some of these states (`rlgen.core.vital`).
 
     Raises:
         EvaluationInterrupted: the answer was yes.
@@ -57,12 +58,13 @@ def play(
     pairs: list[np.ndarray] = []  # [2, k] estimated and realised
     rewards: list[list[float]] = [[] for _ in range(num_envs)]
     estimates: list[list[float]] = [[] for _ in range(num_envs)]
-    memory = first_memory(agent, num_envs)
+    memory, seen = first_memory(agent, num_envs), Seen()
     while len(returns) < num_episodes:
         if interrupted():
             raise EvaluationInterrupted
         if film is not None and not returns:
             film(envs.render())
+        seen.add(envs.obs)
         acted = act(agent, as_seen_by(agent, envs.obs), memory, greedy=True)
         step = envs.step(torch.as_tensor(acted["action"]).numpy(force=True))
         ended = step.terminated | step.truncated
@@ -89,6 +91,9 @@ def play(
     states = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0))
     if states.size:
         result["eval/q_estimate"], result["eval/q_realised"] = states.mean(axis=1).tolist()
+    if not agent.memory_spec:
+        inputs = seen.batch(agent.device)
+        result |= dead_units(agent, lambda: agent.act(inputs, greedy=True))
     return result
 
 

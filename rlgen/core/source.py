@@ -161,11 +161,7 @@ class EnvSource:
         seed: int,
         interrupted: Callable[[], bool] = never,
     ) -> dict[str, Any]:
-        """Play whole greedy episodes in environments of their own; the same seed plays the same ones.
-
-        Returns:
-            What `rlgen.core.play.play` returns.
-        """
+        """Play whole greedy episodes in environments of their own, the same ones by seed: `rlgen.core.play.play`."""
         with closing(self.make_for_play(min(num_episodes, MAX_ENVS), seed)) as envs:
             check_fits(envs.spec, self.spec)
             return play(learner, envs, num_episodes, interrupted=interrupted)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlgen.errors import UsageError
 from rlgen.files import TEMPORARY
-from rlgen.runs import checkpoint, lock
+from rlgen.runs import checkpoint, health, lock
 from rlgen.runs.best import final
 from rlgen.runs.records import Best, Summary, read, read_config
 from rlgen.runs.rows import last_evaluation, last_step
@@ -70,9 +70,13 @@ def list_runs(runs_dir: str | Path = "runs") -> list[dict[str, Any]]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """A run's row in `list_runs`; `damaged` says what is wrong with one of its files, None where nothing is."""
+    """A run's row in `list_runs`; `damaged` says what is wrong with one of its files, None where nothing is.
+
+    `verdict` is what is thought of the run, as its summary or else its rows have it; None where they do not.
+    """
     info: dict[str, Any] = {"config": {}}
     step, status, best, last, damaged = 0, "stopped", None, None, None
+    verdict: Any = None
     try:
         info, _ = read_config(path)
         step = max(checkpoint.steps(path / "checkpoints"), default=0)
@@ -80,7 +84,9 @@ def describe(path: Path) -> dict[str, Any]:
         best = read(path / "checkpoints/best.json", Best)
         if summary := read(path / "summary.json", Summary):
             status, best = summary["status"], best or summary.get("best")
+            verdict = summary.get("health")
         last = final(last_evaluation(path / "metrics.jsonl"), best["metric"] if best else None)
+        verdict = verdict or health.written(path / "metrics.jsonl")
     except UsageError as error:
         status, damaged = "damaged", str(error)
     status = "running" if lock.is_held(path) else status
@@ -88,6 +94,7 @@ def describe(path: Path) -> dict[str, Any]:
         {"name": path.name, "path": str(path)}
         | {key: info["config"].get(key) for key in ("algo", "env_id", "data", "seed", "steps")}
         | {"step": step, "status": status, "created": info.get("created"), "final": last, "best": best}
+        | {"verdict": verdict}
         | {"damaged": damaged}
     )
 

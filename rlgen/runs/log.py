@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from rlgen.core.form import check_form
+from rlgen.core.watched import Rule
 from rlgen.errors import DiskError, DivergedError
 from rlgen.files import Lines, made, write_whole
 from rlgen.pictures import save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
+from rlgen.runs.health import LEVELS, NOT_FINITE, NUMBER, Health, Verdict, of_rows
 from rlgen.runs.progress import Progress
 from rlgen.runs.rows import WEIGHTS, strict
 from rlgen.runs.run import Run
@@ -38,6 +41,7 @@ class RunLog:
         wandb_mode: auto (online with an account and a network, else offline), online, offline or disabled.
         metric: name of the one that matters most, shown beside the bar.
         quiet: no bar, no lines and no summary; warnings stay.
+        watched: rules for a verdict on the run, which every row then has.
     """
 
     def __init__(
@@ -46,17 +50,29 @@ class RunLog:
         wandb_mode: Literal["auto", "online", "offline", "disabled"],
         metric: str = "charts/episodic_return",
         quiet: bool = False,
+        watched: Sequence[Rule] = (),
     ) -> None:
-        self._run, self._quiet = run, quiet
+        self._run, self._quiet, self._watched = run, quiet, watched
+        self._health: Health | None = None
         self._sums = Sums()
         self._last: dict[str, float] = {}  # newest value of every metric
         # opened by the first row: a resume replaces the file before
         self._rows = Lines(run.path / "metrics.jsonl")
         self._wandb = Wandb(run, wandb_mode)
-        self._progress = Progress(run, ["charts/episodic_return", metric], self._last, quiet)
+        self._progress = Progress(run, ["charts/episodic_return", metric], self._last, quiet, self._verdict)
         self._begin = time.monotonic()  # moved back by the time that earlier sessions took
         self._last_row = (run.step, 0.0)  # step and time of the newest training row, for charts/SPS
         self._closed = False
+
+    @property
+    def health(self) -> Health:
+        """What is thought of the run, by its rows: those of earlier sessions are read when it is first asked for."""
+        if self._health is None:
+            self._health = of_rows(self._watched, self._run.steps, self._run.path)
+        return self._health
+
+    def _verdict(self) -> Verdict:
+        return self.health.verdict
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Count one update's metrics in: 0-d tensors, which stay on their device, so that nothing waits for it."""
@@ -92,10 +108,16 @@ class RunLog:
         row |= {name: _number(value) for name, value in metrics.items() if name not in pictures}
         values = {name: value for name, value in row.items() if name not in ("step", "time")}
         self._last |= values
-        self._add_row({name: strict(value) for name, value in row.items()})
+        judged = self.health if self._watched else None
+        changed = judged is not None and judged.add(row)
+        words = judged.words(changed) if judged else {}
+        self._add_row({name: strict(value) for name, value in row.items()} | words)
         for name, picture in pictures.items():
             self._wandb.image(step, name, self._save_picture(step, name, picture))
-        self._wandb.log({**values, "global_step": step}, always=kind == "eval")
+        numbers = {NUMBER: LEVELS.index(judged.verdict.level)} if judged else {}
+        self._wandb.log({**values, **numbers, "global_step": step}, always=kind == "eval")
+        if judged and changed and judged.verdict.says != NOT_FINITE:  # of which it is told anyway
+            self._wandb.alert(*judged.verdict.message(self._run.name))
         self._progress.tick()
         self._check_finite(values, step)
         return row
@@ -160,7 +182,8 @@ class RunLog:
         try:
             self._rows.close()
             self._run.look()
-            summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last)
+            verdict = self.health.at_the_end(exit_code, self._run.step) if self._watched else None
+            summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last, verdict)
             write_json(self._run.path / "summary.json", summary)
         except DiskError as error:
             if exit_code == 0:

@@ -7,12 +7,13 @@ import importlib.util
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from rlgen.runs.best import better
+from rlgen.runs.health import Verdict
 from rlgen.runs.run import Run
 
 
@@ -24,9 +25,18 @@ class Progress:
         metrics: names of those shown beside, where they have a value.
         values: newest value of every metric, by name; whoever made it keeps it up to date.
         quiet: show nothing.
+        verdict: says what is thought of the run; shown where that is not healthy.
     """
 
-    def __init__(self, run: Run, metrics: Sequence[str], values: dict[str, float], quiet: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        metrics: Sequence[str],
+        values: dict[str, float],
+        quiet: bool,
+        verdict: Callable[[], Verdict] = Verdict,
+    ) -> None:
+        self._verdict = verdict
         self._run, self._metrics, self._values = run, list(dict.fromkeys(metrics)), values
         self._bars = bars()
         self._bar: tqdm | None = None
@@ -76,6 +86,8 @@ class Progress:
             parts.append(f"best {best['value']:.4g}")
         if self._run.saved:
             parts.append(f"saved {self._run.saved:,}")
+        if (verdict := self._verdict()).says:
+            parts.append(f"{verdict.level}: {verdict.says}")
         return ", ".join(parts)
 
     def close(self) -> None:

@@ -82,12 +82,20 @@ class Best(TypedDict):
     step: int
 
 
+class Health(TypedDict):
+    """What was thought of a run."""
+
+    verdict: Literal["healthy", "warn", "failed"]
+    reason: NotRequired[str]
+
+
 class Summary(TypedDict):
     """summary.json."""
 
     status: str
     step: NotRequired[int]
     best: NotRequired[Best | None]
+    health: NotRequired[Health]
 
 
 class Digest(TypedDict):

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from rlgen.errors import DamagedError
 from rlgen.files import copy_file, open_file, replaced
 
+HEALTH = "health"  # the verdict on the run so far: a text, which is no metric; other names begin with it
 WEIGHTS = "weights"  # the digest that a checkpoint leaves; a row of its own, which is none of metrics
 MAX_LINE = 2**22  # bytes; a row has some thousands at most, so what is longer is damage and never read whole
 MAX_STEP = 2**53  # what a float holds exactly
@@ -97,6 +98,13 @@ def parse(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError, OverflowError):
         return None
     return numbers | {name: float(value) for name, value in texts.items() if value in NOT_FINITE}
+
+
+def texts(line: bytes) -> dict[str, str]:
+    """The texts of the row in a line, by name; empty where it holds no row."""
+    if parse(line) is None:
+        return {}
+    return {name: value for name, value in json.loads(line).items() if isinstance(value, str)}
 
 
 def _is_step(value: Any) -> bool:

@@ -33,6 +33,7 @@ def show(run: str, runs_dir: str) -> dict[str, Any]:
     step = last.pop("step", opened.step)
     saved = checkpoint.steps(opened.checkpoints)
     about: dict[str, Any] = {"run": opened.name, "path": str(opened.path), "state": row["state"]}
+    about |= {"health": row["verdict"]} if row["verdict"] else {}
     about |= {"step": step, "steps": opened.steps, "seconds": last.pop("time", 0.0)}
     about |= {"age": row["age"], "size": row["size"]}
     about |= {"checkpoints": saved, "best": row["best"], "lineage": lineage(opened)}

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from rlgen.metrics import FLOOR, SUBSET
 from rlgen.runs.exactness import LEVELS
+from rlgen.runs.health import Verdict
 from rlgen.runs.rows import strict
 from rlgen.runs.run import Run
 
@@ -21,7 +22,9 @@ def status_of(exit_code: int) -> str:
     return STATUS.get(exit_code, "interrupted" if exit_code > 128 else "failed")
 
 
-def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float]) -> dict[str, Any]:
+def summarize(
+    run: Run, exit_code: int, seconds: float, metrics: dict[str, float], verdict: Verdict | None = None
+) -> dict[str, Any]:
     """What summary.json holds.
 
     Args:
@@ -29,6 +32,7 @@ def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float
         exit_code: of what ended it.
         seconds: that it took, earlier sessions among them.
         metrics: newest value of every metric.
+        verdict: what is thought of the run; None where nothing was watched.
     """
     return {
         "name": run.name,
@@ -40,6 +44,7 @@ def summarize(run: Run, exit_code: int, seconds: float, metrics: dict[str, float
         "best": run.best,
         "checkpoint": run.saved,
         "resume": run.resumable,  # one of `exactness.LEVELS`
+        **({"health": verdict.record()} if verdict else {}),
         "metrics": {name: strict(value) for name, value in metrics.items()},
     }
 
@@ -65,6 +70,10 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
             table.add_row(name, f"{float(metrics[name]):.5g}{beside}")
     if run.best:
         table.add_row("best", f"{run.best['metric']} {run.best['value']:.5g} at step {run.best['step']:,}")
+    health = summary.get("health", {})
+    if health.get("reason"):
+        table.add_row("health", f"{health['verdict']}: {health['reason']}")
+        table.add_row("to try", health["try"])
     if run.resumable != "exact":
         table.add_row("resume", f"{run.resumable}: {LEVELS[run.resumable]}")
     lines = {"directory": str(run.path)}

@@ -13,8 +13,8 @@ from rlgen.runs.best import SCORES
 from rlgen.runs.find import list_runs
 from rlgen.text import Bytes, Seconds, warn
 
-COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "best", "state", "age", "size")
-SEARCHED = ("name", "algo", "env/data", "seed", "state")  # columns that a word is looked for in
+COLUMNS = ("name", "algo", "env/data", "seed", "step", "score", "best", "state", "health", "age", "size")
+SEARCHED = ("name", "algo", "env/data", "seed", "state", "health")  # columns that a word is looked for in
 
 
 def rows(runs_dir: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def rows(runs_dir: str) -> list[dict[str, Any]]:
 
 
 def columns(row: dict[str, Any]) -> dict[str, Any]:
-    """What a row of `list_runs` lacks: `env/data`, `score` (the final one), `state`, `age` in s, `size` in bytes."""
+    """A row of `list_runs` lacks `env/data`, the final `score`, `state`, `health`, `age` in s, `size` in bytes."""
     try:
         age = Seconds(max(0.0, time.time() - datetime.fromisoformat(row["created"]).timestamp()))
     except (TypeError, ValueError, OverflowError):  # a damaged config.json
@@ -36,6 +36,7 @@ def columns(row: dict[str, Any]) -> dict[str, Any]:
         "env/data": row["env_id"] or row["data"],
         "score": (row["final"] or {}).get("value"),
         "state": row["status"],
+        "health": (row["verdict"] or {}).get("verdict"),
         "age": age,
         "size": size(Path(row["path"])),
     }

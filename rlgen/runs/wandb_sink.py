@@ -104,9 +104,9 @@ class Wandb:
 
         self._enqueue(send)
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, title: str, text: str, level: str = "ERROR") -> None:
         """Have wandb send a message to whoever asked it to; offline it is of no consequence."""
-        self._enqueue(lambda: self._wandb_run.alert(title=title, text=scrubbed(text), level="ERROR"))
+        self._enqueue(lambda: self._wandb_run.alert(title=title, text=scrubbed(text), level=level))
 
     def finish(self, exit_code: int) -> None:
         """Send what is left and end the run; given up after a time, or by Ctrl-C, should its process hang."""

@@ -260,11 +260,16 @@ def summarize(run: Path) -> dict[str, Any]:
     state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
     weights = {name: [digest(value), norm(value)] for name, value in tensors(state["learner"])}
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [{name: value for name, value in json.loads(line).items() if name not in UNTIMED} for line in lines]
+    rows = [{name: value for name, value in json.loads(line).items() if is_result(name)} for line in lines]
     rows = [row for row in rows if row.keys() - {"step", "weights"}]  # without the digests that checkpoints leave
     evaluations = [row for row in rows if any(name.startswith("eval/") for name in row)]
     training = [row for row in rows if row not in evaluations]
     return dict(zip(("step", *PARTS), (state["step"], weights, columns(training), columns(evaluations)), strict=True))
+
+
+def is_result(name: str) -> bool:
+    """Whether a column is computed by training, and not by what watches it or by the clock."""
+    return name not in UNTIMED and not name.startswith("health")
 
 
 def tensors(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
