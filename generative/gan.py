@@ -63,22 +63,8 @@ class GAN(Generative):
     Config, averages = Config, True
     watched = (
         *Generative.watched,
-        Above(
-            "losses/real_logits",
-            10.0,
-            "D has won",
-            "a lower --d-lr or a higher --r1-gamma",
-            0.1,
-            0.3,
-            "losses/fake_logits",
-        ),
-        Below(
-            NEAREST,
-            0.5,
-            "the samples are of few kinds",
-            "a lower --g-lr, --r1-gamma 1 and --r2-gamma 1, or --pack 2",
-            0.15,
-        ),
+        Above("losses/real_logits", 10.0, "D has won", "a higher --r1-gamma", 0.1, 0.3, "losses/fake_logits"),
+        Below(NEAREST, 0.5, "the samples are of few kinds", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
         Stays("losses/d_loss", better=0),
     )
 
@@ -86,6 +72,7 @@ class GAN(Generative):
         super().__init__(cfg)
         cfg.check(cfg.batch_size, spec.num_classes)
         self.loss = LOSSES[cfg.loss]
+        self.watched = self.watched if self.loss.bounded else Generative.watched  # else logits have no scale
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.num_classes = spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape

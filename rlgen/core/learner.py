@@ -52,7 +52,7 @@ class Learner(nn.Module):
     precision: str = "float32"
     executor: Executor = Eager()
     watched: Sequence[Rule] = (
-        Above(vital.SIZE, 20.0, "the weights blow up", "a smaller step size, or gradients clipped at less"),
+        Above(vital.SIZE, 30.0, "the weights blow up", "a smaller step size, or gradients clipped at less"),
         Above(vital.DEAD, 0.95, "a layer is dead", "a smaller step size, or another activation (leaky_relu, silu)"),
     )
     per_sample: Batch
