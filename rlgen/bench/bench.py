@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
+from rlgen.bench import health as verdicts
 from rlgen.bench.machine import machine, versions
 from rlgen.bench.peers import find
 from rlgen.bench.peers.cleanrl import commit
@@ -33,6 +34,7 @@ def bench(
     against: str | None = None,
     profile: bool = False,
     scale: bool = False,
+    health: bool = False,
     out: str | None = None,
     command: str = "rlgen bench",
 ) -> Report:
@@ -50,6 +52,7 @@ def bench(
         against: a checkout of another version of rlgen, which is timed too.
         profile: where the time of a step goes.
         scale: cost over the number of environments, batch size, buffer fill and seeds.
+        health: judge the verdicts on runs instead: train some that fail and some that do not (`rlgen.bench.health`).
         out: PNG of the scaling.
         command: what the user typed.
 
@@ -57,15 +60,16 @@ def bench(
         UsageError: `only` names nothing there is, or options do not go together.
         MissingExtraError: CleanRL's scripts import what is not installed.
     """
-    if profile and scale:
-        raise UsageError("--profile and --scale: one at a time")
+    if profile + scale + health > 1:
+        raise UsageError("--profile, --scale and --health: one at a time")
     beside = {"--cleanrl": cleanrl is not None, "--compiled": compiled, "--against": against is not None}
-    if any(beside.values()) and (profile or scale):
-        raise UsageError(f"{', '.join(flag for flag in beside if beside[flag])}: not with --profile or --scale")
+    if any(beside.values()) and (profile or scale or health):
+        flags = ", ".join(flag for flag in beside if beside[flag])
+        raise UsageError(f"{flags}: not with --profile or --scale, nor with --health")
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
-    names = list(SCALES) if scale else STEPPED if profile else list(WORKS)
-    chosen = select(only, names) if only or scale else select(PROFILED, names) if profile else QUICK
+    names = list(SCALES) if scale else verdicts.NAMES if health else STEPPED if profile else list(WORKS)
+    chosen = select(only, names) if only or scale or health else select(PROFILED, names) if profile else QUICK
     others = find.chosen(peers, cleanrl, chosen, compiled, against)
     where = {"device": str(pick_device(device)), "threads": threads}
     folders = {"CleanRL": cleanrl, "other version": against}
@@ -80,7 +84,9 @@ def bench(
             "warm_up": f"one block and an update, or {NUM_WARM:,} transitions in a replay buffer, are not timed",
         },
     )
-    if profile:
+    if health:
+        report["health"] = verdicts.judge(chosen)
+    elif profile:
         report["profile"] = {name: profile_work(name, where, seconds * blocks) for name in chosen}
     elif scale:
         with few_collections():  # as in training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,8 @@ def write(report: Report, console: Console) -> None:
         console.print("What the GPU does is counted where something waits for it; update draws its batch, too.")
     for name, profile in report.get("profile", {}).items():
         console.print(profile_table(name, profile))
+    if report.get("health"):
+        write_health(report["health"], console)
     if report.get("scale"):
         console.print(scale_table(report["scale"]))
     if report.get("results"):
@@ -50,6 +53,28 @@ def write(report: Report, console: Console) -> None:
         console.print(f"{peer}: not installed: {install}", highlight=False)
     for peer, why in report.get("skipped", {}).items():
         console.print(f"{peer}: left out: {why}", highlight=False, markup=False)
+
+
+def write_health(found: dict[str, Any], console: Console) -> None:
+    """A line a case, and what they come to."""
+    table = empty_table("planted", "command", ">runs", ">spoken of", ">median at", "said first")
+    commands = dict.fromkeys(row["command"].rpartition(" --seed")[0] for row in found["runs"])
+    for command in commands:
+        rows = [row for row in found["runs"] if row["command"].rpartition(" --seed")[0] == command]
+        said = [row for row in rows if row["said"]]
+        words = ", ".join(dict.fromkeys(row["said"].partition(":")[0] for row in said))
+        at = f"{median(row['at'] for row in said):.2f}" if said else ""
+        table.add_row(rows[0]["fault"], command, str(len(rows)), str(len(said)), at, words)
+    console.print(table)
+    for name in ("recall", "false alarms"):
+        if each := found.get(name):
+            low, high = each["interval"]
+            share = each["hits"] / each["of"]
+            console.print(
+                f"{name}: {each['hits']} of {each['of']}, {share:.0%} [{low:.0%}, {high:.0%}]", highlight=False
+            )
+    if "median detection" in found:
+        console.print(f"median detection: {found['median detection']:.0%} of the run", highlight=False)
 
 
 def results_table(rows: list[dict[str, Any]], ratio_of: str) -> Table:

@@ -25,6 +25,7 @@ class Options:
     against: str | None = None  # a checkout of another version of rlgen: time it too
     profile: bool = False  # split a training step into env, act, insert, sample, update, log and the rest
     scale: bool = False  # cost over the number of environments, batch size, buffer fill and seeds
+    health: bool = False  # judge verdicts on runs: train 120, half of which have a planted failure
     out: str | None = None  # with --scale: a .png of the curves
     json: bool = False  # one JSON document on stdout
 
