@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
-from rlgen.bench import health as verdicts
+from rlgen.bench.health import NAMES, judge
 from rlgen.bench.machine import machine, versions
 from rlgen.bench.peers import find
 from rlgen.bench.peers.cleanrl import commit
@@ -68,7 +68,7 @@ def bench(
         raise UsageError(f"{flags}: not with --profile or --scale, nor with --health")
     if out is not None and (not scale or Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
         raise UsageError(f"--out {out}: a .png in a directory that exists, with --scale")
-    names = list(SCALES) if scale else verdicts.NAMES if health else STEPPED if profile else list(WORKS)
+    names = list(SCALES) if scale else NAMES if health else STEPPED if profile else list(WORKS)
     chosen = select(only, names) if only or scale or health else select(PROFILED, names) if profile else QUICK
     others = find.chosen(peers, cleanrl, chosen, compiled, against)
     where = {"device": str(pick_device(device)), "threads": threads}
@@ -85,7 +85,7 @@ def bench(
         },
     )
     if health:
-        report["health"] = verdicts.judge(chosen)
+        report["health"] = judge(chosen)
     elif profile:
         report["profile"] = {name: profile_work(name, where, seconds * blocks) for name in chosen}
     elif scale:
