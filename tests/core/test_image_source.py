@@ -108,9 +108,9 @@ def test_samples_are_compared_once_in_a_tenth_of_the_run(digits: ImageData) -> N
 def test_none_are_compared_where_that_is_off_or_too_few_are_held_out(digits: ImageData) -> None:
     learner = Dealer(digits.train)
     few = ImageData("few", digits.train, digits.test[:5], None, None, None, "memory", {})
-    for source in (ImageSource(digits, CPU), ImageSource(few, CPU, 100)):
+    for source, num in ((ImageSource(digits, CPU), 256), (ImageSource(few, CPU, 100), 5)):
         assert not scored(source.evaluate(learner, final=True)) and source.judged() is None
-        assert learner.sizes == [64], "for the grid alone"
+        assert learner.sizes == [num, 64], "for the verdict on the run and for the grid alone"
         learner.sizes.clear()
 
 
