@@ -2,9 +2,9 @@
 
 It is made of the rows alone, by the rules that the algorithm declares (`rlgen.core.watched`), and every row carries it.
 So a run that goes on reads its rows again and stands where it stood. A rule speaks when it has read beyond its limit
-all through `HOLD` of the run, twice at least: "warn". It has failed when that lasts for `FAILED` of the run, and is
-silent again when nothing was beyond the limit for `CLEAR` of it, twice at least. A number that is not finite is a
-failure at once. No torch here: looking answers at once.
+all through `HOLD` of the run, twice at least: "warn". It has failed when that lasts for its `fails_after` of the run,
+and is silent again when nothing was beyond the limit for `CLEAR` of it, twice at least. A number that is not finite is
+a failure at once. No torch here: looking answers at once.
 """
 
 from __future__ import annotations

@@ -228,3 +228,13 @@ def test_a_plateau_is_told_and_forgotten():
     assert found.index("warn") == 39  # from 0.35 on, for 0.05
     assert found[59] == "warn" and found[-1] == "healthy"
     assert levels(noise + noise[:40], [rule])[-1] == "failed"
+
+
+def test_what_has_failed_is_shown_before_what_began_earlier():
+    slow = Above("losses/m", 1.0, "it is high", "less of it", fails_after=0.9)
+    judge = Health([slow, LOW], 1000)
+    shown = {}
+    for step in range(10, 601, 10):
+        judge.add({"step": step, "losses/m": 2.0, "losses/n": -1.0 if step >= 200 else 1.0})
+        shown[step] = judge.verdict.level, judge.verdict.says
+    assert (shown[490], shown[500]) == (("warn", "it is high"), ("failed", "it is low"))
