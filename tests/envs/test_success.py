@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 
 from rlgen.core.play import play
@@ -79,11 +80,10 @@ def test_infos_of_vector_classes(infos, expected):
     np.testing.assert_array_equal(successes(envs, infos), expected)
 
 
-class Idle:
+class Idle(torch.nn.Module):
     """An agent that does nothing."""
 
-    memory_spec, acts_on_arrays, discount = {}, True, 0.9
-    device = type("Device", (), {"type": "cpu"})()
+    memory_spec, acts_on_arrays, discount, device = {}, True, 0.9, torch.device("cpu")
 
     def act(self, obs, greedy=False):
         return {"action": np.zeros(len(obs), int)}

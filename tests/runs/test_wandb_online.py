@@ -17,6 +17,7 @@ from wandb_server import KEY, Server
 from rlgen.commands import main
 from rlgen.compare.collect import collect
 from rlgen.compare.comparison import compare
+from rlgen.runs.health import LEVELS, NUMBER
 from rlgen.runs.rows import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +65,11 @@ def train(folder, server, *args, mode="online", start=("-m", "rlgen"), **options
 
 
 def local(folder, run):
-    """The directory and the rows of a run that the server has."""
+    """The directory and the rows of a run that the server has; wandb gets the verdict as a number."""
     path = folder / "runs" / run.displayName
-    return path, list(read_metrics(path))
+    lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    verdicts = [LEVELS.index(line["health"]) for line in lines if "health" in line]
+    return path, [row | {NUMBER: each} for row, each in zip(read_metrics(path), verdicts, strict=True)]
 
 
 def sent(row):
