@@ -239,6 +239,7 @@ def test_a_held_out_set_of_any_size_is_judged(options: dict[str, Any], num: int)
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_pixels_from_a_gaussian_get_its_mean_and_deviation(loss: str) -> None:
     """Wasserstein's with R1 and R2: with WGAN-GP's penalty it goes round in one dimension (Mescheder et al. 2018)."""
