@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.core.batch import map_parts
+from rlgen.nets.spectral import Spectral
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,13 +55,21 @@ def weights(net: nn.Module) -> float:
     """The largest gain of a layer: the root mean square of its weights times the root of its inputs.
 
     It is how much larger than independent inputs its outputs are: about 1 when layers are drawn, and 100 in none that
-    learns well. 0 without layers. Convolutions that go up count their outputs as inputs.
+    learns well. 0 without layers. Convolutions that go up count their outputs as inputs. Of an embedding a single row
+    comes in. Weights with spectral normalisation count as they are used.
     """
     layers = [param for param in net.parameters() if param.ndim > 1 and param.numel()]
     if not layers:
         return 0.0
-    sizes = torch.stack([torch.linalg.vector_norm(param).float() for param in layers])  # sqrt(numel) * rms
-    return float((sizes.cpu() / torch.tensor([math.sqrt(len(param)) for param in layers])).max())
+    scales: dict[Any, Any] = dict.fromkeys(layers, 1.0)
+    for each in net.modules():
+        if isinstance(each, nn.Embedding):
+            scales[each.weight] = math.sqrt(each.embedding_dim)
+    for each in net.modules():
+        if isinstance(each, Spectral):
+            scales[each.layer.weight] = scales[each.layer.weight] * each.sigma()
+    sizes = [torch.linalg.vector_norm(param).float() / scales[param] for param in layers]  # sqrt(numel) * rms
+    return float((torch.stack(sizes).cpu() / torch.tensor([math.sqrt(len(param)) for param in layers])).max())
 
 
 @torch.no_grad()

@@ -1,9 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from rlgen.core.vital import DEAD, MAX_SEEN, NEAREST, SPREAD, Seen, dead_units, spread, weights
+from rlgen.nets.spectral import Spectral
 
 
 def test_the_size_of_weights_is_their_gain_in_the_layer_that_has_most():
@@ -15,6 +18,27 @@ def test_the_size_of_weights_is_their_gain_in_the_layer_that_has_most():
     nn.init.constant_(net[1].weight, 1.0)
     assert weights(net) == pytest.approx(12**0.5)
     assert weights(nn.ReLU()) == 0.0
+
+
+def test_of_an_embedding_a_single_row_comes_in():
+    net = nn.Sequential(nn.Embedding(10, 1024))
+    nn.init.normal_(net[0].weight)
+    assert weights(net) == pytest.approx(1.0, abs=0.05)
+    net[0].weight.data *= 50
+    assert weights(net) == pytest.approx(50.0, rel=0.05)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(3, 5, 2), nn.Embedding(7, 5)])
+def test_weights_with_spectral_normalisation_count_as_they_are_used(layer):
+    """However long they are: only the direction of a weight says what comes out."""
+    net, used = Spectral(layer), layer.weight.detach().flatten(1).clone()
+    net.iterate(1000)
+    used = used / torch.linalg.matrix_norm(used, 2)
+    size = math.sqrt(used.square().mean() * (1 if isinstance(layer, nn.Embedding) else used.shape[1]))
+    assert weights(net) == pytest.approx(size, rel=1e-3) and size <= 1
+    with torch.no_grad():
+        layer.weight.mul_(1000)
+    assert weights(net) == pytest.approx(size, rel=1e-3)
 
 
 def test_dead_units_are_those_of_the_worst_layer():
