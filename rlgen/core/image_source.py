@@ -119,13 +119,27 @@ class ImageSource:
         if self.judge is None:
             return {}
         few, many = self.judge.count(self.eval_samples), self.judge.count(self.last_samples)
-        samples = drawn(learner.sample, many if final else few, SAMPLE_SEED)
+        sample = self.sampler(learner)
+        samples = drawn(sample, many if final else few, SAMPLE_SEED)
         with ask_between_layers(self.judge.net, interrupted):
             floor = {f"floor/{name}": value for name, value in self.judge.floor(len(samples)).items()}
             found = self.named(self.judge.scores(samples, against_training=final) | floor)
             if final and few < many:
-                found |= renamed(self.named(self.judge.scores(drawn(learner.sample, few, SAMPLE_SEED))), few)
+                found |= renamed(self.named(self.judge.scores(drawn(sample, few, SAMPLE_SEED))), few)
         return found
+
+    def sampler(self, learner: Generative) -> Callable[..., Tensor]:
+        """How a model is drawn from for scores: with labels, in the shares that these have among training images."""
+        if learner.num_classes is None or self.data.train_label is None:
+            return learner.sample
+        known = torch.from_numpy(self.data.train_label)
+
+        def sample(num: int, seed: int) -> Tensor:
+            generator = torch.Generator().manual_seed(seed + 2**31)  # not that of the latents
+            labels = known[torch.randint(len(known), (num,), generator=generator)]
+            return learner.sample(num, label=labels, seed=seed)  # type: ignore[call-arg]
+
+        return sample
 
     def named(self, scores: dict[str, float]) -> dict[str, float]:
         """Scores under the names of metrics, those by features with the name of their network."""

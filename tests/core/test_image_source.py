@@ -1,5 +1,6 @@
 """When samples are compared with held-out images, under which names, and that training does not notice."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from rlgen.core.interruption import EvaluationInterrupted
 from rlgen.core.learner import Generative
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
-from rlgen.features.judge import drawn
+from rlgen.features.find import net_for
+from rlgen.features.judge import Judge, drawn
 from rlgen.metrics import OF_SAMPLES, SAMPLE_SEED
 from rlgen.runs.rows import read_metrics
 
@@ -59,6 +61,47 @@ def test_scores_have_the_names_of_their_features_and_a_floor_beside(digits: Imag
     samples = drawn(learner.sample, 200, SAMPLE_SEED)
     for name, value in source.judge.scores(samples).items():
         assert found[f"eval/{name}{'' if name == 'swd' else '_lenet'}"] == value
+
+
+class ByClass(Dealer):
+    """Its samples are images of the asked classes; without being asked, of each class as many."""
+
+    num_classes = 10
+
+    def __init__(self, data: ImageData) -> None:
+        super().__init__(data.train)
+        self.of_class = [torch.from_numpy(data.train[data.train_label == label]) for label in range(10)]
+        self.asked = list[Tensor]()
+
+    def sample(self, num: int, seed: int | None = None, label: Tensor | None = None) -> Tensor:
+        labels = self.labels(num, label)
+        assert labels is not None
+        self.asked.append(labels)
+        generator = torch.Generator().manual_seed(seed or 0)
+        found = [self.of_class[each] for each in labels.tolist()]
+        return torch.stack([of[torch.randint(len(of), (), generator=generator)] for of in found]) / 255
+
+
+def test_samples_of_a_model_with_labels_are_scored_in_the_shares_of_the_data(digits: ImageData) -> None:
+    """Else a model without a fault misses some: here two of ten classes make up nine tenths, and one does not occur."""
+
+    def uneven(images: np.ndarray, label: Any) -> tuple[np.ndarray, np.ndarray]:
+        kept = (label < 2) | ((np.arange(len(label)) % 36 == 0) & (label != 9))
+        return images[kept], label[kept]
+
+    train, train_label = uneven(digits.train, digits.train_label)
+    test, test_label = uneven(digits.test, digits.test_label)
+    data = replace(digits, train=train, train_label=train_label, test=test, test_label=test_label)
+    source, learner = ImageSource(data, CPU, len(test)), ByClass(data)
+    source.judge = Judge(train, test, net_for(digits), CPU, train_label)
+    first, second = (source.score_samples(learner) for _ in range(2))
+    assert first == second
+    assert first["eval/class_kl_lenet"] < 0.15, "of equal shares it is above 1"
+    shares = torch.cat(learner.asked).bincount(minlength=10) / sum(map(len, learner.asked))
+    expected = torch.from_numpy(train_label).bincount(minlength=10) / len(train_label)
+    assert (shares - expected).abs().max() < 0.1 and shares[9] == 0
+    own = learner.sample(5, seed=3)
+    assert torch.equal(own, learner.sample(5, seed=3)) and learner.asked[-1].tolist() == [0, 2, 4, 6, 8]
 
 
 def test_the_last_evaluation_has_more_samples_and_keeps_the_score_of_the_first_ones(digits: ImageData) -> None:
