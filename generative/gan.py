@@ -31,7 +31,7 @@ from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import AdamOptions, make_optimizer
 from rlgen.core.vital import NEAREST
-from rlgen.core.watched import Above, Below, Stays
+from rlgen.core.watched import Below, Stays
 from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
 from rlgen.nets.players import Discriminator, Generator
@@ -63,7 +63,6 @@ class GAN(Generative):
     Config, averages = Config, True
     watched = (
         *Generative.watched,
-        Above("losses/real_logits", 10.0, "D has won", "a higher --r1-gamma", 0.1, 0.3, "losses/fake_logits"),
         Below(NEAREST, 0.5, "the samples are of few kinds", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
         Stays("losses/d_loss", better=0),
     )
@@ -72,7 +71,9 @@ class GAN(Generative):
         super().__init__(cfg)
         cfg.check(cfg.batch_size, spec.num_classes)
         self.loss = LOSSES[cfg.loss]
-        self.watched = self.watched if self.loss.bounded else Generative.watched  # else logits have no scale
+        if self.loss.equal is not None:
+            won = Below("losses/d_loss", 0.05 * self.loss.equal, "D has won", "a higher --r1-gamma")
+            self.watched = (*self.watched, won)
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.num_classes = spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape

@@ -5,6 +5,7 @@ B inputs of the discriminator; an input is an image, or a pack of some. Its logi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -56,7 +57,8 @@ class AdversarialOptions:
             raise UsageError(f"{what} with --conditional: images of a pack have several labels; leave one of them out")
         if batch_size % self.pack:
             raise UsageError(f"{what} with batches of {batch_size}: these are whole packs; make it a multiple of that")
-        if not (LOSSES[self.loss].bounded or self.spectral_norm or self.r1_gamma + self.r2_gamma + self.gp_weight):
+        bounded = LOSSES[self.loss].equal is not None
+        if not (bounded or self.spectral_norm or self.r1_gamma + self.r2_gamma + self.gp_weight):
             raise UsageError(f"--loss {self.loss} has no minimum by itself: add --gp-weight 10 or --spectral-norm")
         if other := [name for name in self.diff_augment if name not in POLICIES]:
             raise UsageError(f"--diff-augment {other[0]}: must be {', '.join(POLICIES)}, or some of these")
@@ -68,7 +70,7 @@ class AdversarialLoss(NamedTuple):
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Any, Tensor], Tensor]
     paired: bool = False  # the generator's reads logits of real ones too; else they may be None
-    bounded: bool = True  # the discriminator's has a lower bound
+    equal: float | None = None  # the discriminator's least where it cannot tell them apart; None: it has no bound
 
 
 LOSSES = {
@@ -76,22 +78,24 @@ LOSSES = {
     "non_saturating": AdversarialLoss(
         d=lambda real, fake: softplus(-real) + softplus(fake),
         g=lambda real, fake: softplus(-fake),
+        equal=2 * math.log(2),
     ),
     # Lim and Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), equations 16 and 17
     "hinge": AdversarialLoss(
         d=lambda real, fake: relu(1 - real) + relu(1 + fake),
         g=lambda real, fake: -fake,
+        equal=2.0,
     ),
     # Mao et al. 2017 (arXiv:1611.04076), equation 9: the labels are 0 and 1
     "least_squares": AdversarialLoss(
         d=lambda real, fake: ((real - 1).square() + fake.square()) / 2,
         g=lambda real, fake: (fake - 1).square() / 2,
+        equal=0.25,
     ),
     # Arjovsky et al. 2017 (arXiv:1701.07875), equations 2 and 3
     "wasserstein": AdversarialLoss(
         d=lambda real, fake: fake - real,
         g=lambda real, fake: -fake,
-        bounded=False,
     ),
     # Jolicoeur-Martineau 2018 (arXiv:1807.00734); Huang et al. 2024 (R3GAN, arXiv:2501.05441), equation 2: a real input
     # against a fake one, and the roles swapped
@@ -99,6 +103,7 @@ LOSSES = {
         d=lambda real, fake: softplus(fake - real),
         g=lambda real, fake: softplus(real - fake),
         paired=True,
+        equal=math.log(2),
     ),
 }
 

@@ -44,6 +44,16 @@ def test_the_roles_of_the_relativistic_loss_are_swapped() -> None:
     assert torch.allclose(loss.d(real + 5, fake + 5), loss.d(real, fake), atol=1e-5), "only differences count"
 
 
+def test_a_discriminator_that_cannot_tell_loses_at_least_so_much() -> None:
+    """The least of its loss where both logits are equal; Wasserstein's falls for ever once they are not."""
+    logits = torch.linspace(-3, 3, 6001, dtype=torch.float64)
+    for loss in LOSSES.values():
+        if loss.equal is not None:
+            assert loss.d(logits, logits).min().item() == pytest.approx(loss.equal, abs=1e-6)
+            assert loss.d(logits + 5, logits - 5).min() >= 0
+    assert [name for name, loss in LOSSES.items() if loss.equal is None] == ["wasserstein"]
+
+
 # Penalties
 
 

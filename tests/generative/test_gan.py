@@ -15,8 +15,10 @@ from generative.gan import GAN, Config
 from rlgen import experiment
 from rlgen.core.adversarial import LOSSES
 from rlgen.core.batch import Batch
+from rlgen.core.vital import NEAREST, SPREAD
 from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
+from rlgen.runs.health import Health
 
 SHAPE = (1, 8, 8)
 SMALL = {"batch_size": 8, "width": 4, "num_hidden": 16, "latent": 4}
@@ -186,6 +188,34 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(name: str, tmp_path: Path) -> 
     options = {"steps": 480, "log_every": 96, "eval_every": 240, "checkpoint_every": 96, "keep": 9}
     whole = experiment.start(tiny("gan", tmp_path, name="whole", **options, **GAMES[name]), quiet=True)
     assert_resumed_equal(whole, 288)
+
+
+# What is watched
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_few_kinds_of_samples_are_noticed_with_every_loss(loss: str) -> None:
+    said = judged(made(loss=loss).watched, {NEAREST: 0.3, SPREAD: 0.9})
+    assert said.startswith("the samples are of few kinds: health/nearest is 0.3")
+    assert judged(made(loss=loss).watched, {NEAREST: 0.6, SPREAD: 0.9}) == ""
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "wasserstein"])
+def test_a_discriminator_that_tells_all_apart_has_won_with_every_loss(loss: str) -> None:
+    """Its loss at logits far apart for this loss, and at logits such as good samples have."""
+    far = {"hinge": (1.01, -1.02), "least_squares": (0.95, 0.04)}.get(loss, (5.0, -6.0))
+    for logits, wins in ((far, True), ((0.6, 0.3), False), ((0.0, 0.0), False)):
+        real, fake = (torch.tensor(each, dtype=torch.float64) for each in logits)
+        said = judged(made(loss=loss).watched, {"losses/d_loss": LOSSES[loss].d(real, fake).item()})
+        assert said.startswith("D has won: losses/d_loss is") == wins
+
+
+def judged(rules: Any, row: dict[str, float]) -> str:
+    """What is said of a run whose rows are all the same, after a quarter of it."""
+    judge = Health(rules, 1000)
+    for step in range(10, 250, 10):
+        judge.add({"step": step} | row)
+    return judge.verdict.reason
 
 
 # What is drawn
