@@ -75,7 +75,7 @@ class GAN(Generative):
             won = Below("losses/d_loss", 0.05 * self.loss.equal, "D has won", "a higher --r1-gamma")
             self.watched = (*self.watched, won)
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
-        self.num_classes = spec.num_classes if cfg.conditional else None
+        self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape
         sizes, options = (cfg.width, cfg.num_hidden), (cfg.architecture, self.num_classes)
         self.g = Generator(spec.shape, *sizes, cfg.latent, *options)
@@ -153,7 +153,7 @@ class GAN(Generative):
         return packed(images, self.cfg.pack)
 
     def _noise(self, batch: Batch) -> Batch:
-        noise = {"latent": self._latent(len(batch["image"]))}
+        noise = {"latent": self.latents(len(batch["image"]))}
         if self.num_classes is not None:
             if "label" not in batch:
                 raise UsageError("--conditional: only the held-out images have labels; leave it out")
@@ -165,24 +165,23 @@ class GAN(Generative):
     def _uniform(self, *size: int) -> Tensor:
         return torch.rand(*size, generator=self.generator, device=self.device)
 
-    def _latent(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        generator = generator or self.generator
-        return torch.randn(num, self.cfg.latent, generator=generator, device=self.device)  # [num, Z]
-
     def _ema_decay(self, num_images: int) -> float:
         """Weight that the average keeps over `num_images`; early on its half-life is a twentieth of the images seen."""
         half_life = min(self.cfg.ema_half_life, 0.05 * (self.num_updates // self.cfg.n_critic) * num_images)
         return 0.5 ** (num_images / half_life)
 
-    @torch.no_grad()
     def sample(self, num: int, label: int | Tensor | None = None, seed: int | None = None, ema: bool = True) -> Tensor:
         """Images of the averaged generator, or of the one that trains: [num, C, H, W] float32 in [0, 1].
 
         Their `label`, or labels [num], as `Generative.labels` has them.
         """
-        latent = self._latent(num, None if seed is None else torch.Generator(self.device).manual_seed(seed))  # [num, Z]
-        labels, g = self.labels(num, label), self.g_ema if ema else self.g
-        inputs = zip(*(each.split(500) for each in (latent, labels) if each is not None), strict=True)
+        return self.decode(self.latents(num, seed), self.labels(num, label), ema)
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor, label: Tensor | None = None, ema: bool = True) -> Tensor:
+        """Images of latents [N, Z] and labels [N], as of `sample`: [N, C, H, W]."""
+        g = self.g_ema if ema else self.g
+        inputs = zip(*(each.split(500) for each in (latent, label) if each is not None), strict=True)
         return (torch.cat([g(*chunk) for chunk in inputs]) + 1) / 2  # chunks bound the memory of feature maps
 
     @torch.no_grad()

@@ -61,7 +61,7 @@ class VAE(Generative):
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
         self.shape = spec.shape  # (C, H, W)
-        self.rows_per_turn = cfg.batch_size
+        self.rows_per_turn, self.latent_size = cfg.batch_size, cfg.latent
         num_pixels = math.prod(spec.shape)
         self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent], options=cfg)
         self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels], options=cfg)
@@ -96,17 +96,20 @@ class VAE(Generative):
         metrics = {"elbo": -loss, "kl": kl, "distortion": distortion, "active_units": active_units}
         return loss, {f"losses/{name}": value for name, value in metrics.items()}
 
-    @torch.no_grad()
     def sample(self, num: int, seed: int | None = None) -> Tensor:
         """Means of the pixels for latents from the prior: [num, C, H, W] float32 in [0, 1]."""
-        generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
-        return self.decoder(self._noise(generator, num)).sigmoid().unflatten(-1, self.shape)
+        return self.decode(self.latents(num, seed))
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        """Means of the pixels, [N, Z] -> [N, C, H, W]."""
+        return self.decoder(latent).sigmoid().unflatten(-1, self.shape)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """Pixel means for the posterior means of `images`: [B, C, H, W] uint8 -> [B, C, H, W] float32 in [0, 1]."""
         mean, _ = self.encoder(images.flatten(1) / 255).chunk(2, -1)  # [B, Z]
-        return self.decoder(mean).sigmoid().unflatten(-1, self.shape)
+        return self.decode(mean)
 
     @torch.no_grad()
     def evaluate(self, images: Tensor) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def grid(images: Any, columns: int | None = None, padding: int = 2) -> Image.Ima
         top, left = i // columns * height + padding, i % columns * width + padding
         canvas[top : top + height - padding, left : left + width - padding] = tile
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
+    """Pictures of one mode, such as grids, from left to right on white with a gap between them, aligned at the top."""
+    width = sum(each.size[0] for each in pictures) + gap * (len(pictures) - 1)
+    canvas = Image.new(pictures[0].mode, (width, max(each.size[1] for each in pictures)), "white")
+    left = 0
+    for each in pictures:
+        canvas.paste(each, (left, 0))
+        left += each.size[0] + gap
+    return canvas
 
 
 def save_png(image: Image.Image, path: str | Path) -> None:

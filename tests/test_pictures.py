@@ -4,7 +4,7 @@ from full_disk import largest_file
 from PIL import Image
 
 from rlgen.errors import DiskError, UsageError
-from rlgen.pictures import grid, save_png, to_uint8
+from rlgen.pictures import beside, grid, save_png, to_uint8
 
 
 def test_to_uint8_rounds_clips_and_moves_channels_last():
@@ -60,3 +60,11 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path):
     with largest_file(1000), pytest.raises(DiskError, match=r"cannot write .*x\.png: "):
         save_png(Image.fromarray(noise), tmp_path / "x.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_stand_beside_each_other_on_white():
+    small, tall = (Image.fromarray(np.full((rows, 3), rows, np.uint8)) for rows in (2, 5))
+    pixels = np.asarray(beside([small, tall, small], gap=4))
+    assert pixels.shape == (5, 3 + 4 + 3 + 4 + 3)
+    assert (pixels[:2, :3] == 2).all() and (pixels[:, 7:10] == 5).all() and (pixels[:2, 14:] == 2).all()
+    assert (pixels[2:, :3] == 255).all() and (pixels[:, 3:7] == 255).all() and (pixels[:, 10:14] == 255).all()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlgen.errors import UsageError
 from rlgen.files import replaced
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from rlgen.inference import Drawn
 
 
 @dataclass(frozen=True)
@@ -15,10 +21,14 @@ class Options:
     """Draw images from a trained generative model."""
 
     run: str  # a name, a directory, a unique prefix, or last
-    num: int = 64  # images; in [1, 1000000]
+    num: int = 64  # images; of whole rows at most so many; in [1, 1000000]
+    show: Literal["samples", "interpolation", "neighbours", "classes"] = (
+        "samples"  # or rows between two latents; samples beside the nearest training images; classes of equal latents
+    )
     out: str = "samples.png"  # a .png grid, a row a class, or an .npz with `images`, uint8 [N, H, W, C], and `labels`
     seed: int = 0  # the same seed draws the same images; in [0, 2**63)
     label: int | None = None  # of all images, where a model learned labels (None: class after class); in [0, inf)
+    truncation: float | None = None  # largest number in a latent: fewer kinds of images, more usual ones; in (0, inf)
     ema: bool = True  # by the average of the weights, where a model has one
     checkpoint: str = "last"  # last, best, or a step
     runs_dir: str = "runs"  # where runs are looked for
@@ -31,17 +41,45 @@ def run(options: Options) -> str:
         raise UsageError(f"--out {out}: must end in .png (a grid) or .npz (`images`), in a directory that exists")
     from rlgen import inference
 
-    found = (options.run, options.num, options.runs_dir, options.seed, options.checkpoint)
-    images, labels = inference.sample_by_class(*found, label=options.label, ema=options.ema)
+    drawn = inference.draw(
+        options.run,
+        options.num,
+        options.runs_dir,
+        seed=options.seed,
+        checkpoint=options.checkpoint,
+        label=options.label,
+        ema=options.ema,
+        show=options.show,
+        truncation=options.truncation,
+    )
     if out.suffix == ".npz":
         import numpy as np
 
+        names = ("images", "labels", "neighbours", "distances")
+        arrays: dict[str, Any] = {name: value for name in names if (value := getattr(drawn, name)) is not None}
         with replaced(out) as temporary, open(temporary, "wb") as file:  # to a name it adds an ending of its own
-            arrays: dict[str, Any] = {"images": images} | ({} if labels is None else {"labels": labels})
             np.savez_compressed(file, **arrays)
     else:
-        from rlgen.pictures import grid, save_png
+        from rlgen.pictures import save_png
 
-        columns = int((labels == 0).sum()) if options.label is None and labels is not None else None
-        save_png(grid(images.transpose(0, 3, 1, 2), columns), out)  # [N, H, W, C] -> [N, C, H, W]
-    return f"{len(images)} images in {out}"
+        save_png(picture(drawn), out)
+    near = drawn.neighbours
+    what = "" if near is None else f", each beside the {near.shape[1]} nearest training images by {drawn.features},"
+    return f"{len(drawn.images)} images{what} in {out}"
+
+
+def picture(drawn: Drawn) -> Image:
+    """A grid; with neighbours, columns of samples, each of which has its neighbours to its right, the nearest first."""
+    from rlgen.pictures import beside, grid
+
+    tiles = drawn.images.transpose(0, 3, 1, 2)  # [N, C, H, W]
+    if drawn.neighbours is None:
+        return grid(tiles, drawn.columns)
+    near = drawn.neighbours.transpose(0, 1, 4, 2, 3)  # [N, k, C, H, W]
+    num, wide = near.shape[:2]
+    rows = math.ceil(num / max(1, round(math.sqrt(num / (wide + 1)))))  # about square
+    parts = []
+    for i in range(0, num, rows):
+        pair = grid(tiles[i : i + rows], 1), grid(near[i : i + rows].reshape(-1, *tiles.shape[1:]), wide)
+        parts.append(beside(pair, gap=4))
+    return beside(parts, gap=24)

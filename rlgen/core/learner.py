@@ -237,10 +237,13 @@ class Generative(Learner):
     Attributes:
         num_classes: of the labels that it learned with, of which `sample` takes one as `label`; None without labels.
         averages: `sample` takes `ema`, false for the weights that train in place of their average.
+        latent_size: Z of the latents from N(0, I) that its images are made of by `decode`, which takes the labels and
+            `ema` that `sample` takes; None of a model that has none.
     """
 
     num_classes: int | None = None
     averages: bool = False
+    latent_size: int | None = None
 
     watched = (
         *Learner.watched,
@@ -253,6 +256,17 @@ class Generative(Learner):
 
     def sample(self, num: int, *, seed: int | None = None) -> Tensor:
         """Draw images, the same ones for the same seed: [num, C, H, W] float32 in [0, 1]."""
+        raise NotImplementedError
+
+    def latents(self, num: int, seed: int | None = None) -> Tensor:
+        """Latents that `sample` makes images of, the same ones for the same seed: [num, Z]."""
+        if self.latent_size is None:
+            raise UsageError("this model has no latents")
+        generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
+        return torch.randn(num, self.latent_size, generator=generator, device=self.device)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Images of latents [N, Z]: [N, C, H, W] float32 in [0, 1]."""
         raise NotImplementedError
 
     def labels(self, num: int, label: int | Tensor | None) -> Tensor | None:

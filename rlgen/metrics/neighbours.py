@@ -113,6 +113,21 @@ def nearest_distances(features: Tensor, others: Tensor) -> Tensor:
     return torch.cat([squared.min(1).values for _, squared in squared_distances(features, others)])
 
 
+def nearest(features: Tensor, others: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """The nearest of others, the nearest one first, all of them where they are fewer.
+
+    Args:
+        features: [N, F] float64.
+        others: [M, F] float64.
+        num: k.
+
+    Returns:
+        Distances, [N, k] float64, and which of the others they are, [N, k] int64.
+    """
+    found = [squared.topk(min(num, len(others)), largest=False) for _, squared in squared_distances(features, others)]
+    return torch.cat([each.values for each in found]).sqrt(), torch.cat([each.indices for each in found])
+
+
 def squared_distances(one: Tensor, other: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Squared Euclidean distances of some rows of a set to all of another: the first row, and [rows, M] float64."""
     norms = other.square().sum(1)

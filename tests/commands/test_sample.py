@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import tiny
 
 from rlgen import experiment, inference
+from rlgen.data.load import load
+from rlgen.features.find import net_for
+from rlgen.pictures import to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,83 @@ def test_the_weights_that_train_draw_other_images_than_their_average(drawn):
     assert not np.array_equal(average["images"], raw["images"])
 
 
+def test_classes_are_of_the_same_latents(drawn):
+    found = drawn("ten", "--show", "classes", "--num", "35")[2]
+    assert found["labels"].tolist() == [i // 3 for i in range(30)], "whole rows"
+    for label in range(10):
+        alone = inference.sample("ten", 3, label=label)
+        assert np.array_equal(found["images"][3 * label : 3 * label + 3], alone), label
+
+
+@pytest.mark.parametrize("name", ["plain", "vae"])
+def test_an_interpolation_has_a_sample_at_each_end_and_the_arc_between(drawn, name):
+    found = drawn(name, "--show", "interpolation", "--num", "20")[2]["images"]
+    samples = inference.sample(name, 4)
+    assert np.array_equal(found[[0, 8, 7, 15]], samples) and len(found) == 16
+    learner = inference.load(name)
+    one, other = learner.latents(4, 0)[[0, 2]].double()
+    angle = torch.acos(one @ other / one.norm() / other.norm())
+    shares = torch.arange(8, dtype=torch.float64)[:, None] / 7
+    arc = (torch.sin((1 - shares) * angle) * one + torch.sin(shares * angle) * other) / torch.sin(angle)
+    assert abs(found[:8].astype(int) - to_uint8(learner.decode(arc.float()))).max() <= 1
+    assert not np.array_equal(found[3], found[4])
+
+
+def test_each_path_of_a_conditional_model_has_one_class(drawn, rlgen):
+    assert drawn("ten", "--show", "interpolation", "--num", "24")[2]["labels"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert set(drawn("ten", "--show", "interpolation", "--label", "4")[2]["labels"]) == {4}
+    assert rlgen("sample", "ten", "--show", "interpolation", "--out", "rows.png")[0] == 0
+    width, height = Image.open("rows.png").size
+    assert (width - 2) / 8 == (height - 2) / 8
+
+
+def test_neighbours_are_those_that_a_search_of_all_training_images_finds(drawn, rlgen):
+    found = drawn("plain", "--show", "neighbours", "--num", "7")[2]
+    assert np.array_equal(found["images"], inference.sample("plain", 7))
+    data = load("digits")
+    net = net_for(data)
+    features = net(torch.from_numpy(data.train))[0].numpy()
+    own = net(torch.from_numpy(found["images"].transpose(0, 3, 1, 2)))[0].numpy()
+    for i in range(7):
+        distances = np.sqrt(((features - own[i]) ** 2).sum(1))
+        nearest = distances.argsort()[:5]
+        np.testing.assert_allclose(found["distances"][i], distances[nearest], rtol=1e-6)
+        assert np.array_equal(found["neighbours"][i], data.train[nearest].transpose(0, 2, 3, 1))
+
+    code, out, _ = rlgen("sample", "plain", "--show", "neighbours", "--num", "7", "--out", "near.png")
+    assert (code, out) == (0, f"7 images, each beside the 5 nearest training images by {net.label}, in near.png\n")
+    pixels = np.asarray(Image.open("near.png"))  # tiles of 8 pixels, seven times as large, with 2 around
+    for i, place in ((0, 2), (1, 60 + 4 + 2), (5, 60 + 4 + 4 * 58 + 2)):
+        tile = found["images"][3] if i == 0 else found["neighbours"][3, i - 1]
+        assert np.array_equal(pixels[2 + 3 * 58 : 58 + 3 * 58 : 7, place : place + 56 : 7], tile[..., 0])
+
+
+def test_truncated_latents_draw_what_is_nearer_to_the_image_of_the_origin(drawn):
+    learner = inference.load("vae")
+    middle = to_uint8(learner.decode(torch.zeros(1, learner.latent_size))).astype(float)
+    away = []
+    for words in ((), ("--truncation", "1"), ("--truncation", "0.1")):
+        images = drawn("vae", "--num", "50", *words)[2]["images"]
+        away.append(abs(images - middle).mean())
+    assert away[0] > 1.2 * away[1] > 5 * away[2]
+    assert np.array_equal(drawn("vae", "--num", "50", "--truncation", "50")[2]["images"], inference.sample("vae", 50))
+
+
+def test_images_that_are_gone_or_others_have_no_neighbours(rlgen):
+    draw = np.random.default_rng(0)
+    for seed in range(2):
+        np.savez("mine.npz", images=draw.integers(0, 255, (200, 8, 8, 1), np.uint8))
+        if seed == 0:
+            experiment.start(tiny("vae", Path("runs"), name="mine", data="mine.npz", steps=64), quiet=True)
+    words = ("sample", "mine", "--show", "neighbours")
+    why = "--show neighbours: mine learned from other images than its data are now; leave it out, or put those back"
+    assert rlgen(*words)[::2] == (2, f"error: {why}\n")
+    Path("mine.npz").unlink()
+    code, _, err = rlgen(*words)
+    assert code == 2 and err.startswith("error: ") and "mine.npz" in err and err.count("\n") == 1
+    assert rlgen("sample", "mine")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "words", "why"),
     [
@@ -60,6 +141,23 @@ def test_the_weights_that_train_draw_other_images_than_their_average(drawn):
         ("vae", ("--label", "3"), "--label 3: vae learned without labels; leave it out"),
         ("vae", ("--no-ema",), "--no-ema: vae has no average of its weights; leave it out"),
         ("ten", ("--label", "10"), "label 10: must be in [0, 9], one that the model learned with"),
+        ("plain", ("--show", "classes"), "--show classes: plain learned without labels; leave it out"),
+        (
+            "ten",
+            ("--show", "classes", "--label", "3"),
+            "--label 3: --show classes shows all of them; leave one of the two out",
+        ),
+        (
+            "ten",
+            ("--show", "classes", "--num", "9"),
+            "--num 9: must be at least 10 for --show classes, which has whole rows",
+        ),
+        (
+            "vae",
+            ("--show", "interpolation", "--num", "7"),
+            "--num 7: must be at least 8 for --show interpolation, which has whole rows",
+        ),
+        ("vae", ("--truncation", "0"), "--truncation 0.0: must be in (0, inf)"),
         ("ten", ("--label", "-1"), "--label -1: must be in [0, inf)"),
     ],
 )
