@@ -23,6 +23,7 @@ from rlgen.envs import watch
 from rlgen.envs.given import hold, hold_wrappers
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import UsageError
+from rlgen.features.judge import LEAST
 from rlgen.files import write_whole
 from rlgen.metrics import LAST_SAMPLES
 from rlgen.options import algorithms
@@ -120,6 +121,7 @@ def evaluate(
             raise UsageError(
                 f"--{flag}{'' if value is True else f' {value}'}: {opened.name} {why}; leave that flag out"
             )
+    samples_asked = samples is not None
     if samples is None:
         samples = LAST_SAMPLES if opened.config.get("eval_samples") else 0
     given = {"video": False, "max_memory": max_memory, "eval_samples": samples}
@@ -142,10 +144,17 @@ def evaluate(
                 result["video"] = clip and str(_save(opened, clip, seed))
             return result | {name.removeprefix("eval/"): value for name, value in played.items()}
         assert isinstance(learner, Generative)
+        if samples and source.judge is None and samples_asked:
+            raise UsageError(
+                f"--samples {samples}: {LEAST} or more are compared, with as many held-out images; {opened.name} has "
+                f"{len(source.data.test)} of these"
+            )
         metrics = source.score(learner, torch.from_numpy(source.data.test))
         source.last_samples = samples
         metrics |= source.score_samples(learner, final=True)
         result |= {"data": opened.config["data"], "images": len(source.data.test)}
+        if source.judge is not None:
+            result["samples"] = source.judge.count(samples)
         return result | {name.removeprefix("eval/"): value for name, value in metrics.items()}
 
 

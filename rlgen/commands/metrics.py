@@ -15,7 +15,7 @@ class Options(Preparation):
 
     sets: tuple[str, ...] = ()  # two: images, and what they should be like; folders, zips, .npz, known sets or runs
     num: int = 10_000  # images of each that are compared, at most; in [10, 10**6]
-    features: str = "auto"  # digits, fashion-mnist, random, or a .safetensors of rlgen's (auto: by the reference)
+    features: str = "auto"  # digits, fashion-mnist, random, a .safetensors of rlgen's, TorchScript (auto: by reference)
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where they are computed
     data_dir: str | None = None  # where known data sets are looked for (None: $RLGEN_DATA, then the user's cache)
     max_memory: str | None = None  # that reading images may take, as 8GB or 500MiB (None: what is at hand)
@@ -29,6 +29,8 @@ def run(options: Options) -> dict[str, Any]:
         raise UsageError(
             f"it compares two sets of images, not {len(options.sets)}: as in rlgen metrics samples.npz digits"
         )
+    if "" in (*options.sets, options.features):
+        raise UsageError("a name is empty: give what is compared, as in rlgen metrics samples.npz digits")
     from rlgen.compare import image_sets
 
     preparation = Preparation(**{field.name: getattr(options, field.name) for field in fields(Preparation)})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -19,10 +21,13 @@ from rlgen.errors import UsageError
 from rlgen.features import recipe
 from rlgen.features.find import HERE, SHIPPED, net_for
 from rlgen.features.judge import LEAST, Judge, drawn
-from rlgen.features.net import FeatureNet, load
+from rlgen.features.net import load
+from rlgen.features.script import Net, ScriptNet
 from rlgen.metrics import SAMPLE_SEED
 from rlgen.runs.find import find
+from rlgen.runs.records import read_config
 from rlgen.speed.device import pick_device
+from rlgen.text import warn
 
 RUN = "run "  # begins the source of images that a model drew
 
@@ -42,9 +47,11 @@ def compare(
 
     Args:
         samples: a folder or a zip of images, an `.npz`, a known data set, or a run, as a name or a directory.
-        reference: the same; of data that have a split, the images that are held out.
+        reference: the same; of data that have a split, the images that are held out. Data without one are split where
+            `preparation` says how, and where a run is compared with what it learned from.
         num: images of each, at most; as many of one as of the other are compared, the same ones every time.
-        features: auto, the name of a network that comes with rlgen, random, or a `.safetensors` file.
+        features: auto, the name of a network that comes with rlgen, random, a `.safetensors` file of rlgen's, or a file
+            of TorchScript: a module that maps images [N, 3, H, W] uint8 to features [N, F].
         device: where they are computed.
         preparation: size and mode of the images.
         data_dir: where known data sets are looked for.
@@ -60,6 +67,8 @@ def compare(
     """
     where = pick_device(device)
     held = read(reference, num, preparation, data_dir, max_memory, runs_dir)
+    if is_split(held, reference, preparation, samples, runs_dir):
+        held = replace(held, own_split=True)
     whole = held_out(held)
     given = read(samples, min(num, len(whole)), preparation, data_dir, max_memory, runs_dir)
     images = held_out(given)
@@ -76,14 +85,15 @@ def compare(
     if not held.own_split:
         whole = whole[np.random.RandomState(1).permutation(len(whole))]
         whole, train = whole[:count], whole[count : 2 * count]
-    judge = Judge(train, whole, net, where, held.train_label if held.own_split else None)
+    its_own = features == "auto" or net.about.get("sha256") == held.sha256  # another's classes mean something else
+    judge = Judge(train, whole, net, where, held.train_label if held.own_split and its_own else None)
     chosen = torch.from_numpy(images[judge.chosen(len(images), count)]).to(where)
     scores = judge.scores(chosen, against_training=held.own_split)
     about: dict[str, Any] = {"features": net.label, "sha256": net.digest(), "images": count}
     if len(images) < num and given.source.startswith(RUN):
         images = held_out(read(samples, num, preparation, data_dir, max_memory, runs_dir))
     if net.num_classes and held.own_split and len(images) > count:
-        about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[:num])
+        about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[judge.chosen(len(images), num)])
         about["classes of real images"] = of_classes(judge, train[judge.chosen(len(train), num)])
     floor = judge.floor(count) if held.own_split or len(train) == count else {}
     return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor or None}
@@ -93,17 +103,39 @@ def read(
     what: str, num: int, preparation: Preparation, data_dir: str | None, max_memory: str | None, runs_dir: str
 ) -> ImageData:
     """Images by the name of what they come from; of a run, `num` of its model."""
-    path = Path(what).expanduser()
-    if what not in KNOWN and (not path.exists() or (path / "config.json").is_file()):
-        try:
-            run = find(what, runs_dir)
-        except UsageError as error:
-            raise UsageError(
-                f"{what!r} is neither a data set nor a file, a folder or a run in {runs_dir}: give one of these, see "
-                "rlgen list data and rlgen list runs"
-            ) from error
+    if run := run_of(what, runs_dir):
         return of_run(what, run, num)
     return load_images(what, data_dir, max_memory, preparation)
+
+
+def run_of(what: str, runs_dir: str) -> Path | None:
+    """The run that images come from; None where they come from files."""
+    path = Path(what).expanduser()
+    if what in KNOWN or (path.exists() and not (path / "config.json").is_file()):
+        return None
+    try:
+        return find(what, runs_dir)
+    except UsageError as error:
+        raise UsageError(
+            f"{what!r} is neither a data set nor a file, a folder or a run in {runs_dir}: give one of these, see "
+            "rlgen list data and rlgen list runs"
+        ) from error
+
+
+def is_split(held: ImageData, reference: str, preparation: Preparation, samples: str, runs_dir: str) -> bool:
+    """Whether only the share of a reference that is held out is compared, where its images lay together.
+
+    A run saw the others while it learned: it has to be compared with those that it did not see.
+    """
+    if held.own_split or held.source.startswith(RUN):
+        return held.own_split
+    if run := run_of(samples, runs_dir):
+        info = read_config(run)[0]
+        if (info.get("spec") or {}).get("sha256") == held.digest():
+            return True
+        if Path(str(info["config"].get("data"))).expanduser().resolve() == Path(reference).expanduser().resolve():
+            warn(f"{samples} learned from {reference}, split or prepared in another way: what it saw is compared too")
+    return (preparation.holdout, preparation.holdout_seed) != (AS_THEY_ARE.holdout, AS_THEY_ARE.holdout_seed)
 
 
 def of_run(name: str, path: Path, num: int) -> ImageData:
@@ -127,7 +159,7 @@ def held_out(data: ImageData) -> NDArray[np.uint8]:
     return data.test if data.own_split else np.concatenate([data.train, data.test])
 
 
-def chosen_net(features: str, reference: ImageData) -> FeatureNet:
+def chosen_net(features: str, reference: ImageData) -> Net:
     """The network that was asked for.
 
     Raises:
@@ -137,10 +169,13 @@ def chosen_net(features: str, reference: ImageData) -> FeatureNet:
         return net_for(reference)
     if features == "random":
         return recipe.random(reference)
-    net = load(HERE / f"{features}.safetensors" if features in SHIPPED else Path(features).expanduser())
+    path = HERE / f"{features}.safetensors" if features in SHIPPED else Path(features).expanduser()
+    if is_zipfile(path):  # as TorchScript is
+        return ScriptNet(path)
+    net = load(path)
     if net.shape != reference.train.shape[1:]:
         raise UsageError(
             f"--features {features}: its images are {list(net.shape)} [C, H, W], these "
-            f"{list(reference.train.shape[1:])}: leave it out, or give --image-size"
+            f"{list(reference.train.shape[1:])}: leave it out, or give --image-size and --image-mode"
         )
     return net

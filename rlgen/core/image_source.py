@@ -17,7 +17,7 @@ from rlgen.core.learner import Generative, Learner
 from rlgen.core.vital import of_samples
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.features.find import net_for
-from rlgen.features.judge import Judge, drawn
+from rlgen.features.judge import LEAST, Judge, drawn
 from rlgen.metrics import EVAL_IMAGES, LAST_SAMPLES, SAMPLE_SEED, subset
 from rlgen.pictures import grid
 
@@ -58,10 +58,9 @@ class ImageSource:
     @cached_property
     def judge(self) -> Judge | None:
         """What samples are compared with; None where none are compared, or too few images are held out."""
-        if not self.eval_samples:
+        if min(self.eval_samples, len(self.data.test)) < LEAST:  # before a network is trained for them
             return None
-        judge = Judge(self.data.train, self.data.test, net_for(self.data), self.device, self.data.train_label)
-        return judge if judge.count(self.eval_samples) else None
+        return Judge(self.data.train, self.data.test, net_for(self.data), self.device, self.data.train_label)
 
     def judged(self) -> dict[str, Any] | None:
         """What makes scores of samples comparable, for config.json: the features, and how many images are compared."""

@@ -60,7 +60,10 @@ def held_out_part(source: str, parts: Collection[str], asked: str | None, prepar
         UsageError: there are no training images, or not the part that was asked for.
     """
     if parts and "train" not in parts:
-        raise UsageError(f"{source} has {' and '.join(sorted(parts))} images but none to train on: give those too")
+        raise UsageError(
+            f"{source} has {' and '.join(sorted(parts))} images but none to train on: give those too, "
+            "or these alone under a name that is no part of a split"
+        )
     if asked is not None and asked not in parts:
         there = ", ".join(sorted(parts)) or "no split"
         raise UsageError(f"{source} has no {asked} images, it has {there}: leave --split out")

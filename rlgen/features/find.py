@@ -51,7 +51,10 @@ def kept(data: ImageData) -> FeatureNet:
     path = user_cache() / "features" / f"{key}.safetensors"
     if path.is_file():
         try:
-            return load(path)
+            net = load(path)
+            if (net.shape, net.num_classes) == (data.train.shape[1:], data.num_classes):
+                return net
+            warn(f"{path} is of other images than {data.name}; it is trained again")
         except UsageError as error:
             warn(f"{error}; it is trained again")
     warn(f"a classifier of {data.name} is trained once, to compare images by its features: {path}", note=True)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlgen.features.net import FeatureNet
+from rlgen.features.script import Net
 from rlgen.metrics import neighbours
 from rlgen.metrics.images import (
     class_divergence,
@@ -24,13 +24,15 @@ from rlgen.metrics.images import (
 
 SHUFFLE_SEED = 0  # which images stand for a set of which there are more
 LEAST = 2 * neighbours.DENSE  # images of a set
+OF_ANY_NUMBER = {"kid", "precision", "density"}  # scores that are the same, on average, for more or fewer images
 
 
 class Judge:
     """Compares images with the held-out ones of a data set, of which it keeps the features.
 
     A set is always compared with as many held-out images as it has, or with all of them. Its floor is what as many
-    training images score: nothing that is drawn from the distribution itself scores better, on average.
+    training images score. Where the network was trained on these too, other images of the distribution may score a
+    little better.
 
     Args:
         train: images that a model learns from, uint8 [N, C, H, W].
@@ -45,7 +47,7 @@ class Judge:
         self,
         train: NDArray[np.uint8],
         held_out: NDArray[np.uint8],
-        net: FeatureNet,
+        net: Net,
         device: torch.device,
         train_label: NDArray[np.int64] | None = None,
     ) -> None:
@@ -73,8 +75,8 @@ class Judge:
         found = self.compared(images, features, classes, num)
         if against_training:
             held_out = self.reference(num)[0]
-            chance, ratio = neighbours.copied(features, held_out, self.of_training)
-            found |= {"copied": chance, "nearest_ratio": ratio}
+            chance, ratio, copies = neighbours.copied(features, held_out, self.of_training)
+            found |= {"copied": chance, "nearest_ratio": ratio, "near_copies": copies}
         return finite(found)
 
     def compared(self, images: Tensor, features: Tensor, classes: Tensor | None, num: int) -> dict[str, float]:
@@ -98,12 +100,16 @@ class Judge:
         return {"modes": num_modes(classes), "class_kl": divergence}
 
     def floor(self, num: int) -> dict[str, float]:
-        """What as many training images score, or all of them where they are fewer; nothing if they are too few."""
+        """What as many training images score; nothing if they are too few to be compared.
+
+        Where they are fewer than that, these are the scores alone that do not depend on how many images there are.
+        """
         if num not in self._floors:
             images = torch.from_numpy(self.train[self.chosen(len(self.train), num)]).to(self.device)
             features, classes = self.net(images)
-            enough = len(images) >= LEAST
-            self._floors[num] = finite(self.compared(images, features, classes, num)) if enough else {}
+            found = finite(self.compared(images, features, classes, num)) if len(images) >= LEAST else {}
+            fewer = len(images) < min(num, len(self.held_out))
+            self._floors[num] = {name: found[name] for name in OF_ANY_NUMBER & found.keys()} if fewer else found
         return self._floors[num]
 
     def reference(self, num: int) -> tuple[Tensor, Tensor | None, Tensor]:

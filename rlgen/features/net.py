@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.errors import UsageError
+from rlgen.errors import UsageError, is_out_of_memory
 from rlgen.files import replaced
 
 FEATURES = 64  # a Frechet distance needs more images than twice as many
@@ -157,8 +157,12 @@ def load(path: Path) -> FeatureNet:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
         net = FeatureNet(tuple(about["shape"]), about["num_classes"])
         net.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        net.about = dict(about["about"])
+        if not all(value.isfinite().all() for value in weights.values()) or net.scale <= 0:
+            raise ValueError("its weights are no finite numbers")
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).split("\n")[0]
         raise UsageError(f"{path} holds no network of features: {reason}; give one that rlgen wrote") from error
-    net.about = about["about"]
     return net.requires_grad_(False).eval()

@@ -16,6 +16,7 @@ from rlgen.envs.border import in_words
 from rlgen.envs.given import to_go_on
 from rlgen.envs.namespaces import is_atari
 from rlgen.envs.parts import about, kept
+from rlgen.features.judge import LEAST
 from rlgen.text import warn
 
 
@@ -48,6 +49,9 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
         warn("native without the standard task: rewards, and so scores, are clipped to -1, 0 and 1", note=True)
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)
+        if source.eval_samples and source.judge is None:
+            there = f"{len(source.data.test)} held-out images and --eval-samples {source.eval_samples}"
+            warn(f"samples are not compared: {there}, {LEAST} of each are needed", note=True)
 
 
 def say_device(learner: Learner, config: Mapping[str, Any]) -> None:

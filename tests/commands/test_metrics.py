@@ -12,6 +12,7 @@ from tiny import tiny
 from rlgen import experiment
 from rlgen.commands import main
 from rlgen.data.load import load as load_images
+from rlgen.data.preparation import Preparation
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,54 @@ def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert by_name["scores"]["fd"] == pytest.approx(judged["fd_lenet"], rel=1e-6)
 
 
+def test_classes_are_counted_of_images_from_all_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Files lie by class, so that the first of them are of a few."""
+    digits = load_images("digits")
+    save("sorted.npz", images=digits.train[np.argsort(digits.train_label, kind="stable")])
+    result = found(capsys, "sorted.npz", "digits", "--num", "600")
+    assert result["images"] == 359 and result["classes"]["images"] == 600
+    assert result["classes"]["modes"] == 10 and result["classes"]["class_kl"] < 0.1
+
+
+def test_a_run_is_compared_with_what_it_did_not_see(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Of data without a split: the share that was held out from it, and copies are looked for in the rest."""
+    save_images(Path("pictures"), 200, size=(8, 8))
+    how = {"data": "pictures", "holdout": 0.25, "eval_samples": 0}
+    run = experiment.start(tiny("vae", tmp_path / "runs", name="mine", **how), quiet=True)
+    held_out = len(load_images("pictures", preparation=Preparation(holdout=0.25)).test)
+    result = found(capsys, "mine", "pictures", "--holdout", "0.25")
+    assert result["images"] == held_out and "copied" in result["scores"]
+    assert main(["metrics", str(run.path), "pictures", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "mine learned from pictures, split or prepared in another way" in printed.err
+    assert json.loads(printed.out)["images"] == 200
+    again = experiment.start(tiny("vae", tmp_path / "runs", name="usual", data="pictures", eval_samples=0), quiet=True)
+    tenth = len(load_images("pictures").test)
+    assert 10 <= tenth < 40, "about a tenth, by name"
+    result = found(capsys, again.name, "pictures")
+    assert result["images"] == tenth and "near_copies" in result["scores"]
+
+
+def test_a_split_that_was_asked_for_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    data = save("all.npz", images=load_images("digits").train[:400])
+    first, second = (found(capsys, "digits", data, "--holdout", "0.2", "--holdout-seed", seed) for seed in "01")
+    assert first["images"] == second["images"] == 80 and "copied" in first["scores"]
+    assert first["scores"]["kid"] != second["scores"]["kid"], "other images are held out"
+    assert found(capsys, "digits", data)["images"] == 359, "of all, as many as samples"
+
+
+def test_classes_of_another_network_are_not_those_of_the_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels of other data have other meanings: here they are shifted by one."""
+    digits = load_images("digits")
+    names = {"images": digits.train[:, 0], "labels": (digits.train_label + 1) % 10}
+    names |= {"test_images": digits.test[:, 0], "test_labels": (digits.test_label + 1) % 10}
+    uneven = names["labels"] != 4
+    names |= {name: names[name][uneven] for name in ("images", "labels")}
+    np.savez("shifted.npz", **names)
+    result = found(capsys, save("same.npz", images=digits.test), "shifted.npz", "--features", "digits")
+    assert result["scores"]["class_kl"] == 0, "the same images"
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -77,6 +126,8 @@ def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["digits", "digits", "--features", "absent.safetensors"], "holds no network of features"),
         (["digits", "digits", "--features", "fashion-mnist"], "leave it out, or give --image-size"),
         (["digits"], "it compares two sets of images, not 1"),
+        (["digits", ""], "a name is empty"),
+        (["digits", "digits", "--features", ""], "a name is empty"),
         (["digits", "digits", "--num", "1"], "num"),
         (["agent", "digits"], "is an agent, it has no images"),
     ],

@@ -16,11 +16,14 @@ from rlgen.core.interruption import EvaluationInterrupted
 from rlgen.core.learner import Generative
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
+from rlgen.errors import UsageError
+from rlgen.features import recipe
 from rlgen.features.find import net_for
 from rlgen.features.judge import Judge, drawn
 from rlgen.metrics import OF_SAMPLES, SAMPLE_SEED
 from rlgen.runs.rows import read_metrics
 
+COPIES = {f"eval/{name}_lenet" for name in ("copied", "nearest_ratio", "near_copies")}
 CPU = torch.device("cpu")
 SCORES = ("fd", "kid", "precision", "recall", "density", "coverage", "two_sample", "modes", "class_kl")
 
@@ -111,7 +114,7 @@ def test_the_last_evaluation_has_more_samples_and_keeps_the_score_of_the_first_o
         if not name.startswith("eval/floor/"):
             assert last[name.replace("eval/", "eval/first_200/")] == during[name]
     assert last["eval/fd_lenet"] != during["eval/fd_lenet"]
-    assert {"eval/copied_lenet", "eval/nearest_ratio_lenet"} <= scored(last) - scored(during)
+    assert scored(last) - scored(during) >= COPIES
     assert source.judged() == {
         "features": "lenet",
         "sha256": source.judge.net.digest(),
@@ -123,7 +126,7 @@ def test_the_last_evaluation_has_more_samples_and_keeps_the_score_of_the_first_o
 def test_where_no_more_are_held_out_there_is_nothing_beside(digits: ImageData) -> None:
     source, learner = ImageSource(digits, CPU, 2000), Dealer(digits.train)
     during, last = source.evaluate(learner), source.evaluate(learner, final=True)
-    assert scored(last) - scored(during) == {"eval/copied_lenet", "eval/nearest_ratio_lenet"}
+    assert scored(last) - scored(during) == COPIES
     assert all(last[name] == during[name] for name in scored(during))
 
 
@@ -148,10 +151,19 @@ def test_samples_are_compared_once_in_a_tenth_of_the_run(digits: ImageData) -> N
     assert scored(source.evaluate(learner, final=True))
 
 
-def test_none_are_compared_where_that_is_off_or_too_few_are_held_out(digits: ImageData) -> None:
+def test_none_are_compared_where_that_is_off_or_too_few_are_held_out(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = Dealer(digits.train)
     few = ImageData("few", digits.train, digits.test[:5], None, None, None, "memory", {})
-    for source, num in ((ImageSource(digits, CPU), 256), (ImageSource(few, CPU, 100), 5)):
+    labelled = replace(few, train_label=digits.train_label, test_label=digits.test_label[:5], num_classes=10)
+    monkeypatch.setattr(recipe, "classifier", None)  # none is trained, as nothing is compared
+    for source, num in (
+        (ImageSource(digits, CPU), 256),
+        (ImageSource(digits, CPU, 9), 256),
+        (ImageSource(few, CPU, 100), 5),
+        (ImageSource(labelled, CPU, 100), 5),
+    ):
         assert not scored(source.evaluate(learner, final=True)) and source.judged() is None
         assert learner.sizes == [num, 64], "for the verdict on the run and for the grid alone"
         learner.sizes.clear()
@@ -182,6 +194,9 @@ def test_training_does_not_notice(algo: str, tmp_path: Path) -> None:
     assert found["fd_lenet"] == pytest.approx(last["eval/fd_lenet"]) and found["floor/fd_lenet"] > 0
     assert "fd_lenet" not in inference.evaluate(runs[0].path)
     fewer = inference.evaluate(runs[0].path, samples=150)
+    assert fewer["samples"] == 150 and found["samples"] == 359 and "samples" not in inference.evaluate(runs[0].path)
+    with pytest.raises(UsageError, match="--samples 5: 10 or more are compared"):
+        inference.evaluate(runs[0].path, samples=5)
     assert fewer["fd_lenet"] == pytest.approx(last["eval/first_150/fd_lenet"])
     metric = "eval/nll" if algo == "vae" else "eval/fd_lenet"
     assert runs[150].best is not None and runs[150].best["metric"] == metric

@@ -76,6 +76,10 @@ def test_copies_of_training_images_are_found(judge: Judge, digits: ImageData, re
     new = judge.scores(torch.from_numpy(digits.test), against_training=True)
     assert new["copied"] == 0.5 and new["nearest_ratio"] == 1
     assert "copied" not in judge.scores(real)
+    few = torch.cat([torch.from_numpy(digits.train[:36]), noisy(torch.from_numpy(digits.test[36:]), 60.0)])
+    found = judge.scores(few, against_training=True)
+    assert found["copied"] < 0.4 and found["near_copies"] == pytest.approx(0.1, abs=0.02), "a tenth are copies"
+    assert new["near_copies"] <= 0.01
 
 
 def test_the_same_images_are_compared_every_time(digits: ImageData, real: Tensor) -> None:
@@ -95,7 +99,9 @@ def test_few_images_have_no_frechet_distance(digits: ImageData, real: Tensor) ->
     assert (judge.count(10_000), judge.count(100), judge.count(LEAST - 1)) == (359, 100, 0)
     alone = Judge(digits.train[:5], digits.test, net_for(digits), CPU)
     assert alone.floor(100) == {}, "too few training images"
-    assert Judge(digits.train[:40], digits.test, net_for(digits), CPU).floor(100)["kid"] != 0
+    fewer = Judge(digits.train[:40], digits.test, net_for(digits), CPU)
+    assert fewer.floor(100).keys() == {"kid", "precision", "density"}, "others are better or worse of 40 than of 100"
+    assert "recall" in fewer.floor(40)
 
 
 def test_a_set_without_variety_has_scores_that_are_numbers(judge: Judge, real: Tensor) -> None:

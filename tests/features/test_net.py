@@ -1,5 +1,6 @@
 """A network of features: what it takes, that an image's features are its own, and its file."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,21 @@ def test_a_file_gives_the_same_network(tmp_path: Path) -> None:
 
 
 def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    from safetensors import safe_open
     from safetensors.torch import save_file
 
     (tmp_path / "text.safetensors").write_text("no weights")
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    for name in ("text", "other", "absent"):
+    net = FeatureNet((1, 8, 8))
+    net.save(tmp_path / "whole.safetensors")
+    with safe_open(tmp_path / "whole.safetensors", "pt") as file:
+        weights, about = net.state_dict(), json.loads(file.metadata()["net"])
+    odd = {"bare": {name: about[name] for name in ("shape", "num_classes")}, "listed": about | {"about": [1]}}
+    odd |= {"list": [1], "shapeless": about | {"shape": 8}, "flat": about | {"shape": [1, 0, 8]}}
+    for name, metadata in odd.items():
+        save_file(weights, tmp_path / f"{name}.safetensors", {"net": json.dumps(metadata)})
+    save_file(weights | {"scale": torch.tensor(torch.nan)}, tmp_path / "nan.safetensors", {"net": json.dumps(about)})
+    assert load(tmp_path / "whole.safetensors").digest() == net.digest()
+    for name in ("text", "other", "absent", *odd, "nan"):
         with pytest.raises(UsageError, match=r"holds no network of features: [^\n]*; give one that rlgen wrote"):
             load(tmp_path / f"{name}.safetensors")

@@ -90,6 +90,21 @@ def test_copies_of_the_real_images_are_told_from_new_ones() -> None:
     assert found.two_sample == 0, "the nearest neighbour of each is its own copy"
 
 
+@pytest.mark.usefixtures("chunk")
+def test_copies_of_an_image_are_at_no_distance_and_as_far_from_others() -> None:
+    """Features of any size, with copies in each set and across: ties are those of exact distances."""
+    originals = (50 * cloud(40, 0, size=32, shift=3.0)).round()  # whole numbers: exact in any order of summing
+    real, fake = originals.repeat(5, 1), originals[:30].repeat(3, 1)[torch.randperm(90)]
+    offset = torch.full((1, 32), 1 / 3, dtype=torch.float64)  # not exact
+    found, expected = compare(real + offset, fake + offset), brute(real, fake)
+    for name in ("precision", "recall", "density", "coverage"):
+        assert getattr(found, name) == pytest.approx(expected[name], abs=1e-12), name
+    assert found.two_sample == pytest.approx(0.5 * (0.5 + (0.75 * 0.5 + 0.25))), "ties, and a quarter has none"
+    assert radii(real + offset, (1, 4)).eq(0).all() and radii(real + offset, (5,)).gt(0).all()
+    assert copied(fake + offset, originals + offset, real + offset)[0] == 0.5
+    assert compare(originals + offset, originals.flip(0) + offset).density == (DENSE + 1) / DENSE
+
+
 def test_dropped_modes_move_recall_and_coverage_and_not_precision() -> None:
     centres = 30 * torch.eye(10, dtype=torch.float64)
 
@@ -104,11 +119,22 @@ def test_dropped_modes_move_recall_and_coverage_and_not_precision() -> None:
 @pytest.mark.usefixtures("chunk")
 def test_copies_of_training_images_are_found_among_all_of_them() -> None:
     train, held_out = cloud(600, 0), cloud(200, 1)
-    chance, ratio = copied(cloud(200, 2), held_out, train)
-    assert chance == pytest.approx(0.5, abs=0.07) and ratio == pytest.approx(1, abs=0.1)
-    chance, ratio = copied(train[400:600] + 1e-3, held_out, train)
-    assert chance == 1 and ratio < 0.01
+    chance, ratio, copies = copied(cloud(200, 2), held_out, train)
+    assert chance == pytest.approx(0.5, abs=0.07) and ratio == pytest.approx(1, abs=0.1) and copies < 0.04
+    chance, ratio, copies = copied(train[400:600] + 1e-3, held_out, train)
+    assert chance == copies == 1 and ratio < 0.01
     mixed = torch.cat([train[:50], cloud(50, 2)])
     assert copied(mixed, held_out, train)[0] == pytest.approx(0.75, abs=0.06), "half of them are copies"
     assert copied(cloud(200, 2, shift=9.0), held_out, train)[0] == 0, "far from everything"
-    assert copied(held_out, held_out, train) == (0.5, 1), "ties are one half"
+    assert copied(held_out, held_out, train) == (0.5, 1, 0.01), "ties are one half"
+
+
+def test_a_few_copies_among_poor_samples_are_found() -> None:
+    """They are far from all images otherwise, and so nearer to the training images than held-out ones never."""
+    train, held_out = cloud(600, 0), cloud(200, 1)
+    poor = cloud(180, 2, shift=4.0)
+    chance, ratio, copies = copied(torch.cat([poor, train[:20] + 1e-3]), held_out, train)
+    assert chance == pytest.approx(0.1) and ratio > 1, "neither says it"
+    assert copies == pytest.approx(0.1)
+    assert copied(poor, held_out, train)[2] == 0
+    assert copied(train[:50], torch.cat([held_out, train[:4]]), train)[2] == 0, "held-out images are copies too"
