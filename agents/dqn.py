@@ -56,9 +56,9 @@ class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     gradient_steps: int = 1  # updates every train_every steps; in [1, inf)
     # divided by ranks
     target_every: int = 500  # steps between updates of the target network; in [1, inf)
-    tau: float = 1.0  # how far the target then moves, 1 copies; in (0, 1]
+    tau: float = 1.0  # how far the target then moves to the online network; 1 copies it; in (0, 1]
     epsilon_start: float = 1.0  # share of random actions at first, not used with noisy; in [0, 1]
-    epsilon_end: float = 0.05  # and after exploration_fraction; in [0, 1]
+    epsilon_end: float = 0.05  # share of random actions after exploration_fraction; in [0, 1]
     exploration_fraction: float = 0.2  # part of the run in which it falls; in [0, 1]
     # n_step * num_envs at most buffer_size: no window of so many steps would fit
     n_step: int = 1  # rewards summed before bootstrapping; in [1, 1000]; fixed: a buffer of other windows
@@ -66,10 +66,10 @@ class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     double: bool = False  # choose the next action with the online network
     dueling: bool = False  # value and advantages as two streams of a network; fixed: networks of other layers
     # fixed: networks of other layers
-    noisy: bool = False  # explore by noise of the layers, which learns: after learning_starts epsilon is 0
+    noisy: bool = False  # explore by learned noise in the layers; epsilon is 0 after learning_starts
     prioritized: bool = False  # draw transitions by their TD errors; fixed: a buffer of another kind
     priority_exponent: float = 0.6  # alpha of prioritized: 0 draws uniformly; in [0, 1]
-    weight_exponent: float = 0.4  # beta of prioritized at first, of importance weights: it rises to 1; in [0, 1]
+    weight_exponent: float = 0.4  # beta of prioritized at the start, rising to 1: importance weights; in [0, 1]
     shift: int = 0  # move pictures that are learned from by up to so many pixels at random, as DrQ; in [0, 1024]
     hidden: tuple[int, ...] = (256, 256)  # sizes of the hidden layers; in [1, 65536]; fixed: networks of other sizes
 

@@ -25,16 +25,16 @@ class AdversarialOptions:
     """The rules of the game, for the `Config` of a model that plays it."""
 
     loss: Literal["non_saturating", "hinge", "least_squares", "wasserstein", "relativistic"] = (
-        "non_saturating"  # of both; wasserstein: with --gp-weight 10 --r1-gamma 0 --n-critic 5; relativistic: with R2
+        "non_saturating"  # loss; wasserstein: with --gp-weight 10 --r1-gamma 0 --n-critic 5; relativistic: with R2
     )
     r1_gamma: float = 1.0  # weight of the gradient penalty on real images, in [0, inf)
     r2_gamma: float = 0.0  # weight of the same on generated images, in [0, inf)
-    gp_weight: float = 0.0  # weight of WGAN-GP's penalty, for gradients of length 1 between the two, in [0, inf)
+    gp_weight: float = 0.0  # weight of WGAN-GP's penalty: gradients of norm 1 between real and generated, in [0, inf)
     n_critic: int = 1  # steps of the discriminator, a batch each, for one of the generator, in [1, 1000]
     # fixed: other networks
     spectral_norm: bool = False  # divide the discriminator's weights by their norms
     # fixed: other networks
-    conditional: bool = False  # on the images' labels, for `rlgen sample RUN --label 3`
+    conditional: bool = False  # learn from the images' labels too, for `rlgen sample RUN --label 3`
     # fixed: other networks
     # at most batch_size: a batch is made of packs
     pack: int = 1  # images that the discriminator judges as one, against mode collapse; in [1, 64]

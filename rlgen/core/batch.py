@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Batch = dict[str, Tensor]  # every value [B, ...], on the training device; `obs` may be a dictionary of parts
+Batch = dict[str, Tensor]  # [B, ...] but for `shared_...`, on the training device; `obs` may be a dictionary of parts
 SHARED = "shared_"  # how the name of what is no row begins
 Obs = Tensor | dict[str, Tensor]  # one tensor [N, ...], or one for every part of a Dict or Tuple observation
 

@@ -78,7 +78,7 @@ class Run(Protocol):
 
 
 def evaluate(learner: Learner, source: Source, run: Run, log: Log) -> bool:
-    """Evaluate, write the row, and say whether it is the best so far; a signal leaves no row, and it is due."""
+    """Evaluate, write the row, return whether it is the best so far; if interrupted, no row, and it stays due."""
     run.eval_due = True
     try:
         with undo_if_interrupted(learner):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-# What makes a sum and a count of this batch those of the batches of several ranks; none, of one process.
+# Adds a sum and a count of this rank's batch to those of the others (`one_batch`). None in a run of one process.
 shares: ContextVar[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None] = ContextVar("shares", default=None)
 
 

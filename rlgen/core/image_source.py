@@ -28,7 +28,7 @@ class ImageSource:
     """A data set, resident on the device as uint8; training never touches its held-out images.
 
     Args:
-        data: training and held-out images, uint8 [N, C, H, W].
+        data: training and held-out images (the split `val` where there is one), uint8 [N, C, H, W].
         device: where they live.
         eval_samples: images of a model that are compared with held-out ones while it trains; 0 compares none, ever.
     """

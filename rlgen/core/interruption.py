@@ -17,7 +17,7 @@ class EvaluationInterrupted(Exception):
 
 
 def never() -> bool:
-    """What an evaluation asks that nobody can interrupt."""
+    """The `interrupted` of an evaluation that nothing can interrupt."""
     return False
 
 
@@ -26,7 +26,7 @@ def ask_between_layers(learner: torch.nn.Module, interrupted: Callable[[], bool]
     """Ask whether to stop wherever one of the networks in a learner is called, whatever its algorithm evaluates.
 
     Raises:
-        EvaluationInterrupted: the answer was yes.
+        EvaluationInterrupted: `interrupted` returned true.
     """
 
     def ask(module: torch.nn.Module, args: Any) -> None:

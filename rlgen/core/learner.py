@@ -33,7 +33,7 @@ class Learner(nn.Module):
     frozen `Config` and the source's description of its data (`EnvSpec` or `ImageSpec`).
 
     Attributes:
-        rows_per_turn: what a source takes between two rounds of updates: vector steps of an agent, images of a model.
+        rows_per_turn: what one turn of the loop takes: vector steps of an agent, images drawn by a model.
         min_added: transitions that the buffer gets before the first round of updates.
         progress: the fraction of the run behind us; set by the loop, read by schedules.
         num_updates: updates taken, this one included; counted by `learn`.
@@ -105,7 +105,7 @@ class Learner(nn.Module):
                 group["lr"] = rate
         self.per_sample.clear()
         power_iteration(self)
-        metrics, self.num_updates = self.update(batch), number  # a plug-in of before counts it too
+        metrics, self.num_updates = self.update(batch), number  # an old plug-in's `update` counts too
         return metrics
 
     def minimize(

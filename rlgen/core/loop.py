@@ -11,7 +11,7 @@ from rlgen.core.learner import Learner
 
 
 def turn(learner: Learner, source: Source, buffer: Buffer, log: Callable[[Batch], object]) -> int:
-    """Fill the buffer and learn from it once; returns how many steps of the clock that took."""
+    """Fill the buffer, then learn from every batch that is due; returns how many steps of the clock that took."""
     ticks = source.fill(buffer, learner)
 
     for batch in learner.batches(buffer):

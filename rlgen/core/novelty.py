@@ -33,7 +33,7 @@ class NoveltyOptions:
     """For the `Config` of an agent that adds the bonus to its rewards."""
 
     rnd: float = 0.0  # weight of a bonus for what is novel, as RND, 0 none; in [0, inf); fixed at 0: other networks
-    rnd_lr: float = 1e-4  # of what predicts them; with replay, which repeats them, 1e-5 is enough; in (0, inf)
+    rnd_lr: float = 1e-4  # step size of the predictor; with a replay buffer 1e-5 is enough; in (0, inf)
 
 
 class Novelty(nn.Module):

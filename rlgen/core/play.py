@@ -29,8 +29,8 @@ def play(
 ) -> dict[str, Any]:
     """Play whole greedy episodes.
 
-    All of the first episodes of every environment are counted, whatever their length, so that short ones are not
-    favoured.
+    Every environment has a share of `num_episodes`: its first ones, however long they are. The first ones to end of
+    all environments would be the short ones.
 
     Args:
         agent: acts greedily.
@@ -48,7 +48,7 @@ def play(
         left out of both. Where layers have ReLUs, `health/dead_units` in some of these states (`rlgen.core.vital`).
 
     Raises:
-        EvaluationInterrupted: the answer was yes.
+        EvaluationInterrupted: `interrupted` returned true.
     """
     num_envs = envs.num_envs
     quota = np.full(num_envs, num_episodes // num_envs) + (np.arange(num_envs) < num_episodes % num_envs)  # [N]

@@ -28,7 +28,7 @@ class GradientStep:
 
     learner: Any  # its networks, its generator, and the precision that losses are computed in
     loss: Loss  # a pure function of (networks, batch)
-    batch: Batch  # every value [B, ...]
+    batch: Batch  # every value [B, ...], but `shared_...`
     optimizer: torch.optim.Optimizer
     max_grad_norm: float | None = None  # the gradient's global L2 norm is clipped to this
     noise: Noise | None = None  # adds random numbers from the learner's generator
