@@ -18,6 +18,7 @@ from rlgen.pictures import COLOURS, FAINT, INK, theme
 
 DASHES = ("-", "--", ":", "-.")  # the next one after as many groups as there are colours
 BLUES = ("#0072b2", "#56b4e9")  # change places on a dark page, where the first would be dim
+FLOOR = "#888888"  # of what real images score
 
 Palette = dict[str, int]  # number of a group's colour, the same in every figure
 
@@ -56,6 +57,8 @@ def curves(
     level: float | None = None,
     band: float = 0.2,
     steps: bool = True,
+    floors: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+    log: bool = False,
 ) -> Figure:
     """Lines with their bands.
 
@@ -68,6 +71,8 @@ def curves(
         level: a threshold to be drawn across.
         band: opacity of the bands.
         steps: whether x counts steps, which are written as 10k.
+        floors: x and value of what real images score, [K] each.
+        log: whether the values are on a logarithmic axis.
     """
 
     def draw(ax: Any) -> None:
@@ -79,7 +84,18 @@ def curves(
             ax.axhline(level, color="#888888", linewidth=1, linestyle=":")
             at = {"xy": (1, level), "xycoords": ("axes fraction", "data"), "xytext": (-2, -2)}
             ax.annotate(f"threshold {level:g}", **at, textcoords="offset points", fontsize=8, ha="right", va="top")
+        for x, value in floors:
+            ax.plot(x, value, color=FLOOR, linewidth=1.2, linestyle="--")
+            below = any(value[0] > line.value[0] for line in lines)  # between the line and where the curves begin
+            place: dict[str, Any] = {"textcoords": "offset points", "va": "top" if below else "bottom"}
+            ax.annotate("real images", (x[0], value[0]), (2, -2 if below else 2), fontsize=8, **place)
         ax.set(xlabel=xlabel, ylabel=ylabel)
+        if log:
+            from matplotlib.ticker import LogFormatter
+
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(LogFormatter())
+            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
         ax.locator_params(axis="x", nbins=6)
         if steps:
             from matplotlib.ticker import EngFormatter

@@ -13,11 +13,13 @@ from rlgen.compare.aggregate import STATISTICS
 from rlgen.compare.comparison import Comparison
 from rlgen.compare.figures import Figure, Line, Palette
 from rlgen.compare.groups import Group, Task
-from rlgen.compare.rules import ARROWS, usual_name
-from rlgen.metrics import returns
+from rlgen.compare.rules import ARROWS, direction, usual_name
+from rlgen.metrics import FLOOR, OF_SAMPLES, returns
 
 POINTS = 100  # of a learning curve
 MOST_CURVES = 4  # metrics that no group is ranked by
+OF_INTEREST = ("fd", "precision", "recall", "coverage")  # scores of samples that have curves, beside the ranked metric
+PICTURES = {"grid": "samples", "raw": "samples of the weights that train"}  # in files of a run
 BAND_RESAMPLES = 2_000  # of the bootstrap at each point
 UNITS = dict.fromkeys(("eval/nll", "eval/elbo", "eval/kl", "eval/distortion", "losses/elbo"), " [nats per image]")
 TIMES = {"s": (1.0, 180.0), "min": (60.0, 3 * 3600.0), "h": (3600.0, math.inf)}  # unit: seconds in it, used up to
@@ -36,7 +38,7 @@ def panels(comparison: Comparison) -> list[list[Figure]]:
 
 
 def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Figure]:
-    """The figures of a task, sample grids last.
+    """The figures of a task, pictures of samples last.
 
     Args:
         task: with its runs.
@@ -45,7 +47,7 @@ def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Fig
     """
     label = axis_label(task.metric, task.direction)
     found = [_curves_over_steps(task, label, palette), _curves_over_time(task, label, palette)]
-    found += _other_curves(task, palette)
+    found += _other_curves(task, palette) + _scores_of_samples(task, palette)
     names = {name for row in described["groups"] for name in row["metrics"]}
     for name in sorted(names, key=lambda name: (name != task.metric, name)):
         rows = [row for row in described["groups"] if name in row["metrics"]]
@@ -63,7 +65,7 @@ def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Fig
         found.append(figures.profiles("Performance profiles", label, scores, task.direction, palette))
     if any(entry.series("eval/q_estimate").size for entry in task.entries):
         found.append(_expected_and_obtained(task, palette))
-    return found + [grid for group in task.groups if (grid := _sample_grid(group))]
+    return found + [grid for group in task.groups for grid in _sample_grids(group)]
 
 
 def over_tasks(described: dict[str, Any], palette: Palette) -> list[Figure]:
@@ -91,7 +93,9 @@ def _palette(tasks: Sequence[Task], kind: str) -> Palette:
 
 def _curves_over_steps(task: Task, label: str, palette: Palette) -> Figure:
     lines = _learning_curves(task, 0, palette)
-    return figures.curves("curves", "Learning curves", CLOCKS[task.kind], label, lines, task.threshold)
+    floors, log = _floors(task, task.metric), _spans_magnitudes(task.metric)
+    title, clock = "Learning curves", CLOCKS[task.kind]
+    return figures.curves("curves", title, clock, label, lines, task.threshold, floors=floors, log=log)
 
 
 def _curves_over_time(task: Task, label: str, palette: Palette) -> Figure:
@@ -101,7 +105,8 @@ def _curves_over_time(task: Task, label: str, palette: Palette) -> Figure:
     for line in lines:
         line.x = line.x / seconds
     title, xlabel = "The same against wall time", f"wall time [{unit}]"
-    return figures.curves("time", title, xlabel, label, lines, task.threshold, steps=False)
+    log = _spans_magnitudes(task.metric)
+    return figures.curves("time", title, xlabel, label, lines, task.threshold, steps=False, log=log)
 
 
 def _other_curves(task: Task, palette: Palette) -> list[Figure]:
@@ -114,7 +119,7 @@ def _other_curves(task: Task, palette: Palette) -> list[Figure]:
         if not task.direction or not any(entry.series(task.metric).size for entry in group.entries)
     ]
     names = sorted({name for group in without for entry in group.entries for name in entry.evaluations})
-    shown = [name for name in names if name != task.metric][:MOST_CURVES]
+    shown = [name for name in names if name != task.metric and not OF_SAMPLES.fullmatch(name)][:MOST_CURVES]
     drawn = [(name, _learning_curves(task, 0, palette, name)) for name in shown]
     return [
         figures.curves(
@@ -123,6 +128,36 @@ def _other_curves(task: Task, palette: Palette) -> list[Figure]:
         for name, lines in drawn
         if lines
     ]
+
+
+def _scores_of_samples(task: Task, palette: Palette) -> list[Figure]:
+    """The curves of how good samples are, each with what real images score."""
+    names = {name for entry in task.entries for name in entry.evaluations if OF_SAMPLES.fullmatch(name)}
+    found = []
+    for word in OF_INTEREST:
+        for name in sorted(name for name in names - {task.metric} if name.startswith(f"eval/{word}_")):
+            short, label = f"curves-{name.rpartition('/')[2]}", axis_label(name, direction(name))
+            lines, floors = _learning_curves(task, 0, palette, name), _floors(task, name)
+            log, title = _spans_magnitudes(name), f"Curves of {name}"
+            found.append(figures.curves(short, title, CLOCKS[task.kind], label, lines, floors=floors, log=log))
+    return found
+
+
+def _spans_magnitudes(metric: str) -> bool:
+    """Whether a metric is positive and falls by magnitudes."""
+    return metric.startswith("eval/fd_")
+
+
+def _floors(task: Task, metric: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Steps and values of what real images score; of runs that agree about it the longest."""
+    floors: dict[tuple[float, ...], tuple[np.ndarray, np.ndarray]] = {}
+    for entry in task.entries:
+        steps, _, values = task.curve(entry, metric.replace("eval/", FLOOR, 1))
+        if len(steps):
+            same = tuple(sorted({float(f"{value:.4g}") for value in values}))
+            if same not in floors or steps[-1] > floors[same][0][-1]:
+                floors[same] = steps, values
+    return [*floors.values()]
 
 
 def _learning_curves(task: Task, axis: int, palette: Palette, metric: str | None = None) -> list[Line]:
@@ -160,13 +195,16 @@ def _band(curves: list[np.ndarray], axis: int) -> tuple[np.ndarray, np.ndarray, 
     return grid, value, low, high
 
 
-def _sample_grid(group: Group) -> Figure | None:
-    """The newest sample grid of the first seed that has one."""
+def _sample_grids(group: Group) -> list[Figure]:
+    """The newest pictures of samples of the first seed that has one."""
     for entry in [*group.scored, *group.entries]:
-        files = (entry.path / "samples").glob("*.png")
-        newest = max(files, key=lambda path: (path.stem.startswith("grid"), path.name), default=None)
-        if newest:
-            step = newest.stem.rpartition("_")[2]
-            when = f" at step {int(step):,}" if step.isdecimal() else ""
-            return figures.picture(f"{group.label}: samples of seed {entry.seed}{when}", newest)
-    return None
+        found = []
+        for kind, words in PICTURES.items():
+            newest = max((entry.path / "samples").glob(f"{kind}_*.png"), key=lambda path: path.name, default=None)
+            if newest:
+                step = newest.stem.rpartition("_")[2]
+                when = f" at step {int(step):,}" if step.isdecimal() else ""
+                found.append(figures.picture(f"{group.label}: {words}, seed {entry.seed}{when}", newest))
+        if found:
+            return found
+    return []

@@ -74,6 +74,8 @@ class ImageSource:
     ) -> dict[str, Any]:
         """Held-out metrics, scores of samples, samples from the same latents every time, and reconstructions.
 
+        Samples are of the average of the weights, where there is one, and beside them those of the weights that train.
+
         While a run goes on these are metrics of the first 1,000 held-out images, and scores of `eval_samples` samples
         once in a tenth of the run. The last evaluation has those of all held-out images and of 10,000 samples under the
         same names, and beside them those of fewer, which are what earlier ones compare with.
@@ -93,8 +95,11 @@ class ImageSource:
         if final and len(images) > len(first):
             result = self.score(learner, images) | renamed(result, EVAL_IMAGES)
         result |= of_samples(learner, first)
-        shown = learner.sample(8 * min(learner.num_classes or 8, 16), seed=0)  # of a few classes a row each
-        result["samples/grid"] = np.asarray(grid(shown.numpy(force=True), columns=8))
+        shown = 8 * min(learner.num_classes or 8, 16)  # of a few classes a row each
+        by = {"grid": {}, "raw": {"ema": False}} if learner.averages else {"grid": {}}  # of the same latents
+        for name, options in by.items():
+            samples = learner.sample(shown, seed=0, **options)
+            result[f"samples/{name}"] = np.asarray(grid(samples.numpy(force=True), columns=8))
         reconstructed = learner.reconstruct(first[:32].to(learner.device))
         if reconstructed is not None:
             pairs = torch.stack([first[:32] / 255, reconstructed.cpu()], dim=1).flatten(0, 1)  # [2 B, C, H, W]

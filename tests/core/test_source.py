@@ -290,6 +290,25 @@ def test_image_source_fills_once_ticks_batches_and_holds_out() -> None:
     assert "samples/reconstructions" not in during, "this model has no way back"
 
 
+class Averaging(Counts):
+    """Has an average, whose images are dark."""
+
+    averages = True
+
+    def sample(self, num: int, seed: int | None = None, ema: bool = True) -> torch.Tensor:
+        return super().sample(num, seed) / (4 if ema else 1)
+
+
+def test_samples_of_the_average_and_of_the_weights_that_train_are_of_the_same_latents() -> None:
+    test = np.zeros((40, 1, 4, 4), dtype=np.uint8)
+    source = ImageSource(ImageData("toy", test, test, None, None, None, "memory", ""), CPU)
+    found, learner = source.evaluate(Averaging()), Averaging()
+    for name, ema in (("grid", True), ("raw", False)):
+        images = learner.sample(64, seed=0, ema=ema).numpy()
+        assert np.array_equal(found[f"samples/{name}"], np.asarray(grid(images, columns=8))), name
+    assert "samples/raw" not in source.evaluate(Counts())
+
+
 class Mirror(Counts):
     """Reconstructs every image as it is."""
 
