@@ -208,6 +208,14 @@ def written(path: Path) -> dict[str, str] | None:
     return {"verdict": last[HEALTH]} | ({"reason": why[REASON], "try": why.get(ADVICE, "")} if why else {})
 
 
+def is_told(verdict: Verdict, path: Path) -> bool:
+    """Whether the rows of a metrics.jsonl say this; those of before or by other rules say something else."""
+    with contextlib.suppress(DamagedError):
+        told = written(path) or {"verdict": LEVELS[0]}
+        return told["verdict"] == verdict.level and told.get("reason", "").startswith(verdict.says)
+    return True
+
+
 def _last(path: Path, name: str) -> dict[str, str] | None:
     """The texts of the last whole row that has one of this name."""
     with open_file(path) as file:

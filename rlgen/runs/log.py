@@ -19,7 +19,7 @@ from rlgen.files import Lines, made, write_whole
 from rlgen.pictures import save_png
 from rlgen.runs import diverged
 from rlgen.runs.files import write_json
-from rlgen.runs.health import LEVELS, NOT_FINITE, NUMBER, Health, Verdict, of_rows
+from rlgen.runs.health import LEVELS, NOT_FINITE, NUMBER, Health, Verdict, is_told, of_rows
 from rlgen.runs.progress import Progress
 from rlgen.runs.rows import WEIGHTS, strict
 from rlgen.runs.run import Run
@@ -54,6 +54,7 @@ class RunLog:
     ) -> None:
         self._run, self._quiet, self._watched = run, quiet, watched
         self._health: Health | None = None
+        self._is_told = True  # the rows say of the verdict what it is
         self._sums = Sums()
         self._last: dict[str, float] = {}  # newest value of every metric
         # opened by the first row: a resume replaces the file before
@@ -69,6 +70,7 @@ class RunLog:
         """What is thought of the run, by its rows: those of earlier sessions are read when it is first asked for."""
         if self._health is None:
             self._health = of_rows(self._watched, self._run.steps, self._run.path)
+            self._is_told = is_told(self._health.verdict, self._run.path / "metrics.jsonl")
         return self._health
 
     def _verdict(self) -> Verdict:
@@ -109,7 +111,8 @@ class RunLog:
         values = {name: value for name, value in row.items() if name not in ("step", "time")}
         self._last |= values
         judged = self.health if self._watched else None
-        changed = judged is not None and judged.add(row)
+        changed = judged is not None and (judged.add(row) or not self._is_told)
+        self._is_told = True
         words = judged.words(changed) if judged else {}
         self._add_row({name: strict(value) for name, value in row.items()} | words)
         for name, picture in pictures.items():

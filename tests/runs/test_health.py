@@ -176,6 +176,28 @@ def test_a_resumed_run_judges_as_one_that_never_stopped(tmp_path):
     assert log.health.verdict == of_rows((HIGH,), 1000, whole.path).verdict
 
 
+def test_a_verdict_that_rows_of_before_do_not_have_is_told_with_its_reason(run):
+    """As of a run that an older version began, or that is judged by other rules as it goes on."""
+    log = RunLog(run, "disabled", quiet=True)
+    write(log, run, range(50, 301, 50), 2.0)
+    log.close()
+    log = watched(run)
+    write(log, run, [350], 2.0)
+    told = health.written(run.path / "metrics.jsonl")
+    assert told == {
+        "verdict": "warn",
+        "reason": "it is high: losses/m is 2 at step 350, the limit is 1",
+        "try": "less of it",
+    }
+    write(log, run, [360], 2.0)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if health.REASON in row] == [350], "once"
+    log.close()
+    other = RunLog(run, "disabled", quiet=True, watched=(Above("losses/m", 1.5, "it is huge", "much less of it"),))
+    write(other, run, [380], 2.0)
+    assert health.written(run.path / "metrics.jsonl")["reason"].startswith("it is huge: ")
+
+
 def test_an_alert_is_sent_once_a_change_also_over_a_resume(run, monkeypatch):
     wandb = FakeWandb(run.path)
     monkeypatch.setitem(__import__("sys").modules, "wandb", wandb)
