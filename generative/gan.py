@@ -24,14 +24,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rlgen.core.adversarial import LOSSES, AdversarialOptions, drawn_packs, judge, lipschitz_penalty, packed
+from rlgen.core.adversarial import LOSSES, AdversarialOptions, drawn_packs, judge, lipschitz_penalty, of_d, packed
 from rlgen.core.buffer import Buffer
 from rlgen.core.diff_augment import NUM_CHANCES, diff_augment
 from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import AdamOptions, make_optimizer
 from rlgen.core.vital import NEAREST
-from rlgen.core.watched import Below, Stays
+from rlgen.core.watched import Below, of_floor
 from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
 from rlgen.nets.players import Discriminator, Generator
@@ -64,16 +64,15 @@ class GAN(Generative):
     watched = (
         *Generative.watched,
         Below(NEAREST, 0.5, "the samples are of few kinds", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
-        Stays("losses/d_loss", better=0),
+        *of_floor("modes", 0.5, "the samples are of few classes", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
+        *of_floor("coverage", 0.08, "the samples are like few images", "other --g-lr and --d-lr, or more --steps", 0.3),
     )
 
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
         cfg.check(cfg.batch_size, spec.num_classes)
         self.loss = LOSSES[cfg.loss]
-        if self.loss.equal is not None:
-            won = Below("losses/d_loss", 0.05 * self.loss.equal, "D has won", "a higher --r1-gamma")
-            self.watched = (*self.watched, won)
+        self.watched = (*self.watched, *of_d(self.loss, cfg.conditional))
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from rlgen.core.diff_augment import POLICIES
+from rlgen.core.watched import Below, Forgets, Rule
 from rlgen.errors import UsageError
 
 Critic = Callable[[Tensor], Tensor]  # inputs [B, C, H, W] -> logits [B]
@@ -106,6 +107,21 @@ LOSSES = {
         equal=math.log(2),
     ),
 }
+
+
+def of_d(loss: AdversarialLoss, conditional: bool) -> tuple[Rule, ...]:
+    """What is watched of the discriminator; nothing where its loss has no bound, as its logits then have no scale.
+
+    Args:
+        loss: of both players.
+        conditional: held-out images are judged without their labels, and not as training images are.
+    """
+    if loss.equal is None:
+        return ()
+    won = Below("losses/d_loss", 0.05 * loss.equal, "D has won", "a higher --r1-gamma")
+    advice = "--diff-augment color translation cutout, a higher --r1-gamma, or more images"
+    by_heart = Forgets("eval/d_gap", 0.3, "D knows its training images by heart", advice, 0.15, fails_after=1.0)
+    return (won,) if conditional else (won, by_heart)
 
 
 def judge(critic: Critic, inputs: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:

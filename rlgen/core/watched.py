@@ -14,8 +14,10 @@ from typing import Any
 
 from rlgen.core.history import FEW, LAST, WINDOW, History
 from rlgen.errors import UsageError
+from rlgen.metrics import FLOOR
 
 CLEARLY = 3.5  # standard deviations: what chance does in about one of fifty runs
+FEATURES = ("lenet", "random")  # by which samples are compared with images: the end of a score's name
 RETURNS = ("charts/episodic_return", "eval/episodic_return")  # of an agent: while it learns, and greedy
 
 
@@ -77,11 +79,17 @@ class Above(Rule):
 
 @dataclass(frozen=True)
 class Below(Rule):
-    """The metric is below the limit."""
+    """The metric is below the limit, or below `limit` times another one where one is named."""
+
+    of: str = ""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.metric, self.of) if self.of else (self.metric,)
 
     def measure(self, history: History) -> Measured | None:
-        value = history.last(self.metric)
-        return Measured(value, self.limit, value < self.limit)
+        value, limit = history.last(self.metric), self.limit * (history.last(self.of) if self.of else 1.0)
+        return None if math.isnan(limit) else Measured(value, limit, value < limit)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,46 @@ class Lags(Rule):
         scale = max(max(every) - min(every), 0.75 * abs(level), 0.0 if math.isnan(spread) else 2 * spread)
         limit = level - self.limit * scale
         return Measured(value, limit, value < limit, f"the median of the last {LAST} {self.metric}")
+
+
+@dataclass(frozen=True)
+class Forgets(Rule):
+    """A difference on held-out data is below `limit` times that on training data, where that one is at least `least`.
+
+    Without overfitting both are the same; of a discriminator, it knows its training images by heart (Karras et al.
+    2020, arXiv:2006.06676, equation 1, of differences).
+
+    Args:
+        minuend: of the difference on training data.
+        subtrahend: what is taken from it.
+    """
+
+    minuend: str = "losses/real_logits"
+    subtrahend: str = "losses/fake_logits"
+    least: float = 0.3
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.metric, self.minuend, self.subtrahend)
+
+    def measure(self, history: History) -> Measured | None:
+        value, known = history.last(self.metric), history.last(self.minuend) - history.last(self.subtrahend)
+        limit = self.limit * known
+        return None if math.isnan(known) else Measured(value, limit, known >= self.least and value < limit)
+
+
+def of_floor(score: str, limit: float, says: str, advice: str, after: float = 0.1) -> tuple[Rule, ...]:
+    """Rules for a score of samples that is below a share of what real images score, by whatever features.
+
+    Args:
+        score: its name without `eval/` and the features, of those of which more is better.
+        limit: the share.
+        says: as of a rule.
+        advice: as of a rule.
+        after: as of a rule.
+    """
+    names = [f"{score}_{features}" for features in FEATURES]
+    return tuple(Below(f"eval/{name}", limit, says, advice, after, of=f"{FLOOR}{name}") for name in names)
 
 
 def check_rules(rules: Any, owner: str) -> tuple[Rule, ...]:

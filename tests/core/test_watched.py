@@ -6,8 +6,9 @@ import pytest
 
 from rlgen.core.history import History
 from rlgen.core.learner import Learner
-from rlgen.core.watched import Above, Below, Falls, Grows, Lags, Outgrows, Rule, Stays, check_rules
+from rlgen.core.watched import Above, Below, Falls, Forgets, Grows, Lags, Outgrows, Rule, Stays, check_rules, of_floor
 from rlgen.errors import UsageError
+from rlgen.metrics import OF_SAMPLES
 from rlgen.options import algorithms
 
 SAID = ("it is wrong", "another number")
@@ -43,6 +44,40 @@ def test_above_takes_a_difference_once_both_are_known():
 def test_below_is_beyond_its_limit_and_not_at_it(value, beyond):
     rule = Below("losses/m", 2.0, *SAID)
     assert rule.measure(history(rule, m=[value])).is_beyond is beyond
+
+
+def test_below_takes_a_share_of_another_once_both_are_known():
+    rule = Below("losses/m", 0.5, *SAID, of="losses/n")
+    assert rule.measure(history(rule, m=[0.0], n=[None])) is None
+    for value, beyond in ((400.0, False), (399.0, True)):
+        measured = rule.measure(history(rule, m=[900.0, value], n=[1.0, 800.0]))
+        assert (measured.value, measured.limit, measured.is_beyond) == (value, 400.0, beyond)
+    assert not rule.measure(history(rule, m=[0.0], n=[0.0])).is_beyond  # no image is like another
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "held_out", "beyond"),
+    [
+        (1.2, 0.2, 0.29, True),
+        (1.2, 0.2, 0.31, False),
+        (1.2, 0.2, -0.5, True),
+        (0.1, -0.1, 0.0, False),  # too little is known of training images
+        (-3.0, -4.0, 0.2, True),  # only differences count
+        (None, -4.0, 0.2, None),
+    ],
+)
+def test_what_is_known_of_training_images_is_compared_with_what_is_known_of_others(real, fake, held_out, beyond):
+    rule = Forgets("losses/m", 0.3, *SAID, minuend="losses/n", subtrahend=TRAIN)
+    measured = rule.measure(history(rule, n=[real], train=[fake], m=[held_out]))
+    assert beyond is None if measured is None else measured.is_beyond is beyond
+
+
+def test_scores_of_samples_are_compared_with_those_of_images_by_the_same_features():
+    rules = of_floor("modes", 0.5, *SAID)
+    assert [rule.needs for rule in rules] == [
+        (f"eval/modes_{features}", f"eval/floor/modes_{features}") for features in ("lenet", "random")
+    ]
+    assert all(OF_SAMPLES.fullmatch(name) for rule in rules for name in rule.needs)
 
 
 def test_values_are_compared_with_the_largest_return_there_ever_was():

@@ -210,10 +210,35 @@ def test_a_discriminator_that_tells_all_apart_has_won_with_every_loss(loss: str)
         assert said.startswith("D has won: losses/d_loss is") == wins
 
 
-def judged(rules: Any, row: dict[str, float]) -> str:
-    """What is said of a run whose rows are all the same, after a quarter of it."""
+@pytest.mark.parametrize(("modes", "few"), [(99.0, True), (600.0, False)])
+def test_a_generator_that_has_lost_most_of_many_classes_is_noticed(modes: float, few: bool) -> None:
+    """Of 2,000 real images of 1,000 classes, about 865 classes occur; the samples do not lie near each other."""
+    row = {"eval/modes_lenet": modes, "eval/floor/modes_lenet": 865.0, NEAREST: 1.0, SPREAD: 1.0}
+    assert judged(made().watched, row).startswith("the samples are of few classes: eval/modes_lenet is 99") == few
+
+
+@pytest.mark.parametrize("features", ["lenet", "random"])
+def test_samples_that_are_like_no_image_are_noticed(features: str) -> None:
+    """As noise is, of which each picture is another."""
+    for coverage, said in ((0.05, True), (0.2, False)):
+        row = {f"eval/coverage_{features}": coverage, f"eval/floor/coverage_{features}": 0.95, NEAREST: 1.4}
+        assert judged(made().watched, row, 400).startswith("the samples are like few images: ") == said
+
+
+def test_a_discriminator_that_knows_its_images_by_heart_is_noticed_and_has_not_failed() -> None:
+    """Figures of 80 digits, and of the 1,438, at the end of short runs; those of Wasserstein's have no scale."""
+    few = {"losses/real_logits": 0.6, "losses/fake_logits": -0.4, "eval/d_gap": 0.03}
+    many = few | {"losses/real_logits": 0.15, "losses/fake_logits": -0.1, "eval/d_gap": 0.15}
+    for row, said in ((few, True), (many, False)):
+        assert judged(made().watched, row, 1000).startswith("D knows its training images by heart: ") == said
+    for options in ({"conditional": True}, {"loss": "wasserstein"}):
+        assert judged(made(**options).watched, few, 1000) == ""
+
+
+def judged(rules: Any, row: dict[str, float], steps: int = 250) -> str:
+    """What is said after so many steps of a run of 1,000 whose rows are all the same."""
     judge = Health(rules, 1000)
-    for step in range(10, 250, 10):
+    for step in range(10, steps, 10):
         judge.add({"step": step} | row)
     return judge.verdict.reason
 
