@@ -248,7 +248,7 @@ def draw(
     labels = None
     if learner.num_classes is not None:
         each = math.ceil(rows / learner.num_classes)
-        asked = torch.arange(rows) // each if label is None else torch.full((rows,), label)
+        asked = torch.arange(rows) // each if label is None else label
         labels = learner.labels(rows, asked)
         options["label"] = labels = cast(Tensor, labels).repeat_interleave(columns or 1)
     latent = _latents(learner, rows, columns, seed, show, truncation)

@@ -283,12 +283,13 @@ class Generative(Learner):
             return torch.arange(num, device=self.device) * self.num_classes // max(num, 1)
         if label is None:
             return None
-        labels = torch.as_tensor(label, device=self.device).expand(num)
         if self.num_classes is None:
             raise UsageError(f"label {label}: this model learned without labels; leave it out, or train one with them")
-        for wrong in labels[(labels < 0) | (labels >= self.num_classes)].tolist():
-            raise UsageError(f"label {wrong}: must be in [0, {self.num_classes - 1}], one that the model learned with")
-        return labels
+        for each in label.flatten().tolist() if isinstance(label, Tensor) else [label]:  # which no tensor may hold
+            if not 0 <= each < self.num_classes:
+                most = self.num_classes - 1
+                raise UsageError(f"label {each}: must be in [0, {most}], one that the model learned with")
+        return torch.as_tensor(label, device=self.device).expand(num)
 
     def reconstruct(self, images: Tensor) -> Tensor | None:
         """Images through the latent and back: [B, C, H, W] uint8 -> float32 in [0, 1]; None if there is no way back."""

@@ -254,7 +254,7 @@ def test_images_are_of_the_asked_class_or_of_each_as_many() -> None:
     assert torch.allclose(every, torch.stack([asked[2][0], asked[0][1], asked[1][2], asked[1][3]]), atol=1e-6)
     assert learner.labels(7, None).tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert learner.sample(0, seed=0).shape == (0, *SHAPE)
-    for label in (-1, 3, torch.tensor([0, 1, 2, 3])):
+    for label in (-1, 3, 10**30, torch.tensor([0, 1, 2, 3])):
         with pytest.raises(UsageError, match=r"label .*must be in \[0, 2\]"):
             learner.sample(4, label=label)
 
