@@ -138,3 +138,13 @@ def test_a_few_copies_among_poor_samples_are_found() -> None:
     assert copies == pytest.approx(0.1)
     assert copied(poor, held_out, train)[2] == 0
     assert copied(train[:50], torch.cat([held_out, train[:4]]), train)[2] == 0, "held-out images are copies too"
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("num", [1, 4, 50])
+def test_the_nearest_are_those_of_a_sort_of_all_distances(num: int) -> None:
+    one, other = cloud(20, 0), cloud(30, 1)
+    distances, which = neighbours.nearest(one, other, num)
+    expected = np.linalg.norm(one.numpy()[:, None] - other.numpy(), axis=2)
+    assert which.tolist() == expected.argsort(axis=1)[:, :num].tolist()
+    np.testing.assert_allclose(distances, np.sort(expected, axis=1)[:, :num])
