@@ -113,8 +113,15 @@ def open_file(path: str | Path) -> BufferedReader:
 
 
 def user_cache() -> Path:
-    """Where what can be had again is kept: downloads, compiled code."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
+    """Where what can be had again is kept: downloads, networks of features, compiled code.
+
+    Raises:
+        DiskError: there is no home directory.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rlgen"
+    except RuntimeError as error:
+        raise DiskError("there is no home directory for a cache: set XDG_CACHE_HOME to a folder") from error
 
 
 def copy_file(path: Path, copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from zipfile import is_zipfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlgen import inference
 from rlgen.core.learner import Generative
@@ -20,7 +22,7 @@ from rlgen.data.preparation import AS_THEY_ARE, Preparation
 from rlgen.errors import UsageError
 from rlgen.features import recipe
 from rlgen.features.find import HERE, SHIPPED, net_for
-from rlgen.features.judge import LEAST, Judge, drawn
+from rlgen.features.judge import LEAST, Judge, drawn, in_shares
 from rlgen.features.net import load
 from rlgen.features.script import Net, ScriptNet
 from rlgen.metrics import SAMPLE_SEED
@@ -70,7 +72,7 @@ def compare(
     if is_split(held, reference, preparation, samples, runs_dir):
         held = replace(held, own_split=True)
     whole = held_out(held)
-    given = read(samples, min(num, len(whole)), preparation, data_dir, max_memory, runs_dir)
+    given = read(samples, min(num, len(whole)), preparation, data_dir, max_memory, runs_dir, held)
     images = held_out(given)
     if images.shape[1:] != held.test.shape[1:]:
         shapes = " and ".join(f"{'x'.join(map(str, each.shape[1:]))}" for each in (images, held.test))
@@ -91,7 +93,7 @@ def compare(
     scores = judge.scores(chosen, against_training=held.own_split)
     about: dict[str, Any] = {"features": net.label, "sha256": net.digest(), "images": count}
     if len(images) < num and given.source.startswith(RUN):
-        images = held_out(read(samples, num, preparation, data_dir, max_memory, runs_dir))
+        images = held_out(read(samples, num, preparation, data_dir, max_memory, runs_dir, held))
     if net.num_classes and held.own_split and len(images) > count:
         about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[judge.chosen(len(images), num)])
         about["classes of real images"] = of_classes(judge, train[judge.chosen(len(train), num)])
@@ -100,11 +102,17 @@ def compare(
 
 
 def read(
-    what: str, num: int, preparation: Preparation, data_dir: str | None, max_memory: str | None, runs_dir: str
+    what: str,
+    num: int,
+    preparation: Preparation,
+    data_dir: str | None,
+    max_memory: str | None,
+    runs_dir: str,
+    like: ImageData | None = None,
 ) -> ImageData:
-    """Images by the name of what they come from; of a run, `num` of its model."""
+    """Images by the name of what they come from; of a run, `num` of its model, of the classes of `like`."""
     if run := run_of(what, runs_dir):
-        return of_run(what, run, num)
+        return of_run(what, run, num, like)
     return load_images(what, data_dir, max_memory, preparation)
 
 
@@ -138,12 +146,15 @@ def is_split(held: ImageData, reference: str, preparation: Preparation, samples:
     return (preparation.holdout, preparation.holdout_seed) != (AS_THEY_ARE.holdout, AS_THEY_ARE.holdout_seed)
 
 
-def of_run(name: str, path: Path, num: int) -> ImageData:
-    """Images of a trained model, none of which are held out."""
+def of_run(name: str, path: Path, num: int, like: ImageData | None = None) -> ImageData:
+    """Images of a trained model, none of which are held out; with labels, in the shares that those of others have."""
     learner = inference.load(path)
     if not isinstance(learner, Generative):
         raise UsageError(f"{name} is an agent, it has no images; see rlgen eval")
-    images = drawn(learner.sample, num, SAMPLE_SEED).numpy(force=True)
+    sample: Callable[..., Tensor] = learner.sample
+    if like and like.train_label is not None and learner.num_classes == like.num_classes:
+        sample = in_shares(sample, like.train_label)
+    images = drawn(sample, num, SAMPLE_SEED).numpy(force=True)
     return ImageData(name, images, images[:0], None, None, None, RUN + str(path), {}, own_split=False)
 
 
@@ -170,6 +181,8 @@ def chosen_net(features: str, reference: ImageData) -> Net:
     if features == "random":
         return recipe.random(reference)
     path = HERE / f"{features}.safetensors" if features in SHIPPED else Path(features).expanduser()
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"--features {features} is not a file: give one of a network of features")
     if is_zipfile(path):  # as TorchScript is
         return ScriptNet(path)
     net = load(path)

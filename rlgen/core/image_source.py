@@ -17,7 +17,7 @@ from rlgen.core.learner import Generative, Learner
 from rlgen.core.vital import of_samples
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.features.find import net_for
-from rlgen.features.judge import LEAST, Judge, drawn
+from rlgen.features.judge import LEAST, Judge, drawn, in_shares
 from rlgen.metrics import EVAL_IMAGES, LAST_SAMPLES, SAMPLE_SEED, subset
 from rlgen.pictures import grid
 
@@ -136,14 +136,7 @@ class ImageSource:
         """How a model is drawn from for scores: with labels, in the shares that these have among training images."""
         if learner.num_classes is None or self.data.train_label is None:
             return learner.sample
-        known = torch.from_numpy(self.data.train_label)
-
-        def sample(num: int, seed: int) -> Tensor:
-            generator = torch.Generator().manual_seed(seed + 2**31)  # not that of the latents
-            labels = known[torch.randint(len(known), (num,), generator=generator)]
-            return learner.sample(num, label=labels, seed=seed)  # type: ignore[call-arg]
-
-        return sample
+        return in_shares(learner.sample, self.data.train_label)
 
     def named(self, scores: dict[str, float]) -> dict[str, float]:
         """Scores under the names of metrics, those by features with the name of their network."""

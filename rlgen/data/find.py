@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
@@ -17,7 +18,7 @@ from rlgen.data.npz import from_npz
 from rlgen.data.preparation import Preparation
 from rlgen.data.readers import from_cifar, from_idx
 from rlgen.data.splits import fifth_of_every_class, join, split
-from rlgen.errors import UsageError
+from rlgen.errors import DiskError, UsageError
 from rlgen.files import user_cache
 from rlgen.memory import Room
 
@@ -82,14 +83,14 @@ def load_known(name: str, data_dir: str | None, room: Room, preparation: Prepara
     if given and not Path(given).expanduser().is_dir():
         option = "--data-dir" if data_dir else "$RLGEN_DATA"
         raise UsageError(f"{option} {given!r} is not a directory: name the one that holds {name}/, or leave it out")
-    roots = ([Path(given).expanduser()] if given else []) + [user_cache()]
+    roots = ([Path(given).expanduser()] if given else []) + cache()
     searched = [place for root in roots for place in (root / name, root)]
     for place in (place / folder for place in searched for folder in ("", *entry.folders)):
         files = files_in(place, entry, room)
         lacking = [file for file in entry.sha256 if file not in files]
         if not lacking:
             break
-        if files and user_cache() not in place.parents:  # in the cache a download was cut off: it goes on
+        if files and not {*cache()} & {*place.parents}:  # in the cache a download was cut off: it goes on
             raise UsageError(f"{place} holds {next(iter(files))} but not {', '.join(lacking)}: add what is missing")
     else:
         for root in roots:
@@ -108,6 +109,13 @@ def load_known(name: str, data_dir: str | None, room: Room, preparation: Prepara
                 )
     source = str(place) if found == entry.sha256 else f"{place} (not the published bytes)"
     return (from_cifar if entry.archive else from_idx)(name, source, files, found, preparation)
+
+
+def cache() -> list[Path]:
+    """The user's cache; none where there is no home directory."""
+    with contextlib.suppress(DiskError):
+        return [user_cache()]
+    return []
 
 
 def files_in(folder: Path, entry: KnownSet, room: Room) -> dict[str, File]:

@@ -48,7 +48,11 @@ def kept(data: ImageData) -> FeatureNet:
     """The classifier of a data set out of the user's cache, trained if it is not there."""
     made_by = hashlib.sha256(Path(recipe.__file__).read_bytes()).hexdigest()
     key = hashlib.sha256(f"{data.digest()} {made_by}".encode()).hexdigest()[:16]
-    path = user_cache() / "features" / f"{key}.safetensors"
+    try:
+        path = user_cache() / "features" / f"{key}.safetensors"
+    except DiskError as error:
+        warn(f"{error}; a classifier of {data.name} is trained and not kept")
+        return recipe.classifier(data)
     if path.is_file():
         try:
             net = load(path)

@@ -135,6 +135,22 @@ def finite(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
+def in_shares(sample: Callable[..., Tensor], labels: NDArray[np.int64]) -> Callable[..., Tensor]:
+    """What draws from a model that knows labels, in the shares that these have, as `drawn` takes it.
+
+    Args:
+        sample: of the model: of a number of images, a label each, and a seed.
+        labels: of the training images, [N].
+    """
+    known = torch.from_numpy(labels)
+
+    def chosen(num: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed + 2**31)  # not that of the latents
+        return sample(num, label=known[torch.randint(len(known), (num,), generator=generator)], seed=seed)
+
+    return chosen
+
+
 def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) -> Tensor:
     """Images of a model as they would be written to files, uint8 [num, C, H, W] on its device.
 

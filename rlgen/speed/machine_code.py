@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlgen.errors import one_line
+from rlgen.errors import DiskError, one_line
 from rlgen.files import user_cache
 
 FORMAT = 1  # of the packages: raise it where they are made otherwise
@@ -77,7 +77,7 @@ def folder() -> Path:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise CannotCompileError(f"{path} has to be a folder of your own, closed to others (mode 700)")
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, DiskError) as error:  # DiskError: there is no home
         raise CannotCompileError(f"no folder for compiled code: {error}") from None
     return path
 

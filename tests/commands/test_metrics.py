@@ -1,16 +1,20 @@
 """`rlgen metrics`: two sets of images, whatever they come from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from image_files import save_images
 from tiny import tiny
 
 from rlgen import experiment
 from rlgen.commands import main
+from rlgen.compare import image_sets
+from rlgen.core.learner import Generative
 from rlgen.data.load import load as load_images
 from rlgen.data.preparation import Preparation
 
@@ -97,6 +101,22 @@ def test_a_run_is_compared_with_what_it_did_not_see(capsys: pytest.CaptureFixtur
     assert result["images"] == tenth and "near_copies" in result["scores"]
 
 
+def test_a_model_with_labels_is_compared_in_the_shares_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Uneven(Generative):
+        num_classes = 10
+
+        def sample(self, num: int, seed: int | None = None, label: torch.Tensor | None = None) -> torch.Tensor:
+            label = torch.arange(num) % 10 if label is None else label
+            return (label / 255)[:, None, None, None].expand(-1, 1, 8, 8)
+
+    monkeypatch.setattr(image_sets.inference, "load", lambda path: Uneven(None))
+    digits = load_images("digits")
+    sevens = replace(digits, train_label=np.full(1438, 7))
+    assert (image_sets.of_run("mine", Path(), 30, sevens).train == 7).all()
+    for like in (None, replace(digits, train_label=None), replace(sevens, num_classes=8)):
+        assert set(image_sets.of_run("mine", Path(), 30, like).train.flat) == {*range(10)}
+
+
 def test_a_split_that_was_asked_for_is_made(capsys: pytest.CaptureFixture[str]) -> None:
     data = save("all.npz", images=load_images("digits").train[:400])
     first, second = (found(capsys, "digits", data, "--holdout", "0.2", "--holdout-seed", seed) for seed in "01")
@@ -124,6 +144,8 @@ def test_classes_of_another_network_are_not_those_of_the_labels(capsys: pytest.C
         (["digits", "large.npz"], "--image-size and --image-mode make them alike"),
         (["few.npz", "digits"], "3 images of few.npz"),
         (["digits", "digits", "--features", "absent.safetensors"], "holds no network of features"),
+        (["digits", "digits", "--features", "/dev/zero"], "--features /dev/zero is not a file"),
+        (["digits", "digits", "--features", "."], "--features . is not a file"),
         (["digits", "digits", "--features", "fashion-mnist"], "leave it out, or give --image-size"),
         (["digits"], "it compares two sets of images, not 1"),
         (["digits", ""], "a name is empty"),

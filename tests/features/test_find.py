@@ -1,5 +1,6 @@
 """Which network a data set gets: the one that comes with rlgen, a kept one, a random one."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torch
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
 from rlgen.data.preparation import Preparation
+from rlgen.errors import DiskError
 from rlgen.features import recipe
 from rlgen.features.find import HERE, SHIPPED, net_for
 from rlgen.features.judge import Judge
-from rlgen.features.net import load
+from rlgen.features.net import FeatureNet, load
+from rlgen.files import user_cache
 
 LEAST_ACCURACY = {"digits": 0.97, "fashion-mnist": 0.9}
 
@@ -79,6 +82,28 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert net_for(labelled()).name == "lenet"
     assert "trains it again" in capsys.readouterr().err
+
+
+def test_one_of_other_images_is_trained_again(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = net_for(labelled())
+    (kept,) = cache.iterdir()
+    FeatureNet((1, 7, 7), 2).save(kept)
+    assert net_for(labelled()).digest() == net.digest() == load(kept).digest()
+    assert "is of other images than mine; it is trained again" in capsys.readouterr().err
+
+
+def test_no_home_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a user that a container does not know."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nothing says who it is
+    with pytest.raises(DiskError, match="set XDG_CACHE_HOME to a folder"):
+        user_cache()
+    assert net_for(labelled()).name == "lenet"
+    assert "no home directory" in capsys.readouterr().err
+    for given in (None, "/"):
+        with pytest.raises(DiskError, match="set XDG_CACHE_HOME to a folder"):
+            load_images("mnist", given)
 
 
 def test_without_labels_that_teach_anything_it_is_random(cache: Path) -> None:

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from tiny import tiny
 
 from rlgen import experiment
+from rlgen.core.image_source import ImageSource
 from rlgen.core.source import EnvSource
+from rlgen.data.images import ImageData
 from rlgen.runs import notes
 
 CARD = {"frame_skip": 4, "sticky": 0.25, "life_loss": False}
@@ -29,6 +33,19 @@ def test_a_game_of_atari_is_said_in_one_line(capsys, vectorization, protocol, sa
     notes.say(source, {})
     err = capsys.readouterr().err
     assert (err.count("\n") == 1 and said in err) if said else err == ""
+
+
+@pytest.mark.parametrize(
+    ("held_out", "eval_samples", "said"), [(9, 2000, True), (20, 9, True), (20, 10, False), (9, 0, False)]
+)
+def test_samples_that_are_not_compared_are_said(held_out, eval_samples, said, capsys):
+    images = np.random.RandomState(0).randint(0, 256, (40, 1, 8, 8)).astype(np.uint8)
+    data = ImageData("mine", images, images[:held_out], None, None, None, "memory", {})
+    notes.say(ImageSource(data, torch.device("cpu"), eval_samples), {})
+    line = (
+        f"samples are not compared: {held_out} held-out images and --eval-samples {eval_samples}, 10 of each are needed"
+    )
+    assert (line in capsys.readouterr().err) == said
 
 
 def test_what_is_said_of_environments_is_said_once_a_run(tmp_path, capsys):
