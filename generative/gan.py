@@ -45,9 +45,11 @@ class Config(AdversarialOptions, AdamOptions):
     batch_size: int = 64  # images in a gradient step of each network, in [1, 10**6]
     # fixed: other networks
     architecture: Literal["dcgan", "resnet"] = "dcgan"  # strided convolutions, or residual blocks: smoother and slower
+    # fixed: other networks
     width: int = 32  # channels of the largest feature map; they double as the map halves, in [1, 65536]
+    # fixed: other networks
     num_hidden: int = 256  # units between the smallest feature map and latent or logit, in [1, 65536]
-    latent: int = 64  # size of the latent, in [1, 65536]
+    latent: int = 64  # size of the latent, in [1, 65536]; fixed: other networks
     g_lr: float = 2e-3  # step size for the generator at the start, in (0, inf)
     d_lr: float = 2e-3  # step size for the discriminator at the start, in (0, inf)
     beta1: float = 0.0  # Adam's decay of the mean gradient; momentum unsettles the game, in [0, 1)

@@ -41,7 +41,7 @@ class Config(OptimizerOptions, LayerOptions):
     # divided by ranks
     batch_size: int = 128  # images in a gradient step, in [1, 10**6]
     hidden: tuple[int, ...] = (500,)  # layers, reversed in the decoder; in [1, 65536]; fixed: networks of other sizes
-    latent: int = 40  # size of the latent, in [1, 65536]
+    latent: int = 40  # size of the latent, in [1, 65536]; fixed: networks of other sizes
     lr: float = 2e-3  # step size at the start, in (0, inf)
     anneal_lr: bool = True  # let the step size fall linearly to 0 over the run
     # other scores in eval/nll: importance samples behind the NLL

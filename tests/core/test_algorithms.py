@@ -1,19 +1,26 @@
 """Every file found in agents/ and generative/ through the one loop: it learns, stops, and goes on as if it had not."""
 
+import contextlib
 import gc
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
+from specs import spec_of
 from tiny import ALGORITHMS, comparable, tiny
 
 from rlgen import experiment, inference
 from rlgen.core.buffer import Buffer
-from rlgen.core.learner import Learner
+from rlgen.core.learner import Generative, Learner
+from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
+from rlgen.options import algorithms, config
 from rlgen.runs.rows import read_metrics
 
 STILL = {"r3gan": {"d.layers.7.bias"}}  # the constant of logits of which only differences count
@@ -40,6 +47,43 @@ def test_it_learns_through_the_one_loop(name: str, tmp_path: Path) -> None:
     assert any(key.startswith("losses/") for row in rows for key in row)
     assert any(key.startswith("eval/") for row in rows for key in row)
     json.loads((run.path / "config.json").read_text())
+
+
+IMAGES = ImageSpec((1, 8, 8), 3)
+SEEN = [spec_of(Box(-1, 1, (4,))), spec_of(Box(0, 255, (40, 40, 3), np.uint8))]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_what_makes_other_networks_cannot_change_in_a_fork(name: str) -> None:
+    """Each option, at another value or two: what a checkpoint holds has the same shapes, or the option is fixed."""
+    kind = algorithms.load(name)
+    known, hints = config.options(algorithms.find(name)), get_type_hints(kind.Config)
+    checked = 0
+    for spec in [IMAGES] if issubclass(kind, Generative) else SEEN:
+        mine = shapes(kind, spec, {})
+        for each in fields(kind.Config):
+            for value in others(each.default, hints[each.name]) if not known[each.name].fixed else ():
+                with contextlib.suppress(UsageError):  # it does not go with the rest
+                    assert shapes(kind, spec, {each.name: value}) == mine, (each.name, value)
+                    checked += 1
+    assert checked >= 6
+
+
+def shapes(kind: Any, spec: Any, options: dict[str, Any]) -> dict[str, torch.Size]:
+    torch.manual_seed(0)
+    state = kind(kind.Config(**options), spec).state_dict()
+    return {name: value.shape for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def others(value: Any, hint: Any) -> list[Any]:
+    """Values of an option beside its default."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [type(value)(value * 2), value + 1] if isinstance(value, int) else [value / 2]
+    if isinstance(value, tuple):
+        return [(8, 8, 8)] if value and isinstance(value[0], int) else []
+    return [each for each in get_args(hint) if each != value] if isinstance(value, str) else []
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import json
 import os
 import shutil
 import time
@@ -78,12 +79,16 @@ def test_a_fork_goes_on_from_its_parent_with_other_options(tmp_path: Path) -> No
 
 
 def test_a_fork_whose_networks_do_not_fit_leaves_no_directory(tmp_path: Path) -> None:
+    """As where another version made them, or config.json was changed by hand."""
     from rlgen import experiment
     from rlgen.commands import main
 
     options: dict[str, Any] = {"width": 8, "batch_size": 16, "runs_dir": str(tmp_path), "wandb": "disabled"}
-    experiment.train("gan", name="parent", steps=64, no_preset=True, quiet=True, **options)
-    assert main(["fork", "parent", "--steps", "96", "--set", "width=16", "--runs-dir", str(tmp_path)]) == 4
+    parent = experiment.train("gan", name="parent", steps=64, no_preset=True, quiet=True, **options)
+    info = json.loads((parent.path / "config.json").read_text())
+    info["config"]["width"] = 16
+    (parent.path / "config.json").write_text(json.dumps(info))
+    assert main(["fork", "parent", "--steps", "96", "--runs-dir", str(tmp_path)]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["parent"]
 
 
