@@ -201,8 +201,8 @@ def test_each_player_moves_alone():
 def test_players_get_latents_of_their_own(monkeypatch):
     learner = make(gan, (1, 8, 8))
     seen = []
-    latent = learner._latent
-    monkeypatch.setattr(learner, "_latent", lambda *args: seen.append(latent(*args)) or seen[-1])
+    latent = learner.latents
+    monkeypatch.setattr(learner, "latents", lambda *args: seen.append(latent(*args)) or seen[-1])
     for _ in range(2):
         learner.learn({"image": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)})
     assert len(seen) == 4
