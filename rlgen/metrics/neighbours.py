@@ -127,7 +127,7 @@ def nearest(features: Tensor, others: Tensor, num: int) -> tuple[Tensor, Tensor]
         num: k.
 
     Returns:
-        Distances, [N, k] float64, and which of the others they are, [N, k] int64.
+        Distances, [N, k] float32, and which of the others they are, [N, k] int64.
     """
     found = [squared.topk(min(num, len(others)), largest=False) for _, squared in squared_distances(features, others)]
     return torch.cat([each.values for each in found]).sqrt(), torch.cat([each.indices for each in found])
