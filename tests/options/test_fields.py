@@ -1,10 +1,17 @@
 """What the comments of a field say: help, bound, and the rules above it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config, parsed_module
+from rlgen.options.checks import BOUND
+from rlgen.options.fields import RULES as KINDS
 from rlgen.options.fields import Limit, OtherScores, read_options
+
+README = (Path(config.__file__).parent / "README.md").read_text(encoding="utf-8")
 
 RULES = '''"""R."""
 class Config:
@@ -151,3 +158,27 @@ def test_a_file_is_read_once(write):
     parsed = parsed_module.find_module("agents.alpha")
     assert parsed is parsed_module.find_module("agents.alpha")
     assert read_options(parsed) is read_options(parsed)
+
+
+def test_the_example_of_the_readme_says_what_the_text_beside_it_says(write):
+    [code] = re.findall("```python\n(.*?)```", README, re.DOTALL)
+    batch, buffer, head = algorithms.find(write("shown", code).stem).options
+    assert (batch.help, buffer.help) == ("transitions in an update; in [1, 10**6]", "transitions kept; in [1, inf)")
+    assert (batch.limits, batch.divided) == (
+        (Limit("buffer_size", False, "a batch cannot be larger than the buffer"),),
+        True,
+    )
+    assert (buffer.fixed, head.fixed) == ("a buffer of another size", "networks of other layers")
+
+
+def test_the_table_of_the_readme_has_every_rule_and_no_other():
+    spans = [
+        span
+        for line in README.splitlines()
+        if line.startswith("| `")
+        for span in re.findall("`(.+?)`", line.split("|")[1])
+    ]
+    bounds = [span for span in spans if BOUND.fullmatch(span)]
+    rules = [[rule for rule in KINDS if rule.fullmatch(span)] for span in spans if span not in bounds]
+    assert len(bounds) == 3 and all(len(found) == 1 for found in rules)
+    assert {found[0] for found in rules} == {*KINDS}

@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import pytest
 from toy_runs import make_run
 
 from rlgen.envs.spec import EnvSpec
 from rlgen.errors import DamagedError, UsageError
+from rlgen.runs import records
 from rlgen.runs.records import Best, Manifest, Summary, check_spec, fit, read, read_best, read_config
 from rlgen.runs.run import Run
 
@@ -184,3 +186,10 @@ def test_a_spec_that_is_not_that_of_the_environment_is_refused():
         check_spec("mine", saved | {"obs_shape": [6]}, spec)
     with pytest.raises(ValueError, match="num_envs: must be at least 1"):
         fit(json.loads(json.dumps(asdict(spec))) | {"num_envs": 0}, EnvSpec)
+
+
+@pytest.mark.parametrize("file", [records.Config, Summary])
+def test_the_readme_names_every_entry(file):
+    tables = (Path(records.__file__).parent / "README.md").read_text(encoding="utf-8")
+    named = {span for line in tables.splitlines() if line[:3] == "| `" for span in re.findall("`(.+?)`", line)}
+    assert file.__annotations__.keys() - named == set()

@@ -2,13 +2,18 @@ import itertools
 import json
 import math
 import random
+import re
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 from rlgen.errors import UsageError
+from rlgen.metrics import OF_SAMPLES
 from rlgen.runs import rows as rows_module
 from rlgen.runs.rows import last_evaluation, read_metrics, truncate
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_metrics_are_read_without_a_torn_last_line_and_cut_at_a_step(tmp_path):
@@ -151,3 +156,14 @@ def test_the_last_evaluation_is_found_from_the_end(tmp_path, text, step):
     if text is not None:
         (tmp_path / "metrics.jsonl").write_text(text)
     assert last_evaluation(tmp_path / "metrics.jsonl").get("step") == step
+
+
+@pytest.mark.parametrize("run", ["reference/ppo-cartpole-0", "family/rainbow-cartpole-0", "gan/fmgan-0"])
+def test_the_readme_names_every_key_of_a_row(run):
+    text = (ROOT / "rlgen/runs/README.md").read_text(encoding="utf-8")
+    table = text.partition("| key | what it is |\n|---|---|\n")[2].partition("\n\n")[0]
+    named = [span for line in table.splitlines() for span in re.findall("`(.+?)`", line.split("|")[1])]
+    known = [OF_SAMPLES, *(re.compile(re.escape(name).replace(r"\.\.\.", ".+")) for name in named)]
+    lines = (ROOT / "runs" / run / "metrics.jsonl").read_text().splitlines()
+    keys = {key for line in lines for key in json.loads(line)} - {"step", "time", "health", "weights"}
+    assert {key for key in keys if not any(each.fullmatch(key) for each in known)} == set()
