@@ -39,8 +39,8 @@ class Judge:
         held_out: others of the same distribution, uint8 [M, C, H, W].
         net: of the features.
         device: where they are computed.
-        train_label: classes of the training images, [N], that `class_kl` is from; None takes those that the network
-            finds in the held-out ones, as it does where it has other classes.
+        train_label: classes of the training images, [N], from whose shares `class_kl` is measured. If None, or if the
+            network does not know these classes, they are those that it finds in the held-out images.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Judge:
 
 
 def finite(found: dict[str, float]) -> dict[str, float]:
-    """Those that are numbers."""
+    """The scores that are finite numbers."""
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def in_shares(sample: Callable[..., Tensor], labels: NDArray[np.int64]) -> Callable[..., Tensor]:
-    """What draws from a model that knows labels, in the shares that these have, as `drawn` takes it.
+    """A sampler for `drawn` of a model with labels: each label is as likely as among the training images.
 
     Args:
         sample: of the model: of a number of images, a label each, and a seed.

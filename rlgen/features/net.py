@@ -92,7 +92,7 @@ class FeatureNet(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, images: Tensor) -> None:
-        """Choose the scale by some images, [N, C, H, W] uint8; of three digits, so that machines agree on it."""
+        """Choose the scale by some images, [N, C, H, W] uint8. It is rounded to three digits: machines agree on it."""
         features = torch.cat([self.body(chunk.float() / 127.5 - 1) for chunk in images.split(CHUNK)])
         size = features.double().var(0, correction=0).mean().sqrt().item()
         self.scale.fill_(float(f"{size:.3g}") if size > 0 else 1.0)

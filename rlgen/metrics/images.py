@@ -18,8 +18,8 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     """Frechet distance of the Gaussians with the means and covariances of two sets of features.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2) (Dowson and Landau 1982; for images Heusel et al. 2017, arXiv:1706.08500,
-    equation 6), with covariances over N - 1. It falls with N (Chong and Forsyth 2020, arXiv:1911.07023), so that only
-    distances of as many images compare, and N has to be larger than F for covariances of full rank.
+    equation 6), with covariances over N - 1. It falls as N grows (Chong and Forsyth 2020, arXiv:1911.07023), so compare
+    distances of equally many images only. For covariances of full rank N has to be larger than F.
 
     The trace of the root is the sum of the singular values of C1^1/2 C2^1/2: of a set with itself the distance is 0 to
     within 1e-12 of the variance.

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rlgen.metrics.images import CHUNK_ELEMENTS
 
-NEAR = 0.01  # of the held-out images are nearer to training images than the radius within which a fake is a copy
-NOISE = 1e-12  # of the squared norms: features are computed in single precision, a smaller squared distance is none
+NEAR = 0.01  # share of held-out images that lie nearer to a training image than the distance that makes a copy
+NOISE = 1e-12  # times the squared norms; a smaller squared distance is rounding of single precision, and taken as 0
 MANIFOLD, DENSE = 3, 5  # nearest neighbours of precision and recall, and of density and coverage
 
 
@@ -154,5 +154,5 @@ def nearer(one: Tensor, other: Tensor) -> float:
 
 
 def share(mask: Tensor) -> float:
-    """Of True in a mask."""
+    """Share of True in a mask."""
     return mask.double().mean().item()

@@ -14,11 +14,11 @@ from rlgen.text import warn
 def load_chosen(
     folder: Path, which: str | int, best: int | None, use: Callable[[dict[str, Any]], None], with_rows: bool = True
 ) -> Any:
-    """The state of `last` that can be used, `best`, or a step.
+    """The state of a checkpoint: the last one that can be used, the best one, or that of a step.
 
     Args:
         folder: holds all checkpoints of a run.
-        which: of these.
+        which: `last`, `best` or a step.
         best: step of the best one, if there is one.
         use: called with the state; a CheckpointError from it makes `last` the next older one.
         with_rows: as of `checkpoint.load`.

@@ -71,12 +71,12 @@ class Study:
 
     @property
     def name(self) -> str:
-        """Of the study, its folder's."""
+        """Its name, which is that of its folder."""
         return self.path.name
 
     @property
     def again(self) -> str:
-        """How it is made anew."""
+        """How to make it anew."""
         return again(self.path)
 
     @property
@@ -124,7 +124,7 @@ class Study:
         return self.record["options"]["steps"] * rung // self.record["rungs"]
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Every option of a trial that is no default, as a file of options has it.
+        """The options of a trial that differ from their defaults, as a file of options has them.
 
         Args:
             params: as Optuna has them.

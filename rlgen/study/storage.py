@@ -97,7 +97,7 @@ def lock(folder: Path, reads: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def working(study: Study) -> Iterator[None]:
-    """Be a worker of a study. Those of one on SQLite are on one machine: its locks do not reach across a network.
+    """Be a worker of a study. With SQLite all workers have to be on one machine: its locks do not reach further.
 
     Raises:
         UsageError: workers of another machine are there.

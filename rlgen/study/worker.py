@@ -78,7 +78,7 @@ def recovered(found: optuna.Study) -> int:
 
 
 def finals_begun(study: Study, found: optuna.Study) -> int:
-    """How many trials wait, once the final ones of an ablation do, whose tuning is over."""
+    """Let the final trials of an ablation wait, once its tuning is over; returns how many they are."""
     if not study.is_ablation or states(found)["RUNNING"]:
         return 0
     return ablation.begin_finals(study, found, [described(study, trial) for trial in found.get_trials(deepcopy=False)])
@@ -97,7 +97,7 @@ def check_signals(study: Study) -> None:
 
 @contextlib.contextmanager
 def quiet_threads() -> Any:
-    """What ends Optuna's thread for signs of life is a line."""
+    """If Optuna's thread for signs of life ends with an error, say so in one line."""
     before = threading.excepthook
     threading.excepthook = lambda args: warn(f"no sign of life could be given: {args.exc_value}".split("\n")[0])
     try:
