@@ -28,7 +28,7 @@ ROW_BYTES = 500  # of metrics.jsonl and as much for wandb, about
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes, and what they are made of; of a buffer when it is as full as it gets."""
+    """Bytes that a run needs, by what they are for; the buffer counts as full."""
 
     learner: int  # in a checkpoint: weights, targets, statistics, two moments a weight, and what is of no size
     transition: int  # in the buffer
@@ -41,28 +41,28 @@ class Needs:
 
     @property
     def buffer(self) -> int:
-        """A full one."""
+        """Bytes of the full buffer."""
         return self.transition * self.transitions
 
     @property
     def checkpoint(self) -> int:
-        """One with a full buffer."""
+        """Bytes of a checkpoint with a full buffer."""
         return self.learner + self.buffer
 
     @property
     def fresh(self) -> int:
-        """Of a full buffer, what a checkpoint does not share with the one before."""
+        """Bytes of a full buffer that a checkpoint does not share with the one before it."""
         if self.buffer <= segments.LARGE:
             return self.buffer
         return min(self.buffer, self.transition * self.changed + 2 * segments.BLOCK)
 
     @property
     def disk(self) -> int:
-        """When most of it is used."""
+        """Bytes on the disk at the moment when they are most."""
         return self.room(self.checkpoints) + self.other
 
     def room(self, checkpoints: int) -> int:
-        """Of so many checkpoints at once. The third is the best one, which may be old and share nothing."""
+        """Bytes of so many checkpoints at once. The third one is the best, which may be old and share nothing."""
         old = self.buffer if checkpoints > 2 else 0
         return checkpoints * self.learner + self.buffer + old + (checkpoints - 1 - (old > 0)) * self.fresh
 

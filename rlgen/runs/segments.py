@@ -37,7 +37,7 @@ TABLES = {"ring": "columns", "frames": "tables"}  # parts of a buffer's state th
 
 @dataclass
 class Known:
-    """Blocks of a table whose file has what is in memory."""
+    """The blocks of a table whose files are up to date: they hold what is in memory."""
 
     rows: int  # of a block
     names: dict[int, str] = field(default_factory=dict)  # by the block's number

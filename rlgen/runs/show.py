@@ -100,7 +100,7 @@ def lineage(run: Run) -> list[str]:
 
 
 def diff(run: Sequence[str], runs_dir: str) -> Rows:
-    """What two runs' config.json do not agree on: `what`, `a`, `b`; None where one does not have it.
+    """The entries of config.json in which two runs differ: `what`, `a`, `b`; None where a run lacks the entry.
 
     Raises:
         UsageError: not two runs.

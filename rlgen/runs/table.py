@@ -18,7 +18,7 @@ SEARCHED = ("name", "algo", "env/data", "seed", "state", "health")  # columns th
 
 
 def rows(runs_dir: str) -> list[dict[str, Any]]:
-    """A row for every run, oldest first: that of `list_runs`, and the `COLUMNS`. What is damaged is said on stderr."""
+    """A row for every run, oldest first: that of `list_runs` and the `COLUMNS`. Warns on stderr of damaged runs."""
     found = list_runs(runs_dir)
     for row in found:
         if row["damaged"]:
@@ -27,7 +27,7 @@ def rows(runs_dir: str) -> list[dict[str, Any]]:
 
 
 def columns(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `list_runs` lacks `env/data`, the final `score`, `state`, `health`, `age` in s, `size` in bytes."""
+    """What a row of `list_runs` lacks: `env/data`, final `score`, `state`, `health`, `age` in s, `size` in bytes."""
     try:
         age = Seconds(max(0.0, time.time() - datetime.fromisoformat(row["created"]).timestamp()))
     except (TypeError, ValueError, OverflowError):  # a damaged config.json
@@ -43,7 +43,7 @@ def columns(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as people read it: a score says of what, a run that has not ended says how far it was to go."""
+    """A row as people read it: scores with their metric, and beside the step of an unfinished run its length."""
     best = row["best"] and f"{row['best']['value']:.5g} at {row['best']['step']:,}"
     step = f"{row['step']:,}" + (f" of {row['steps']:,}" if row["step"] < (row["steps"] or 0) else "")
     return {column: row[column] for column in COLUMNS} | {"score": score(row["final"]), "best": best, "step": step}
@@ -57,7 +57,7 @@ def score(found: dict[str, Any] | None) -> str | None:
 
 
 def sort_runs(rows: list[dict[str, Any]], column: str, reverse: bool) -> None:
-    """Sort by the final or best score: a metric after the other, each with the worst run first, or the best."""
+    """Sort by the final or best score: metric by metric, and within one the worst run first, or the best if reverse."""
     key = "final" if column == "score" else column
 
     def height(row: dict[str, Any]) -> float:

@@ -40,7 +40,7 @@ class FailedTrialError(RlgenError):
 
 
 class DivergedTrialError(FailedTrialError):
-    """Its values are to blame, and nothing else."""
+    """A trial that failed because of its values, and for no other reason."""
 
 
 class SeedRun:
