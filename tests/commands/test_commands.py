@@ -58,7 +58,7 @@ except AttributeError as error:
     print(error)
 """
     first, second, third = python(code)
-    assert first.startswith("False ") and second == "rlgen.experiment rlgen.inference" and "'nothing'" in third
+    assert first.startswith("False ") and second == "rlgen.experiment rlgen.inference.restore" and "'nothing'" in third
 
 
 def test_help_names_every_flag_with_its_comment(rlgen):

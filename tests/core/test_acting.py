@@ -7,8 +7,9 @@ import torch
 from tiny import tiny
 
 import rlgen
-from rlgen import experiment, inference
+from rlgen import experiment
 from rlgen.errors import UsageError
+from rlgen.inference.restore import restored
 
 
 @pytest.fixture(scope="module", params=["dqn", "ppo"])
@@ -22,7 +23,7 @@ def test_arrays_lists_and_tensors_are_taken_and_answered_in_kind(trained):
     array = agent.act(obs, greedy=True)["action"]
     assert isinstance(tensor, torch.Tensor) and isinstance(array, np.ndarray) and tensor.shape == array.shape == (3,)
     assert array.tolist() == tensor.tolist() == agent.act(obs.tolist(), greedy=True)["action"].tolist()
-    plain, _ = inference._restored(trained.path, "runs", "last")
+    plain, _ = restored(trained.path, "runs", "last")
     assert array.tolist() == torch.as_tensor(plain.act(torch.from_numpy(obs).float(), True)["action"]).tolist()
 
 
