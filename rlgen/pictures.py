@@ -58,6 +58,24 @@ def grid(images: Any, columns: int | None = None, padding: int = 2) -> Image.Ima
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
+def in_rows(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], int | None]:
+    """A row a class, filled up with white images, and how many are in a row, for `grid`.
+
+    Images of one class, or one of each, stay as they are: None are in a row.
+
+    Args:
+        images: uint8 [N, C, H, W], those of one class after those of another.
+        labels: their classes, [N].
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    columns = int(counts.max())
+    if min(columns, len(counts)) == 1:
+        return images, None
+    rows = np.full((len(counts), columns, *images.shape[1:]), 255, images.dtype)
+    rows[np.arange(columns) < counts[:, None]] = images
+    return rows.reshape(-1, *images.shape[1:]), columns
+
+
 def beside(pictures: Sequence[Image.Image], gap: int) -> Image.Image:
     """Pictures of one mode, such as grids, from left to right on white with a gap between them, aligned at the top."""
     width = sum(each.size[0] for each in pictures) + gap * (len(pictures) - 1)

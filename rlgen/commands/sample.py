@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rlgen.inference import Drawn
 
+MOST = 10_000  # images in a picture
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,19 +41,13 @@ def run(options: Options) -> str:
     out = Path(options.out)
     if out.suffix not in (".npz", ".png") or not out.parent.is_dir():
         raise UsageError(f"--out {out}: must end in .png (a grid) or .npz (`images`), in a directory that exists")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a directory: give the name of a file")
+    if out.suffix == ".png" and options.num > MOST:
+        raise UsageError(f"--num {options.num}: a picture has {MOST:,} images at most; ask for fewer, or for an .npz")
     from rlgen import inference
 
-    drawn = inference.draw(
-        options.run,
-        options.num,
-        options.runs_dir,
-        seed=options.seed,
-        checkpoint=options.checkpoint,
-        label=options.label,
-        ema=options.ema,
-        show=options.show,
-        truncation=options.truncation,
-    )
+    drawn = inference.draw(**{name: value for name, value in vars(options).items() if name != "out"})
     if out.suffix == ".npz":
         import numpy as np
 
@@ -65,15 +61,17 @@ def run(options: Options) -> str:
         save_png(picture(drawn), out)
     near = drawn.neighbours
     what = "" if near is None else f", each beside the {near.shape[1]} nearest training images by {drawn.features},"
-    return f"{len(drawn.images)} images{what} in {out}"
+    return f"{len(drawn.images)} image{'s' * (len(drawn.images) != 1)}{what} in {out}"
 
 
 def picture(drawn: Drawn) -> Image:
     """A grid; with neighbours, columns of samples, each of which has its neighbours to its right, the nearest first."""
-    from rlgen.pictures import beside, grid
+    from rlgen.pictures import beside, grid, in_rows
 
     tiles = drawn.images.transpose(0, 3, 1, 2)  # [N, C, H, W]
     if drawn.neighbours is None:
+        if drawn.labels is not None and drawn.columns is None:
+            return grid(*in_rows(tiles, drawn.labels))
         return grid(tiles, drawn.columns)
     near = drawn.neighbours.transpose(0, 1, 4, 2, 3)  # [N, k, C, H, W]
     num, wide = near.shape[:2]

@@ -29,7 +29,7 @@ def check(paths: Sequence[str | Path], figure: str | None = None) -> None:
     """Refuse what `write` could not write, before the work.
 
     Raises:
-        UsageError: another ending, no such directory, or a figure alone that goes into no file.
+        UsageError: another ending, no such directory, one of that name, or a figure alone that goes into no file.
         MissingExtraError: matplotlib is needed and not installed.
     """
     if figure and not any(Path(path).suffix in SHEETS for path in paths):
@@ -37,6 +37,8 @@ def check(paths: Sequence[str | Path], figure: str | None = None) -> None:
     for path in map(Path, paths):
         if path.suffix not in FORMATS or not path.parent.is_dir():
             raise UsageError(f"--out {path}: must end in {', '.join(FORMATS)}, in a directory that exists")
+        if path.is_dir():
+            raise UsageError(f"--out {path} is a directory: give the name of a file")
         if path.suffix in DRAWN:
             try:
                 import matplotlib  # noqa: F401

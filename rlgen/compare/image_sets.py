@@ -62,7 +62,7 @@ def compare(
 
     Returns:
         The features' name and digest, how many images were compared, `scores` by name, and in `floor` what other images
-        of the reference score: its training images, or, without a split, the rest of them, if there are enough.
+        of the reference score, as `Judge.floor` has it: its training images, or, without a split, the rest of them.
 
     Raises:
         UsageError: one of them cannot be read, or they do not fit together.
@@ -97,8 +97,8 @@ def compare(
     if net.num_classes and held.own_split and len(images) > count:
         about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[judge.chosen(len(images), num)])
         about["classes of real images"] = of_classes(judge, train[judge.chosen(len(train), num)])
-    floor = judge.floor(count) if held.own_split or len(train) == count else {}
-    return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor or None}
+    floor = judge.floor(count) or None
+    return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor}
 
 
 def read(

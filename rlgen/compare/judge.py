@@ -43,9 +43,12 @@ def _other_tasks(task: Task) -> Iterator[str]:
             yield f"different data under the name {task.name}: other images, by their checksums in config.json"
         elif name not in scores:
             yield f"different {WORDS.get(name, name)}: {_by_group(task, name, task.entries)}"
+    by_what: dict[str, list[str]] = {}  # several options may say one thing, such as which images are held out
     for name in conditions(reporting, usual_name(task.metric)):
         if name in scores:
-            yield f"different evaluation protocol, {scores[name].what}: {_by_group(task, name, task.entries)}"
+            by_what.setdefault(scores[name].what, []).append(_by_group(task, name, task.entries))
+    for what, of_groups in by_what.items():
+        yield f"different evaluation protocol, {what}: {'; '.join(dict.fromkeys(of_groups))}"
     if not task.direction:
         yield f"it is not known whether {task.metric} should be high or low: --metric {task.metric}:higher or :lower"
     budgets = {entry.steps for entry in task.entries}

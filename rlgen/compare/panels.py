@@ -58,10 +58,12 @@ def of_task(task: Task, described: dict[str, Any], palette: Palette) -> list[Fig
                 of_group = row["metrics"][name]
                 interval = (of_group["iqm"], of_group["low"], of_group["high"])
                 points.append((row["group"], interval, of_group["scores"]))
+            if sum(len(scores) for *_, scores in points) < 2:  # the table has it
+                continue
             short = "final" if name == task.metric else f"final-{name.rpartition('/')[2]}"
             found.append(figures.intervals(short, f"Final {name}", axis_label(name, better), points, palette))
     scores = {group.label: [group.scores] for group in task.groups if len(group.scores)}
-    if task.kind == "agent" and task.direction and scores:
+    if task.kind == "agent" and task.direction and sum(len(each) for (each,) in scores.values()) > 1:
         found.append(figures.profiles("Performance profiles", label, scores, task.direction, palette))
     if any(entry.series("eval/q_estimate").size for entry in task.entries):
         found.append(_expected_and_obtained(task, palette))

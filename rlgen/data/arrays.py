@@ -41,6 +41,8 @@ def check_images(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> No
             f"{where} has shape {list(shape)}: it needs [N, H, W, C] or [N, C, H, W] with C 1, 3 or 4, "
             f"[N, H, W], or [N, H * H]{one}"
         )
+    if 0 in shape[1:]:
+        raise UsageError(f"{where} has shape {list(shape)}: its images need at least one pixel")
 
 
 def layout(shape: tuple[int, ...]) -> str | None:
@@ -70,7 +72,7 @@ def as_images(array: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], list[
     if order == "ND":
         side = math.isqrt(shape[1])
         return array.reshape(len(array), 1, side, side), [*notes, f"rows of {shape[1]} are {side}x{side} images"]
-    return array.reshape(len(array), -1, *shape[-2:]), notes
+    return array if order == "NCHW" else array[:, None], notes
 
 
 def as_bytes(array: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], str]:
@@ -107,7 +109,7 @@ def channels_first(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Images [N, H, W, C] -> [N, C, H, W], in the memory that they have."""
     num, height, width, channels = image.shape
     if channels > 1:
-        flat = image.reshape(num, -1)
+        flat = image.reshape(num, math.prod(image.shape[1:]))  # no -1: there may be no images
         for part in pieces(image):
             flat[part] = image[part].transpose(0, 3, 1, 2).reshape(-1, flat.shape[1])  # the right side is a copy
     return image.reshape(num, channels, height, width)

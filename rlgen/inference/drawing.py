@@ -6,7 +6,7 @@ import math
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +18,13 @@ from rlgen.core.latents import slerp, truncated
 from rlgen.core.learner import Generative
 from rlgen.errors import UsageError
 from rlgen.inference.restore import restored
+from rlgen.memory import Room
 from rlgen.pictures import to_uint8
 from rlgen.runs.run import Run
 
+SHOWN = ("samples", "interpolation", "neighbours", "classes")
 PATH = 8  # images of an interpolation, its ends with them
+CHUNK = 500  # images that are drawn at once
 NEIGHBOURS = 5  # training images beside a sample
 
 
@@ -32,7 +35,7 @@ class Drawn:
     Attributes:
         images: uint8 [N, H, W, C].
         labels: [N] int64; None of a model that learned without.
-        columns: images of a row of a picture; None: any number.
+        columns: images of a row of a picture; None: any number, or a row a class.
         neighbours: the training images that are nearest to each, uint8 [N, k, H, W, C]; None where none were asked for.
         distances: how far they are, [N, k] float64, in features whose variance is 1 on average.
         features: what these are of: the network and the beginning of its digest.
@@ -82,15 +85,15 @@ def draw(
         runs_dir: where names are looked for.
         seed: of the latents.
         checkpoint: `last`, `best`, or a step.
-        label: the class of all of them, of a model that learned with labels; None: one class comes after the other, of
-            each as many images, or rows, as all of them need.
+        label: the class of all of them, of a model that learned with labels; None: one class comes after the other,
+            all with as many images, or rows, or one more.
         ema: by the average of the weights, where there is one; False: by those that train.
         show: what the images are, as above.
-        truncation: largest absolute value in a latent, `rlgen.core.latents.truncated`; None: there is none.
+        truncation: largest absolute value in a latent, in (0, inf), as `rlgen.core.latents.truncated`; None: no limit.
 
     Raises:
         UsageError: the run is an agent, or has no such label, no labels, no average, or no latents; the images that it
-            was trained on are gone, or are others now.
+            was trained on are gone, or are others now; so many do not fit in memory.
     """
     learner, opened = restored(run, runs_dir, checkpoint)
     if not isinstance(learner, Generative):
@@ -100,24 +103,15 @@ def draw(
     if not (ema or learner.averages):
         raise UsageError(f"--no-ema: {opened.name} has no average of its weights; leave it out")
     _check_shown(opened.name, learner, num, label, show, truncation)
-    rows, columns = num, None  # as many labels, each of so many images
+    rows, columns = num, 1
     if show == "interpolation":
         rows, columns = num // PATH, PATH
     elif show == "classes" and learner.num_classes:
         rows, columns = learner.num_classes, num // learner.num_classes
-    options: dict[str, Any] = {} if ema else {"ema": False}
-    labels = None
-    if learner.num_classes is not None:
-        each = math.ceil(rows / learner.num_classes)
-        asked = torch.arange(rows) // each if label is None else label
-        labels = learner.labels(rows, asked)
-        options["label"] = labels = cast(Tensor, labels).repeat_interleave(columns or 1)
-    latent = _latents(learner, rows, columns, seed, show, truncation)
-    found = learner.sample(num, seed=seed, **options) if latent is None else learner.decode(latent, **options)
-    images = to_uint8(found.numpy(force=True))
-    if columns is None and labels is not None and label is None:
-        columns = each
-    drawn = Drawn(images, None if labels is None else labels.numpy(force=True), columns)
+    of_row = learner.labels(rows, label)
+    labels = None if of_row is None else of_row.repeat_interleave(columns)
+    images = _images(learner, _latents(learner, rows, columns, seed, show, truncation), labels, num, seed, ema)
+    drawn = Drawn(images, None if labels is None else labels.numpy(force=True), columns if columns > 1 else None)
     return _with_neighbours(drawn, opened, learner) if show == "neighbours" else drawn
 
 
@@ -125,32 +119,53 @@ def _check_shown(
     run: str, learner: Generative, num: int, label: int | None, show: str, truncation: float | None
 ) -> None:
     """Refuse what a model cannot draw."""
+    if show not in SHOWN:
+        raise UsageError(f"--show {show!r}: must be one of {', '.join(SHOWN)}")
+    if truncation is not None and not 0 < truncation < math.inf:
+        raise UsageError(f"--truncation {truncation}: must be in (0, inf)")
     if learner.num_classes is None and (label is not None or show == "classes"):
         flag = "--show classes" if label is None else f"--label {label}"
         raise UsageError(f"{flag}: {run} learned without labels; leave it out")
     if show == "classes" and label is not None:
         raise UsageError(f"--label {label}: --show classes shows all of them; leave one of the two out")
-    least = {"interpolation": PATH, "classes": learner.num_classes or 0}.get(show, 0)
-    if num < least:
-        raise UsageError(f"--num {num}: must be at least {least} for --show {show}, which has whole rows")
-    if learner.latent_size is None and (least or truncation is not None):
-        flag = f"--show {show}" if least else f"--truncation {truncation:g}"
+    whole = {"interpolation": PATH, "classes": learner.num_classes}.get(show)
+    if num < (whole or 1):
+        raise UsageError(
+            f"--num {num}: must be at least {whole or 1}" + f" for --show {show}, which has whole rows" * bool(whole)
+        )
+    if learner.latent_size is None and (whole or truncation is not None):
+        flag = f"--show {show}" if whole else f"--truncation {truncation:g}"
         raise UsageError(f"{flag}: {run} does not make its images of latents; leave it out")
 
 
 def _latents(
-    learner: Generative, rows: int, columns: int | None, seed: int, show: str, truncation: float | None
+    learner: Generative, rows: int, columns: int, seed: int, show: str, truncation: float | None
 ) -> Tensor | None:
-    """What images are made of, [N, Z]; None: of what `sample` draws itself."""
-    if columns is None and truncation is None:
+    """What images are made of, [rows * columns, Z]; None of a model that has no latents."""
+    if learner.latent_size is None:
         return None
-    num = {"interpolation": 2 * rows, "classes": columns or 0}.get(show, rows)
-    latent = learner.latents(num, seed)
-    if truncation is not None:
-        latent = truncated(latent, truncation)
+    latent = learner.latents({"interpolation": 2 * rows, "classes": columns}.get(show, rows), seed)
     if show == "interpolation":
-        return slerp(latent[:rows], latent[rows:], torch.linspace(0, 1, PATH, device=latent.device)).flatten(0, 1)
-    return latent.repeat(rows, 1) if show == "classes" else latent
+        latent = slerp(latent[:rows], latent[rows:], torch.linspace(0, 1, PATH, device=latent.device)).flatten(0, 1)
+    elif show == "classes":
+        latent = latent.repeat(rows, 1)
+    return latent if truncation is None else truncated(latent, truncation)  # last: an arc leaves the limits of its ends
+
+
+def _images(
+    learner: Generative, latent: Tensor | None, labels: Tensor | None, num: int, seed: int, ema: bool
+) -> NDArray[np.uint8]:
+    """Images of latents and labels, uint8 [N, H, W, C], some at a time; without latents of a seed, all at once."""
+    options: dict[str, Any] = {} if ema else {"ema": False}
+    if latent is None:
+        of_labels = {} if labels is None else {"label": labels}
+        return to_uint8(learner.sample(num, seed=seed, **of_labels, **options))
+    found, room = [], Room()
+    for i in range(0, len(latent), CHUNK):
+        of_labels = {} if labels is None else {"label": labels[i : i + CHUNK]}
+        found.append(to_uint8(learner.decode(latent[i : i + CHUNK], **of_labels, **options)))
+        room.check(f"--num {num}", 2 * found[0][0].nbytes * len(latent))  # what is found, and all of it together
+    return np.concatenate(found)
 
 
 def _with_neighbours(drawn: Drawn, opened: Run, learner: Generative) -> Drawn:
@@ -158,7 +173,12 @@ def _with_neighbours(drawn: Drawn, opened: Run, learner: Generative) -> Drawn:
     from rlgen.features.find import net_for
     from rlgen.metrics.neighbours import nearest
 
-    with closing(build_source(opened.config)) as source:
+    try:
+        source = build_source(opened.config)
+    except UsageError as error:
+        put_back = f"put back what {opened.name} learned from, or go to the directory where it was trained"
+        raise UsageError(f"--show neighbours: {error}; {put_back}") from error
+    with closing(source):
         if opened.info["spec"].get("sha256", "") not in ("", source.spec.sha256):  # of old runs it is not known
             why = f"{opened.name} learned from other images than its data are now"
             raise UsageError(f"--show neighbours: {why}; leave it out, or put those back")

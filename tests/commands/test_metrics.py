@@ -59,6 +59,8 @@ def test_two_folders_without_a_split_or_labels(capsys: pytest.CaptureFixture[str
     assert "copied" not in result["scores"], "nothing says which of them a model has seen"
     assert result["floor"]["kid"] != 0, "of forty others"
     assert found(capsys, "other", "one")["floor"] is None, "there are no others"
+    save_images(Path("few"), 40 + 15, size=(8, 8), seed=2)
+    assert found(capsys, "one", "few")["floor"].keys() == {"kid", "precision", "density"}, "of 15 others, not 40"
 
 
 def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

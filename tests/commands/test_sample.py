@@ -1,5 +1,6 @@
 """`rlgen sample` of models with labels and with an average; that of other runs is in `test_commands.py`."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import torch
 from PIL import Image
 from tiny import tiny
 
+from generative.gan import GAN
+from generative.vae import VAE
 from rlgen import experiment, inference
 from rlgen.data.load import load
+from rlgen.errors import UsageError
 from rlgen.features.find import net_for
 from rlgen.pictures import to_uint8
 
@@ -43,12 +47,28 @@ def test_a_class_is_asked_for_or_all_come_one_after_the_other(drawn, rlgen):
     other = drawn("ten", "--label", "4", "--num", "5")[2]
     assert not np.array_equal(threes["images"], other["images"]), "of the same latents"
     every = drawn("ten", "--num", "25")[2]
-    assert every["labels"].tolist() == [i // 3 for i in range(25)]
+    assert every["labels"].tolist() == [i * 10 // 25 for i in range(25)], "two or three of each"
     assert np.array_equal(every["images"], inference.sample("ten", 25))
 
     assert rlgen("sample", "ten", "--num", "30", "--out", "rows.png")[0] == 0
     width, height = Image.open("rows.png").size
     assert (width - 2) / 3 == (height - 2) / 10, "three of each of the ten classes in a row"
+
+
+@pytest.mark.parametrize(("num", "columns", "rows"), [(11, 2, 10), (25, 3, 10), (10, 4, 3), (5, 3, 2)])
+def test_no_class_is_missing_however_many_images_are_asked_for(drawn, rlgen, num, columns, rows):
+    """Of 11 images of ten classes two were of each of the first five, and one of the sixth."""
+    labels = drawn("ten", "--num", str(num))[2]["labels"]
+    counts = np.bincount(labels, minlength=10)
+    assert counts.max() - counts.min() <= 1 and (np.diff(labels) >= 0).all()
+    assert rlgen("sample", "ten", "--num", str(num), "--out", "rows.png")[0] == 0
+    pixels = np.asarray(Image.open("rows.png"))
+    assert pixels.shape == (rows * 58 + 2, columns * 58 + 2)
+    tiles = [pixels[2 + r * 58 : 58 + r * 58, 2 + c * 58 : 58 + c * 58] for r in range(rows) for c in range(columns)]
+    images = inference.sample("ten", num)[..., 0].repeat(7, 1).repeat(7, 2)
+    places = [columns * label + i for label in range(10) for i in range(counts[label])] if num > 10 else [*range(num)]
+    for i in range(rows * columns):
+        assert np.array_equal(tiles[i], images[places.index(i)]) if i in places else (tiles[i] == 255).all()
 
 
 def test_the_weights_that_train_draw_other_images_than_their_average(drawn):
@@ -80,7 +100,7 @@ def test_an_interpolation_has_a_sample_at_each_end_and_the_arc_between(drawn, na
 
 
 def test_each_path_of_a_conditional_model_has_one_class(drawn, rlgen):
-    assert drawn("ten", "--show", "interpolation", "--num", "24")[2]["labels"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert drawn("ten", "--show", "interpolation", "--num", "24")[2]["labels"].tolist() == [0] * 8 + [3] * 8 + [6] * 8
     assert set(drawn("ten", "--show", "interpolation", "--label", "4")[2]["labels"]) == {4}
     assert rlgen("sample", "ten", "--show", "interpolation", "--out", "rows.png")[0] == 0
     width, height = Image.open("rows.png").size
@@ -119,6 +139,63 @@ def test_truncated_latents_draw_what_is_nearer_to_the_image_of_the_origin(drawn)
     assert np.array_equal(drawn("vae", "--num", "50", "--truncation", "50")[2]["images"], inference.sample("vae", 50))
 
 
+@pytest.mark.parametrize("show", ["samples", "interpolation", "classes"])
+def test_no_number_of_a_latent_is_beyond_the_truncation(drawn, monkeypatch, show):
+    """Between two latents within the limit an arc leaves it."""
+    seen, decode = [], GAN.decode
+    monkeypatch.setattr(
+        GAN, "decode", lambda self, latent, *args, **kw: seen.append(latent) or decode(self, latent, *args, **kw)
+    )
+    cut = drawn("ten", "--show", show, "--num", "80", "--truncation", "0.5")[2]["images"]
+    latent = torch.cat(seen)
+    assert len(latent) == 80 and 0.45 < latent.abs().max() <= 0.5
+    if show == "interpolation":
+        ends = drawn("plain", "--num", "4", "--truncation", "0.5")[2]["images"]
+        cut = drawn("plain", "--show", show, "--num", "16", "--truncation", "0.5")[2]["images"]
+        assert np.array_equal(cut[[0, 8, 7, 15]], ends)
+
+
+def test_many_images_are_drawn_some_at_a_time_and_are_the_same(drawn, rlgen, monkeypatch):
+    """All feature maps of a million images were in memory at once."""
+    sizes, decode = [], VAE.decode
+    monkeypatch.setattr(VAE, "decode", lambda self, latent: sizes.append(len(latent)) or decode(self, latent))
+    found = drawn("vae", "--num", "1234")[2]["images"]
+    assert sizes == [500, 500, 234]
+    whole = to_uint8(inference.load("vae").sample(1234, seed=0))
+    assert found.shape == whole.shape and abs(found.astype(int) - whole).max() <= 1
+    monkeypatch.setattr("rlgen.memory.at_hand", lambda: 100_000)
+    why = "error: --num 1234 needs 154.2 KiB of memory, more than is left of the 97.7 KiB at hand: free memory or"
+    code, err, _ = drawn("vae", "--num", "1234")
+    assert code == 2 and err.startswith(why)
+    why = "--num 10001: a picture has 10,000 images at most; ask for fewer, or for an .npz"
+    assert rlgen("sample", "vae", "--num", "10001")[::2] == (2, f"error: {why}\n")
+
+
+def test_a_directory_is_no_file_to_write(rlgen, models):
+    shutil.copytree(models, "runs")
+    for name, words in (("a.png", ("sample", "vae")), ("a.npz", ("sample", "vae")), ("a.md", ("compare", "vae"))):
+        Path(name).mkdir()
+        why = f"error: --out {name} is a directory: give the name of a file\n"
+        assert rlgen(*words, "--out", name)[::2] == (2, why)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"show": "all"}, "--show 'all': must be one of samples, interpolation, neighbours, classes"),
+        ({"truncation": 0.0}, "--truncation 0.0: must be in (0, inf)"),
+        ({"truncation": -1}, "--truncation -1: must be in (0, inf)"),
+        ({"truncation": math.nan}, "--truncation nan: must be in (0, inf)"),
+        ({"num": 0}, "--num 0: must be at least 1"),
+        ({"num": -3}, "--num -3: must be at least 1"),
+    ],
+)
+def test_a_notebook_is_told_what_the_command_line_is(models, options, why):
+    with pytest.raises(UsageError) as error:
+        inference.draw("vae", **({"num": 4} | options), runs_dir=str(models))
+    assert str(error.value) == why
+
+
 def test_images_that_are_gone_or_others_have_no_neighbours(rlgen):
     draw = np.random.default_rng(0)
     for seed in range(2):
@@ -130,7 +207,8 @@ def test_images_that_are_gone_or_others_have_no_neighbours(rlgen):
     assert rlgen(*words)[::2] == (2, f"error: {why}\n")
     Path("mine.npz").unlink()
     code, _, err = rlgen(*words)
-    assert code == 2 and err.startswith("error: ") and "mine.npz" in err and err.count("\n") == 1
+    assert code == 2 and err.startswith("error: --show neighbours: data 'mine.npz' is neither") and err.count("\n") == 1
+    assert err.endswith("; put back what mine learned from, or go to the directory where it was trained\n")
     assert rlgen("sample", "mine")[0] == 0
 
 

@@ -71,6 +71,18 @@ def test_other_images_under_one_name_are_not_ranked(runs):
     assert not task["pairs"]
 
 
+def test_what_two_options_say_together_is_said_once(runs):
+    """Which images are held out: how many, and which ones."""
+    for seed in range(2):
+        make_run(runs, "vae", seed, data="faces.npz", holdout=0.2, holdout_seed=0)
+        make_run(runs, "gan", seed, data="faces.npz", holdout=0.3, holdout_seed=1)
+    (task,) = found(runs)["tasks"]
+    (refusal,) = (each for each in task["refusals"] if "held-out images" in each)
+    assert refusal.startswith("different evaluation protocol, held-out images: ")
+    for value in ("0.2", "0.3", "0", "1"):
+        assert value in refusal.replace("=", " ").replace(";", "").replace(",", "").split()
+
+
 def test_a_model_without_the_metric_is_shown_with_what_it_has(runs):
     for seed in range(1, 6):
         make_run(runs, "vae", seed, data="digits")

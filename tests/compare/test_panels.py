@@ -104,6 +104,18 @@ def test_the_newest_samples_are_shown_and_beside_them_those_of_the_weights_that_
     }
 
 
+def test_a_single_score_has_no_figure_of_its_own(runs):
+    """Nine figures of one dot each were most of the report of a GAN."""
+    make_run(runs, "gan", 0, data="digits", extra=SCORES | FLOORS)
+    make_run(runs, "dqn", 0)
+    for of_section in names(found(runs)):
+        assert not [name for name in of_section if name.startswith("final") or name == "profiles"]
+    make_run(runs, "gan", 1, data="digits", extra=SCORES | FLOORS)
+    make_run(runs, "dqn", 1)
+    every = {name for of_section in names(found(runs)) for name in of_section}
+    assert {"final", "final-recall_lenet", "profiles"} <= every
+
+
 def test_every_figure_of_a_section_has_a_name_of_its_own_but_the_grids(comparison):
     for of_section in names(comparison):
         plots = [name for name in of_section if name != "samples"]

@@ -56,6 +56,13 @@ ZEROS = np.zeros((4, 8, 8, 1), np.uint8)
         ({"images": ZEROS, "test_images": ZEROS[:0]}, "4 training and 0 test images"),
         ({"images": ZEROS[:1]}, "1 training and 0 test images"),
         ({"images": ZEROS[:0]}, "0 training and 0 test images"),
+        ({"images": np.zeros((0, 8, 8), np.uint8)}, "0 training and 0 test images"),
+        ({"images": np.zeros((0, 8, 8, 3), np.uint8)}, "0 training and 0 test images"),
+        ({"images": np.zeros((0, 3, 8, 8))}, "0 training and 0 test images"),
+        ({"images": np.zeros((0, 64))}, "0 training and 0 test images"),
+        ({"images": ZEROS, "test_images": np.zeros((0, 8, 8))}, "4 training and 0 test images"),
+        ({"images": np.zeros((4, 0, 8, 3))}, "images has shape [4, 0, 8, 3]: its images need at least one pixel"),
+        ({"images": np.zeros((4, 8, 0))}, "images has shape [4, 8, 0]: its images need at least one pixel"),
     ],
 )
 def test_malformed_npz_is_one_line(tmp_path, arrays, words):
