@@ -23,7 +23,7 @@ class Options:
     """Draw images from a trained generative model."""
 
     run: str  # a name, a directory, a unique prefix, or last
-    num: int = 64  # images; of whole rows at most so many; in [1, 1000000]
+    num: int = 64  # images, at most 10,000 in a .png; of whole rows at most so many; in [1, 1000000]
     show: Literal["samples", "interpolation", "neighbours", "classes"] = (
         "samples"  # or rows between two latents; samples beside the nearest training images; classes of equal latents
     )

@@ -60,7 +60,7 @@ def curves(
     floors: Sequence[tuple[np.ndarray, np.ndarray]] = (),
     log: bool = False,
 ) -> Figure:
-    """Lines with their bands.
+    """Lines with their bands; a line that was evaluated once is a dot.
 
     Args:
         name: of the figure.
@@ -78,14 +78,17 @@ def curves(
     def draw(ax: Any) -> None:
         for line in lines:
             style = line_style(line.colour) | ({"linestyle": line.dash, "linewidth": 1.5} if line.dash else {})
-            ax.plot(line.x, line.value, **style)
+            ax.plot(line.x, line.value, **style, marker="" if line.x[0] < line.x[-1] else "o")
             ax.fill_between(line.x, line.low, line.high, color=style["color"], alpha=band, linewidth=0)
         if level is not None:
             ax.axhline(level, color="#888888", linewidth=1, linestyle=":")
             at = {"xy": (1, level), "xycoords": ("axes fraction", "data"), "xytext": (-2, -2)}
             ax.annotate(f"threshold {level:g}", **at, textcoords="offset points", fontsize=8, ha="right", va="top")
         for x, value in floors:
-            ax.plot(x, value, color=FLOOR, linewidth=1.2, linestyle="--")
+            if x[0] < x[-1]:
+                ax.plot(x, value, color=FLOOR, linewidth=1.2, linestyle="--")
+            else:  # of one evaluation
+                ax.axhline(value[-1], color=FLOOR, linewidth=1.2, linestyle="--")
             below = any(value[0] > line.value[0] for line in lines)  # between the line and where the curves begin
             place: dict[str, Any] = {"textcoords": "offset points", "va": "top" if below else "bottom"}
             ax.annotate("real images", (x[0], value[0]), (2, -2 if below else 2), fontsize=8, **place)

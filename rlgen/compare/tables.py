@@ -9,6 +9,7 @@ from rlgen.compare.aggregate import STATISTICS
 from rlgen.compare.cells import MISSING, Cell, count_cell, duration, number_cell, range_cell, whole
 from rlgen.compare.comparison import Comparison
 from rlgen.compare.rules import ARROWS, FEW_SEEDS
+from rlgen.metrics import FLOOR
 
 
 @dataclass
@@ -137,11 +138,18 @@ def _seed_tables(found: dict[str, Any]) -> list[Table]:
 def _metric_tables(task: dict[str, Any]) -> list[Table]:
     """A row for each metric of the evaluations; first the one that is ranked, then those of known direction.
 
+    Below a score of samples is what real images score.
+
     Groups that do not have the same metrics, as VAE and GAN, have tables of their own, so that no cell is empty.
     """
     directions = {name: of["direction"] for row in task["groups"] for name, of in row["metrics"].items()}
     tables: dict[tuple[int, ...], Table] = {}
-    for name in sorted(directions, key=lambda name: (name != task["metric"], not directions[name], name)):
+
+    def order(name: str) -> tuple[bool, bool, str, bool]:
+        of = name.replace(FLOOR, "eval/", 1)
+        return of != task["metric"], not directions.get(of), of, of != name
+
+    for name in sorted(directions, key=order):
         having = tuple(i for i, row in enumerate(task["groups"]) if name in row["metrics"])
         groups = [task["groups"][i] for i in having]
         if having not in tables:

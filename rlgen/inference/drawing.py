@@ -183,6 +183,7 @@ def _with_neighbours(drawn: Drawn, opened: Run, learner: Generative) -> Drawn:
             why = f"{opened.name} learned from other images than its data are now"
             raise UsageError(f"--show neighbours: {why}; leave it out, or put those back")
         net, train = net_for(source.data).to(learner.device), source.data.train  # [N, C, H, W]
+    Room().check(f"--num {len(drawn.images)}", 2 * NEIGHBOURS * drawn.images.nbytes)
     of_images, _ = net(torch.from_numpy(drawn.images.transpose(0, 3, 1, 2)))
     of_training, _ = net(torch.from_numpy(train))
     distances, found = (each.numpy(force=True) for each in nearest(of_images, of_training, NEIGHBOURS))

@@ -43,3 +43,18 @@ def test_groups_that_have_no_score_yet_stand_apart_without_empty_columns(runs):
     scored, unscored = section.tables[0], next(table for table in section.tables if "Without" in table.title)
     assert {row[0] for row in scored.rows} == {"dqn", "double_dqn"} and not any(MISSING in row for row in scored.rows)
     assert unscored.texts() == [["ppo", "0", "0", "1"]] and unscored.columns == ["", "seeds", "failed", "unfinished"]
+
+
+def test_below_a_score_of_samples_is_what_real_images_score(runs):
+    scores = {
+        "eval/fd_lenet": 2.0,
+        "eval/floor/fd_lenet": 0.5,
+        "eval/recall_lenet": 0.7,
+        "eval/floor/recall_lenet": 0.9,
+    }
+    make_run(runs, "gan", 0, data="digits", extra=scores | {"eval/d_gap": 0.1})
+    section = section_of(found(runs, metric="eval/fd_lenet"), "digits")
+    (table,) = (table for table in section.tables if table.columns[0] == "metric")
+    names = [row[0].split()[0] for row in table.rows]
+    assert names[:2] == ["eval/fd_lenet", "eval/floor/fd_lenet"]
+    assert names.index("eval/floor/recall_lenet") == names.index("eval/recall_lenet") + 1 < names.index("eval/d_gap")
