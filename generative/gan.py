@@ -78,9 +78,10 @@ class GAN(Generative):
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape
-        sizes, options = (cfg.width, cfg.num_hidden), (cfg.architecture, self.num_classes)
-        self.g = Generator(spec.shape, *sizes, cfg.latent, *options)
-        self.d = Discriminator((cfg.pack * channels, *size), *sizes, *options, cfg.spectral_norm)
+        hidden, options = cfg.num_hidden, (cfg.architecture, self.num_classes)
+        self.g = Generator(spec.shape, cfg.width, hidden, cfg.latent, *options)
+        seen, d_width = (cfg.pack * channels, *size), cfg.d_width or cfg.width
+        self.d = Discriminator(seen, d_width, hidden, *options, cfg.spectral_norm)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.average = SoftUpdate(self.g_ema, self.g)
         self.g_optimizer = make_optimizer(cfg, self.g.parameters(), cfg.g_lr, betas=cfg.betas())

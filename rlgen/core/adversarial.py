@@ -33,6 +33,8 @@ class AdversarialOptions:
     gp_weight: float = 0.0  # weight of WGAN-GP's penalty: gradients of norm 1 between real and generated, in [0, inf)
     n_critic: int = 1  # steps of the discriminator, a batch each, for one of the generator, in [1, 1000]
     # fixed: other networks
+    d_width: int | None = None  # channels of the discriminator's largest map (None: width); in [1, 65536]
+    # fixed: other networks
     spectral_norm: bool = False  # divide the discriminator's weights by their norms
     # fixed: other networks
     conditional: bool = False  # learn from the images' labels too, for `rlgen sample RUN --label 3`

@@ -12,7 +12,7 @@ from rlgen.core.batch import Batch
 from rlgen.core.buffer import Buffer
 from rlgen.core.interruption import EvaluationInterrupted, never, undo_if_interrupted
 from rlgen.core.learner import Learner
-from rlgen.core.vital import SIZE, weights
+from rlgen.core.vital import SIZE, gradients, weights
 
 
 class Source(Protocol):
@@ -85,7 +85,8 @@ def evaluate(learner: Learner, source: Source, run: Run, log: Log) -> bool:
             scores = source.evaluate(learner, final=run.step >= run.steps, interrupted=lambda: run.interrupted)
     except EvaluationInterrupted:
         return False
-    log.write(run.step, scores | {SIZE: weights(learner)}, kind="eval")
+    signs = {SIZE: weights(learner)} | gradients(learner.optimizers().values())
+    log.write(run.step, scores | signs, kind="eval")
     run.eval_due = False
     return run.improved(scores)
 

@@ -16,9 +16,10 @@ from rlgen.core.batch import map_parts
 from rlgen.nets.spectral import Spectral
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SIZE = "health/weights"  # the largest gain of any layer
+GRADIENTS = "health/gradients"  # length of the gradient, of the optimizer whose gradient is longest
 DEAD = "health/dead_units"  # share of a layer, of the one that has most
 SPREAD, NEAREST = "health/spread", "health/nearest"  # of samples, relative to images
 NUM = 256  # inputs, samples and images that are looked at
@@ -70,6 +71,26 @@ def weights(net: nn.Module) -> float:
             scales[each.layer.weight] = scales[each.layer.weight] * each.sigma()
     sizes = [torch.linalg.vector_norm(param).float() / scales[param] for param in layers]  # sqrt(numel) * rms
     return float((torch.stack(sizes).cpu() / torch.tensor([math.sqrt(len(param)) for param in layers])).max())
+
+
+@torch.no_grad()
+def gradients(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
+    """The length of recent gradients, of the optimizer whose gradient is longest: the root of the mean of its square.
+
+    It is read from what Adam and RMSProp keep, their moving mean of squares, and costs a run nothing. Gradients that
+    are clipped count as they are used. Nothing is said of SGD, which keeps no squares, nor before the first step.
+    """
+    lengths = []
+    for optimizer in optimizers:
+        square = torch.zeros((), dtype=torch.float64)
+        for group in optimizer.param_groups:
+            for state in (optimizer.state[param] for param in group["params"] if param in optimizer.state):
+                if "exp_avg_sq" in state:  # of Adam: begins at 0
+                    square += (state["exp_avg_sq"].sum() / (1 - group["betas"][1] ** state["step"])).cpu()
+                elif "square_avg" in state:  # of RMSProp
+                    square += (state["square_avg"].sum() / (1 - group["alpha"] ** state["step"])).cpu()
+        lengths += [float(square.sqrt())] if square > 0 else []
+    return {GRADIENTS: max(lengths)} if lengths else {}
 
 
 @torch.no_grad()

@@ -5,7 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from rlgen.core.vital import DEAD, MAX_SEEN, NEAREST, SPREAD, Seen, dead_units, spread, weights
+from rlgen.core.vital import (
+    DEAD,
+    GRADIENTS,
+    MAX_SEEN,
+    NEAREST,
+    SPREAD,
+    Seen,
+    dead_units,
+    gradients,
+    spread,
+    weights,
+)
 from rlgen.nets.spectral import Spectral
 
 
@@ -121,3 +132,34 @@ def test_observations_of_parts_are_kept_by_part():
         seen.add({"a": np.full((2, 1), step), "b": np.zeros((2, 4), np.uint8)})
     batch = seen.batch(torch.device("cpu"))
     assert batch["a"][:, 0].tolist() == [0, 0, 1, 1, 2, 2] and batch["b"].shape == (6, 4)
+
+
+def stepped(kind: str, scales, **options):
+    """A layer whose gradient was `scale` in every weight, in turn, and its optimizer."""
+    layer = nn.Linear(3, 2, bias=False)
+    optimizer = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}[kind](
+        layer.parameters(), lr=1e-3, **options
+    )
+    for scale in scales:
+        layer.weight.grad = torch.full((2, 3), scale)
+        optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("kind", ["adam", "rmsprop"])
+def test_gradients_are_as_long_as_what_optimizers_were_given(kind):
+    """Six equal numbers are a vector of a length of theirs times the root of six, from the first step on."""
+    for num in (1, 2, 50):
+        assert gradients([stepped(kind, [2.0] * num)]) == {GRADIENTS: pytest.approx(2 * 6**0.5, rel=1e-4)}
+    options = {"betas": (0.9, 0.5)} if kind == "adam" else {"alpha": 0.5}
+    mean = (0.5 * 9 + 0.25 * 1) / 0.75  # of squares, the newest counts half
+    assert gradients([stepped(kind, [1.0, 3.0], **options)]) == {GRADIENTS: pytest.approx((6 * mean) ** 0.5, rel=1e-4)}
+
+
+def test_of_several_optimizers_the_longest_gradient_counts():
+    both = [stepped("adam", [1.0]), stepped("rmsprop", [5.0]), stepped("adam", [2.0])]
+    assert gradients(both) == {GRADIENTS: pytest.approx(5 * 6**0.5, rel=1e-4)}
+
+
+def test_of_gradients_that_nobody_keeps_nothing_is_said():
+    assert gradients([stepped("sgd", [1.0])]) == gradients([stepped("adam", [])]) == gradients([]) == {}

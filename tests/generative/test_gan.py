@@ -312,3 +312,12 @@ def test_pixels_from_a_gaussian_get_its_mean_and_deviation(loss: str) -> None:
     sample = learner.sample(4000, seed=0) * 255
     assert sample.mean().item() == pytest.approx(mean, abs=5)
     assert sample.std().item() == pytest.approx(deviation, rel=0.15)
+
+
+def test_the_discriminator_has_a_size_of_its_own():
+    """As in PacGAN's experiments with a small one (Lin et al. 2018); by default it is as wide as the generator."""
+    whole, small = made(), made(d_width=1)
+    shapes = [[tuple(param.shape) for param in net.parameters()] for net in (whole.g, small.g)]
+    assert shapes[0] == shapes[1]
+    assert [net.d.layers[1].out_channels for net in (whole, small)] == [SMALL["width"], 1]
+    assert not [metric for metric in small.learn(some()).values() if not metric.isfinite()]
