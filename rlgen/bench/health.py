@@ -34,6 +34,8 @@ PPO_RUN = f"{NATIVE} --rollout-steps 512 --batch-size 64 --num-epochs 4"
 VAE_RUN = "--data digits --hidden 128 --latent 16 --nll-samples 10 --batch-size 64"
 GAN_RUN = "--data digits --width 8 --num-hidden 64 --latent 16 --batch-size 32"
 
+FREE = "--loss wasserstein --r1-gamma 0 --gp-weight 1e-6"  # logits without a bound
+
 
 @dataclass(frozen=True)
 class Case:
@@ -50,7 +52,7 @@ class Case:
 
 CASES = (
     Case("values diverge", f"dqn {DQN_RUN} --lr 0.03 --target-every 8 --max-grad-norm 1e9 --gamma 0.999"),
-    Case("values diverge", f"double_dqn {DQN_RUN} --lr 0.02 --target-every 8 --max-grad-norm 1e9 --gamma 1"),
+    Case("gradients blow up", f"gan {GAN_RUN} --steps 12000 {FREE} --d-lr 0.02 --g-lr 0.02 --beta1 0.5"),
     Case("policy collapse", f"ppo {PPO_RUN} --steps 20000 --lr 0.2"),
     Case("policy collapse", f"reinforce {NATIVE} --steps 40000 --lr 0.3"),
     Case("weights blow up", f"gan {GAN_RUN} --steps 12000 --d-lr 3 --g-lr 3"),

@@ -20,7 +20,7 @@ from rlgen.core.batch import Batch, Obs
 from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
-from rlgen.core.watched import Above, Below, Lags, Outgrows, Rule, Stays
+from rlgen.core.watched import Above, Below, Grows, Lags, Outgrows, Rule, Stays
 from rlgen.errors import UsageError
 from rlgen.nets.acting import Uniforms
 from rlgen.nets.spectral import power_iteration
@@ -247,6 +247,7 @@ class Generative(Learner):
 
     watched = (
         *Learner.watched,
+        Grows(vital.GRADIENTS, 10.0, "the gradients blow up", "a smaller step size, or a gradient penalty"),
         Below(vital.SPREAD, 0.1, "the samples are all the same", "a smaller step size, or a wider model", after=0.15),
     )
 

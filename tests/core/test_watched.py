@@ -5,11 +5,13 @@ import math
 import pytest
 
 from rlgen.core.history import History
-from rlgen.core.learner import Learner
+from rlgen.core.learner import Agent, Generative, Learner
+from rlgen.core.vital import GRADIENTS
 from rlgen.core.watched import Above, Below, Falls, Forgets, Grows, Lags, Outgrows, Rule, Stays, check_rules, of_floor
 from rlgen.errors import UsageError
 from rlgen.metrics import OF_SAMPLES
 from rlgen.options import algorithms
+from rlgen.runs.health import Health
 
 SAID = ("it is wrong", "another number")
 TRAIN, EVAL, STD = "charts/episodic_return", "eval/episodic_return", "eval/episodic_return_std"
@@ -178,3 +180,13 @@ def test_every_algorithm_declares_what_can_be_watched():
         rules = check_rules(kind.watched, name)
         assert set(rules) > set(Learner.watched)
         assert len({(rule.says, rule.metric) for rule in rules}) == len(rules)
+
+
+@pytest.mark.parametrize(("last", "says"), [(9.9, ""), (10.1, "the gradients blow up")])
+def test_gradients_that_grow_are_spoken_of_in_models_and_not_in_agents(last, says):
+    """An agent's grow where a reward is found late."""
+    for kind, expected in ((Generative, says), (Agent, "")):
+        judge = Health(kind.watched, 100)
+        for step in range(10, 101, 10):
+            judge.add({"step": step, GRADIENTS: 1.0 if step < 40 else last})
+        assert judge.verdict.says == expected
