@@ -154,7 +154,7 @@ def _floors(task: Task, metric: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Steps and values of what real images score; of runs that agree about it the longest."""
     floors: dict[tuple[float, ...], tuple[np.ndarray, np.ndarray]] = {}
     for entry in task.entries:
-        steps, _, values = task.curve(entry, metric.replace("eval/", FLOOR, 1))
+        steps, _, values = task.curve(entry, FLOOR + metric.removeprefix("eval/"))
         if len(steps):
             same = tuple(sorted({float(f"{value:.4g}") for value in values}))
             if same not in floors or steps[-1] > floors[same][0][-1]:

@@ -65,7 +65,7 @@ def print_summary(run: Run, summary: dict[str, Any], wandb_note: str) -> None:
     ]
     for name in ("charts/episodic_return", *evaluated):
         if name in metrics:
-            floor = metrics.get(name.replace("eval/", FLOOR, 1))  # what real images score
+            floor = metrics.get(FLOOR + name.removeprefix("eval/"))  # what real images score
             beside = "" if floor is None else f" (floor {float(floor):.5g})"
             table.add_row(name, f"{float(metrics[name]):.5g}{beside}")
     if run.best:

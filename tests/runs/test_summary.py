@@ -27,3 +27,12 @@ def test_the_table_holds_each_metric_once_under_its_usual_name(run, capsys):
     log.close()
     out = capsys.readouterr().out
     assert "92.5" in out and "eval/elbo" in out and "first_1000" not in out and "93.25" not in out
+
+
+def test_the_floor_beside_a_score_is_what_real_images_score_and_an_agent_has_none(run, capsys):
+    log = RunLog(run, "disabled", "eval/fd_lenet")
+    log.write(1000, {"eval/fd_lenet": 1.5, "eval/floor/fd_lenet": 0.25, "charts/episodic_return": 83.0}, kind="eval")
+    log.close()
+    rows = [line.replace("│", "").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["eval/fd_lenet", "1.5", "(floor", "0.25)"] in rows
+    assert ["charts/episodic_return", "83"] in rows
