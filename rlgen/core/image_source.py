@@ -95,7 +95,8 @@ class ImageSource:
         if final and len(images) > len(first):
             result = self.score(learner, images) | renamed(result, EVAL_IMAGES)
         result |= of_samples(learner, first)
-        shown = 8 * min(learner.num_classes or 8, 16)  # of a few classes a row each
+        kinds = learner.num_classes or 1
+        shown = 8 * (min(kinds, 16) if kinds > 1 else 8)  # of several classes a row each
         by = {"grid": {}, "raw": {"ema": False}} if learner.averages else {"grid": {}}  # of the same latents
         for name, options in by.items():
             samples = learner.sample(shown, seed=0, **options)

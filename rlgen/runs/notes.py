@@ -50,8 +50,8 @@ def say(source: Any, config: Mapping[str, Any]) -> None:
     if isinstance(source, ImageSource):
         warn(source.data.about(), note=True)
         if source.eval_samples and source.judge is None:
-            there = f"{len(source.data.test)} held-out images and --eval-samples {source.eval_samples}"
-            warn(f"samples are not compared: {there}, {LEAST} of each are needed", note=True)
+            there = f"--eval-samples is {source.eval_samples}, the number of held-out images {len(source.data.test)}"
+            warn(f"samples are not compared: {there}, both must be at least {LEAST}", note=True)
 
 
 def say_device(learner: Learner, config: Mapping[str, Any]) -> None:

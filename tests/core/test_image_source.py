@@ -169,6 +169,14 @@ def test_none_are_compared_where_that_is_off_or_too_few_are_held_out(
         learner.sizes.clear()
 
 
+@pytest.mark.parametrize(("num_classes", "shown"), [(None, 64), (1, 64), (2, 16), (10, 80), (1000, 128)])
+def test_the_grid_has_a_row_a_class_or_eight_rows(digits: ImageData, num_classes: int | None, shown: int) -> None:
+    learner = Dealer(digits.train)
+    learner.num_classes = num_classes
+    ImageSource(digits, CPU, 0).evaluate(learner)
+    assert learner.sizes[-1] == shown
+
+
 def test_an_interrupted_comparison_is_due_again(digits: ImageData) -> None:
     source, learner = ImageSource(digits, CPU, 100), Dealer(digits.train)
     with pytest.raises(EvaluationInterrupted):

@@ -42,10 +42,8 @@ def test_samples_that_are_not_compared_are_said(held_out, eval_samples, said, ca
     images = np.random.RandomState(0).randint(0, 256, (40, 1, 8, 8)).astype(np.uint8)
     data = ImageData("mine", images, images[:held_out], None, None, None, "memory", {})
     notes.say(ImageSource(data, torch.device("cpu"), eval_samples), {})
-    line = (
-        f"samples are not compared: {held_out} held-out images and --eval-samples {eval_samples}, 10 of each are needed"
-    )
-    assert (line in capsys.readouterr().err) == said
+    line = f"--eval-samples is {eval_samples}, the number of held-out images {held_out}, both must be at least 10"
+    assert (f"samples are not compared: {line}" in capsys.readouterr().err) == said
 
 
 def test_what_is_said_of_environments_is_said_once_a_run(tmp_path, capsys):
