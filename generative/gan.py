@@ -24,14 +24,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from rlgen.core.adversarial import LOSSES, AdversarialOptions, drawn_packs, judge, lipschitz_penalty, of_d, packed
+from rlgen.core.adversarial import (
+    LOSSES,
+    AdversarialOptions,
+    drawn_packs,
+    health_rules,
+    judge,
+    lipschitz_penalty,
+    packed,
+)
 from rlgen.core.buffer import Buffer
 from rlgen.core.diff_augment import NUM_CHANCES, diff_augment
 from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import AdamOptions, make_optimizer
-from rlgen.core.vital import NEAREST
-from rlgen.core.watched import Below, of_floor
 from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
 from rlgen.nets.players import Discriminator, Generator
@@ -63,25 +69,18 @@ class GAN(Generative):
     """Generator `g`, its average `g_ema`, and discriminator `d`, each of the two players with an optimizer."""
 
     Config, averages = Config, True
-    watched = (
-        *Generative.watched,
-        Below(NEAREST, 0.5, "the samples are of few kinds", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
-        *of_floor("modes", 0.5, "the samples are of few classes", "--r1-gamma 1 --r2-gamma 1, or --pack 2", 0.15),
-        *of_floor("coverage", 0.08, "the samples are like few images", "other --g-lr and --d-lr, or more --steps", 0.3),
-    )
 
     def __init__(self, cfg: Any, spec: ImageSpec) -> None:
         super().__init__(cfg)
         cfg.check(cfg.batch_size, spec.num_classes)
         self.loss = LOSSES[cfg.loss]
-        self.watched = (*self.watched, *of_d(self.loss, cfg.conditional))
+        self.watched = (*self.watched, *health_rules(self.loss, cfg.conditional))
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape
-        hidden, options = cfg.num_hidden, (cfg.architecture, self.num_classes)
-        self.g = Generator(spec.shape, cfg.width, hidden, cfg.latent, *options)
-        seen, d_width = (cfg.pack * channels, *size), cfg.d_width or cfg.width
-        self.d = Discriminator(seen, d_width, hidden, *options, cfg.spectral_norm)
+        seen, options = (cfg.pack * channels, *size), (cfg.architecture, self.num_classes)
+        self.g = Generator(spec.shape, cfg.width, cfg.num_hidden, cfg.latent, *options)
+        self.d = Discriminator(seen, cfg.d_width or cfg.width, cfg.num_hidden, *options, cfg.spectral_norm)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.average = SoftUpdate(self.g_ema, self.g)
         self.g_optimizer = make_optimizer(cfg, self.g.parameters(), cfg.g_lr, betas=cfg.betas())

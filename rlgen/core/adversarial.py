@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from rlgen.core.diff_augment import POLICIES
-from rlgen.core.watched import Below, Forgets, Rule
+from rlgen.core.vital import NEAREST
+from rlgen.core.watched import Below, Forgets, Rule, of_floor
 from rlgen.errors import UsageError
 
 Critic = Callable[[Tensor], Tensor]  # inputs [B, C, H, W] -> logits [B]
@@ -111,19 +112,26 @@ LOSSES = {
 }
 
 
-def of_d(loss: AdversarialLoss, conditional: bool) -> tuple[Rule, ...]:
-    """What is watched of the discriminator; nothing where its loss has no bound, as its logits then have no scale.
+def health_rules(loss: AdversarialLoss, conditional: bool) -> tuple[Rule, ...]:
+    """What is watched of the samples, and of the discriminator, whose logits have a scale if its loss has a bound.
 
     Args:
         loss: of both players.
         conditional: held-out images are judged without their labels, and not as training images are.
     """
+    varied, steps = "--r1-gamma 1 --r2-gamma 1, or --pack 2", "other --g-lr and --d-lr, or more --steps"
+    rules = (
+        Below(NEAREST, 0.5, "the samples are of few kinds", varied, 0.15),
+        *of_floor("modes", 0.5, "the samples are of few classes", varied, 0.15),
+        *of_floor("recall", 0.05, "the samples leave most images out", varied, 0.3),
+        *of_floor("coverage", 0.08, "the samples are like few images", steps, 0.3),
+    )
     if loss.equal is None:
-        return ()
-    won = Below("losses/d_loss", 0.05 * loss.equal, "D has won", "a higher --r1-gamma")
+        return rules
+    rules += (Below("losses/d_loss", 0.05 * loss.equal, "D has won", "a higher --r1-gamma"),)
     advice = "--diff-augment color translation cutout, a higher --r1-gamma, or more images"
     by_heart = Forgets("eval/d_gap", 0.3, "D knows its training images by heart", advice, 0.15, fails_after=1.0)
-    return (won,) if conditional else (won, by_heart)
+    return rules if conditional else (*rules, by_heart)
 
 
 def judge(critic: Critic, inputs: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:

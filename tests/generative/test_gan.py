@@ -225,6 +225,14 @@ def test_samples_that_are_like_no_image_are_noticed(features: str) -> None:
         assert judged(made().watched, row, 400).startswith("the samples are like few images: ") == said
 
 
+@pytest.mark.parametrize(("recall", "said"), [(0.04, True), (0.05, False)])
+def test_samples_that_leave_most_images_out_are_noticed_from_a_third_of_the_run_on(recall: float, said: bool) -> None:
+    """Of 1,000 classes half may be left, and samples of these that hardly differ."""
+    row = {"eval/recall_lenet": recall, "eval/floor/recall_lenet": 0.9, NEAREST: 0.8}
+    assert judged(made().watched, row, 400).startswith("the samples leave most images out: ") == said
+    assert judged(made().watched, row, 300) == ""
+
+
 def test_a_discriminator_that_knows_its_images_by_heart_is_noticed_and_has_not_failed() -> None:
     """Figures of 80 digits, and of the 1,438, at the end of short runs; those of Wasserstein's have no scale."""
     few = {"losses/real_logits": 0.6, "losses/fake_logits": -0.4, "eval/d_gap": 0.03}
