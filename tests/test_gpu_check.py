@@ -81,7 +81,9 @@ def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("argv", "only"), [((), ""), (("--long",), ""), (("out",), "micro,nano")])
+@pytest.mark.parametrize(
+    ("argv", "only"), [((), ""), (("--long",), ""), (("--long", "out", "sarsa"), ""), (("out",), "micro,nano")]
+)
 def test_bad_usage_is_one_line_too(argv: tuple[str, ...], only: str) -> None:
     ended = check(FOLDER, *argv, CHECK_ONLY=only)
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -212,14 +214,18 @@ def test_a_long_run_is_stopped_in_time_and_goes_on_at_the_next_call(
     assert (tmp_path / "long.log").read_text() == "begun\n"
 
 
-def test_a_long_run_s_options_are_those_of_the_program(checks: Any) -> None:
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "rainbow", "r3gan"])
+def test_a_long_run_s_options_are_those_of_the_program(algo: str, checks: Any) -> None:
     from rlgen.options.config import resolve
 
     long = importlib.import_module("long")
-    for more in ({}, long.SHORT):
-        options = {name.replace("-", "_"): value for name, value in (long.OPTIONS | more).items()}
-        config = resolve("ppo", options | {"hidden": (options["hidden"],), "no_preset": True}).config
-        assert config["rollout_steps"] % config["batch_size"] == 0
+    for more in ({}, long.BRIEF[algo]):
+        options = {name.replace("-", "_"): value for name, value in (long.RUNS[algo] | more).items()}
+        if "hidden" in options:
+            options["hidden"] = (options["hidden"],)
+        config = resolve(algo, options | {"no_preset": True}).config
+        assert config.get("rollout_steps", 0) % config["batch_size"] == 0
+    assert long.RUNS.keys() == long.BRIEF.keys()
 
 
 def test_every_way_of_adam_that_is_timed_is_adam(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ Needs torch with CUDA and rlgen's other dependencies, ale-py and pytest among th
 part is a process with a time limit, so that one that fails or hangs hides nothing of the others. What a part finds is
 printed as it comes, a JSON object a line, and kept in OUT/results.jsonl; all that a part prints is in OUT/PART.log.
 `CHECK_ONLY=micro,learn` runs some parts. `CHECK_SCALE=0.05` only tries the script: its figures mean nothing.
-`python .ci/gpu --long OUT` is work for several calls, see long.py.
+`python .ci/gpu --long OUT [ALGO]` is work for several calls, see long.py.
 
 Exit codes: 0 all is well, 1 something failed (see `problems` of each part), 2 there is no GPU or no such part.
 """
@@ -39,8 +39,12 @@ def main(argv: list[str]) -> int:
     if len(argv) == 2 and not is_long:  # a part in its own process
         getattr(checks, argv[1])()
         return 0
-    if len(argv) != 1 + is_long or argv[-1].startswith("-"):
-        print("usage: python .ci/gpu [--long] OUT", file=sys.stderr)
+    names = argv[1:] if is_long else argv
+    if len(names) not in ((1, 2) if is_long else (1,)) or any(name.startswith("-") for name in names):
+        print("usage: python .ci/gpu OUT, or python .ci/gpu --long OUT [ALGO]", file=sys.stderr)
+        return 2
+    if names[1:] and names[1] not in long.RUNS:
+        print(f"--long: no run of {names[1]}; there are {', '.join(long.RUNS)}", file=sys.stderr)
         return 2
     chosen = [name for name in os.environ.get("CHECK_ONLY", "").split(",") if name] or list(checks.LIMITS)
     unknown = sorted(set(chosen) - set(checks.LIMITS))
@@ -50,12 +54,12 @@ def main(argv: list[str]) -> int:
     if not checks.has_gpu():
         print("torch finds no CUDA device: nothing to check here", file=sys.stderr)
         return 2
-    out = Path(argv[-1]).resolve()
+    out = Path(names[0]).resolve()
     if is_long:
         os.chdir(ROOT)
         os.environ.update(environment())
         sys.path.insert(0, str(ROOT))
-        return long.main(out)
+        return long.main(out, *names[1:])
     out.mkdir(parents=True, exist_ok=True)
     results = [run(name, out) for name in checks.LIMITS if name in chosen]
     return int(any(result["rc"] or result["problems"] for result in results))
