@@ -296,21 +296,22 @@ def time_calls(function: Callable[[], Any], num: int) -> tuple[float, float]:
 
 
 def atari_dqn() -> None:
-    """Q-learning on ALE's native environments with a ring of single frames, and the environments alone."""
+    """DQN and Rainbow on ALE's native environments with a ring of single frames, and the environments alone."""
     from rlgen import experiment
 
     size = int(200_000 * max(SCALE, 0.05))
-    for num_envs in (16, 64):
-        with case("atari_dqn", envs=num_envs):
+    num_envs = 64
+    for algo in ("dqn", "rainbow"):
+        with case("atari_dqn", algo=algo, envs=num_envs):
             options = {"num_envs": num_envs, "buffer_size": size, "learning_starts": 2_000, "train_every": 4}
-            learner, source, buffer = experiment.build(configure("dqn", batch_size=32, **options, **ATARI))
+            learner, source, buffer = experiment.build(configure(algo, batch_size=32, **options, **ATARI))
             with closing(source):
                 while learner.num_updates < WARM_UPDATES:
                     train(learner, source, buffer, 2 * SCALE)
                 rates = train(learner, source, buffer, 6 * SCALE)
                 memory = {"bytes_per_transition": buffer.nbytes / size, "gpu_gib": gpu_gib()}
-                say("atari_dqn", envs=num_envs, **rates, **memory, refused=refused(learner))
-                say("atari_dqn", envs=num_envs, **time_envs(source, 2 * SCALE))
+                say("atari_dqn", algo=algo, envs=num_envs, **rates, **memory, refused=refused(learner))
+                say("atari_dqn", algo=algo, envs=num_envs, **time_envs(source, 2 * SCALE))
 
 
 def time_envs(source: Any, seconds: float) -> dict[str, float]:
