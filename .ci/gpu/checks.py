@@ -426,7 +426,7 @@ def bench() -> None:
 def resume() -> None:
     """Runs go on where they stopped, with and without a GPU, and are evaluated on both."""
     pixels = "train dqn --env ALE/Pong-v5 --vectorization native --num-envs 4 --learning-starts 500 --train-every 4"
-    pixels += " --buffer-size 2000 --batch-size 32 --eval-episodes 1 --eval-max-episode-steps 200"
+    pixels += " --buffer-size 2000 --batch-size 32 --eval-episodes 1 --eval-every 1000"
     chains: tuple[tuple[tuple[str, bool, int, str], ...], ...] = (
         # what follows `rlgen`, whether the GPU is hidden, the exit code there should be, and what is said
         (

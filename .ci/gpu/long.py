@@ -38,7 +38,7 @@ RUNS: dict[str, dict[str, Any]] = {  # algorithm: its options
     "r3gan": COMMON | {"data": "fashion-mnist", "steps": 5_000_000, "width": 64, "batch-size": 128},
 }
 TRIED = {"steps": 4_000, "batch-size": 16}  # where the script is only tried
-SMALL = {"num-envs": 4, "eval-episodes": 1, "eval-max-episode-steps": 100}
+SMALL = {"num-envs": 4, "eval-episodes": 1, "eval-every": 4_000}
 BRIEF = {
     "ppo": TRIED | SMALL | {"rollout-steps": 64},
     "dqn": TRIED | SMALL | {"learning-starts": 1_000, "buffer-size": 2_000},
