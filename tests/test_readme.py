@@ -207,7 +207,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working directory with what README's reader has: reference runs, an environment and images of his own."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "runs").mkdir()
-    (folder / "runs/reference").symlink_to(ROOT / "runs/reference")
+    for recorded in ("reference", "gan"):
+        (folder / "runs" / recorded).symlink_to(ROOT / "runs" / recorded)
     (folder / "my_env.py").write_text(ENVIRONMENT)
     image_files.write(folder / "idx-files", image_files.idx_files())
     image_files.write(folder / "sets/fashion-mnist", image_files.idx_files())  # small, under a known name
@@ -300,7 +301,8 @@ def test_the_districts_that_are_drawn_are_those_of_the_law() -> None:
 
 
 def test_figures_of_the_tables_are_what_compare_prints(ran: Ran) -> None:
-    printed = ran["rlgen compare runs/reference"][1] + ran["rlgen compare 'runs/reference/*dqn-*'"][1]
+    commands = ("runs/reference", "'runs/reference/*dqn-*'", "'runs/gan/best-*' 'runs/gan/dig-*'")
+    printed = "".join(ran[f"rlgen compare {runs}"][1] for runs in commands)
     results = OUTSIDE.partition("## Results")[2].partition("\n## ")[0]
     intervals = re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", results)
     assert len(intervals) >= 5
