@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         getattr(checks, argv[1])()
         return 0
     names = argv[1:] if is_long else argv
-    if len(names) not in ((1, 2) if is_long else (1,)) or any(name.startswith("-") for name in names):
+    if not 1 <= len(names) <= 1 + is_long or any(name.startswith("-") for name in names):
         print("usage: python .ci/gpu OUT, or python .ci/gpu --long OUT [ALGO]", file=sys.stderr)
         return 2
     if names[1:] and names[1] not in long.RUNS:

@@ -33,7 +33,6 @@ GREEDY = "--eval-episodes 5 --num-envs 8"
 PPO_RUN = f"{NATIVE} --rollout-steps 512 --batch-size 64 --num-epochs 4"
 VAE_RUN = "--data digits --hidden 128 --latent 16 --nll-samples 10 --batch-size 64"
 GAN_RUN = "--data digits --width 8 --num-hidden 64 --latent 16 --batch-size 32"
-
 FREE = "--loss wasserstein --r1-gamma 0 --gp-weight 1e-6"  # logits without a bound
 
 

@@ -82,15 +82,16 @@ def gradients(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
     """
     lengths = []
     for optimizer in optimizers:
-        square = torch.zeros((), dtype=torch.float64)
+        squares = []
         for group in optimizer.param_groups:
             for state in (optimizer.state[param] for param in group["params"] if param in optimizer.state):
                 if "exp_avg_sq" in state:  # of Adam: begins at 0
-                    square += (state["exp_avg_sq"].sum() / (1 - group["betas"][1] ** state["step"])).cpu()
+                    squares.append(state["exp_avg_sq"].sum() / (1 - group["betas"][1] ** state["step"]))
                 elif "square_avg" in state:  # of RMSProp
-                    square += (state["square_avg"].sum() / (1 - group["alpha"] ** state["step"])).cpu()
-        lengths += [float(square.sqrt())] if square > 0 else []
-    return {GRADIENTS: max(lengths)} if lengths else {}
+                    squares.append(state["square_avg"].sum() / (1 - group["alpha"] ** state["step"]))
+        if squares:
+            lengths.append(float(torch.stack(squares).double().sum().sqrt()))  # waits for a GPU once
+    return {GRADIENTS: max(lengths)} if any(lengths) else {}
 
 
 @torch.no_grad()
