@@ -22,7 +22,7 @@ from rlgen.data.preparation import AS_THEY_ARE, Preparation
 from rlgen.errors import UsageError
 from rlgen.features import recipe
 from rlgen.features.find import HERE, SHIPPED, net_for
-from rlgen.features.judge import LEAST, Judge, drawn, in_shares
+from rlgen.features.judge import LEAST, Judge, asked_labels, drawn, in_shares
 from rlgen.features.net import load
 from rlgen.features.script import Net, ScriptNet
 from rlgen.metrics import SAMPLE_SEED
@@ -88,16 +88,19 @@ def compare(
         whole = whole[np.random.RandomState(1).permutation(len(whole))]
         whole, train = whole[:count], whole[count : 2 * count]
     its_own = features == "auto" or net.about.get("sha256") == held.sha256  # another's classes mean something else
-    judge = Judge(train, whole, net, where, held.train_label if held.own_split and its_own else None)
-    chosen = torch.from_numpy(images[judge.chosen(len(images), count)]).to(where)
-    scores = judge.scores(chosen, against_training=held.own_split)
+    labels = (held.train_label, held.test_label) if held.own_split and its_own else (None, None)
+    judge = Judge(train, whole, net, where, *labels)
+    which = judge.chosen(len(images), count)
+    of_model = given.source.startswith(RUN)  # labels of other sets may have other meanings
+    asked = None if given.train_label is None or not of_model else torch.from_numpy(given.train_label[which])
+    scores = judge.scores(torch.from_numpy(images[which]).to(where), held.own_split, asked)
     about: dict[str, Any] = {"features": net.label, "sha256": net.digest(), "images": count}
-    if len(images) < num and given.source.startswith(RUN):
+    if len(images) < num and of_model:
         images = held_out(read(samples, num, preparation, data_dir, max_memory, runs_dir, held))
     if net.num_classes and held.own_split and len(images) > count:
         about["classes"] = {"images": min(num, len(images))} | of_classes(judge, images[judge.chosen(len(images), num)])
         about["classes of real images"] = of_classes(judge, train[judge.chosen(len(train), num)])
-    floor = judge.floor(count) or None
+    floor = {name: value for name, value in judge.floor(count).items() if name in scores} or None
     return {"samples": samples, "reference": reference, **about, "scores": scores, "floor": floor}
 
 
@@ -152,10 +155,12 @@ def of_run(name: str, path: Path, num: int, like: ImageData | None = None) -> Im
     if not isinstance(learner, Generative):
         raise UsageError(f"{name} is an agent, it has no images; see rlgen eval")
     sample: Callable[..., Tensor] = learner.sample
+    labels = None
     if like and like.train_label is not None and learner.num_classes == like.num_classes:
         sample = in_shares(sample, like.train_label)
+        labels = asked_labels(like.train_label, num, SAMPLE_SEED).numpy()
     images = drawn(sample, num, SAMPLE_SEED).numpy(force=True)
-    return ImageData(name, images, images[:0], None, None, None, RUN + str(path), {}, own_split=False)
+    return ImageData(name, images, images[:0], labels, None, None, RUN + str(path), {}, own_split=False)
 
 
 def of_classes(judge: Judge, images: NDArray[np.uint8]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from rlgen.core.learner import Generative, Learner
 from rlgen.core.vital import of_samples
 from rlgen.data.images import ImageData, ImageSpec
 from rlgen.features.find import net_for
-from rlgen.features.judge import LEAST, Judge, drawn, in_shares
+from rlgen.features.judge import LEAST, Judge, asked_labels, drawn, in_shares
 from rlgen.metrics import EVAL_IMAGES, LAST_SAMPLES, SAMPLE_SEED, subset
 from rlgen.pictures import grid
 
@@ -60,7 +60,8 @@ class ImageSource:
         """What samples are compared with; None where none are compared, or too few images are held out."""
         if min(self.eval_samples, len(self.data.test)) < LEAST:  # before a network is trained for them
             return None
-        return Judge(self.data.train, self.data.test, net_for(self.data), self.device, self.data.train_label)
+        data = self.data
+        return Judge(data.train, data.test, net_for(data), self.device, data.train_label, data.test_label)
 
     def judged(self) -> dict[str, Any] | None:
         """What makes scores of samples comparable, for config.json: the features, and how many images are compared."""
@@ -124,20 +125,21 @@ class ImageSource:
         if self.judge is None:
             return {}
         few, many = self.judge.count(self.eval_samples), self.judge.count(self.last_samples)
-        sample = self.sampler(learner)
-        samples = drawn(sample, many if final else few, SAMPLE_SEED)
         with ask_between_layers(self.judge.net, interrupted):
-            floor = {f"floor/{name}": value for name, value in self.judge.floor(len(samples)).items()}
-            found = self.named(self.judge.scores(samples, against_training=final) | floor)
+            images, asked = self.samples(learner, many if final else few)
+            scores, floor = self.judge.scores(images, final, asked), self.judge.floor(len(images))
+            found = self.named(scores | {f"floor/{name}": floor[name] for name in floor.keys() & scores.keys()})
             if final and few < many:
-                found |= renamed(self.named(self.judge.scores(drawn(sample, few, SAMPLE_SEED))), few)
+                images, asked = self.samples(learner, few)
+                found |= renamed(self.named(self.judge.scores(images, asked=asked)), few)
         return found
 
-    def sampler(self, learner: Generative) -> Callable[..., Tensor]:
-        """How a model is drawn from for scores: with labels, in the shares that these have among training images."""
-        if learner.num_classes is None or self.data.train_label is None:
-            return learner.sample
-        return in_shares(learner.sample, self.data.train_label)
+    def samples(self, learner: Generative, num: int) -> tuple[Tensor, Tensor | None]:
+        """Samples for scores, and the labels that they were asked for: as likely as among training images."""
+        labels = self.data.train_label
+        if learner.num_classes is None or labels is None:
+            return drawn(learner.sample, num, SAMPLE_SEED), None
+        return drawn(in_shares(learner.sample, labels), num, SAMPLE_SEED), asked_labels(labels, num, SAMPLE_SEED)
 
     def named(self, scores: dict[str, float]) -> dict[str, float]:
         """Scores under the names of metrics, those by features with the name of their network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from rlgen.metrics.images import (
 )
 
 SHUFFLE_SEED = 0  # which images stand for a set of which there are more
+CHUNK = 500  # images of a model that are drawn at once
 LEAST = 2 * neighbours.DENSE  # images of a set
 OF_ANY_NUMBER = {"kid", "precision", "density"}  # scores that are the same, on average, for more or fewer images
 
@@ -41,6 +42,7 @@ class Judge:
         device: where they are computed.
         train_label: classes of the training images, [N], from whose shares `class_kl` is measured. If None, or if the
             network does not know these classes, they are those that it finds in the held-out images.
+        held_out_label: classes of the held-out images, [M]; they have a floor of `class_accuracy` only with these.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Judge:
         net: Net,
         device: torch.device,
         train_label: NDArray[np.int64] | None = None,
+        held_out_label: NDArray[np.int64] | None = None,
     ) -> None:
         self.train, self.held_out, self.device = train, held_out, device
         self.net = net.to(device)
         known = train_label is not None and len(train_label) and train_label.max() < net.num_classes
         self.labels = torch.from_numpy(train_label).to(device) if train_label is not None and known else None
+        self.held_out_label = held_out_label
         self._floors: dict[int, dict[str, float]] = {}
         self._references: dict[int, tuple[Tensor, Tensor | None, Tensor]] = {}
 
@@ -63,16 +67,19 @@ class Judge:
         num = min(most, len(self.held_out))
         return num if num >= LEAST else 0
 
-    def scores(self, images: Tensor, against_training: bool = False) -> dict[str, float]:
+    def scores(self, images: Tensor, against_training: bool = False, asked: Tensor | None = None) -> dict[str, float]:
         """What `compared` finds of a set of images.
 
         Args:
             images: as many as `count` says, uint8 [N, C, H, W].
             against_training: look for copies of training images too, among all of them.
+            asked: classes that the images should be of, [N]; none where the network does not know these classes.
         """
         num = len(images)
         features, classes = self.net(images)
         found = self.compared(images, features, classes, num)
+        if asked is not None and classes is not None and self.labels is not None:
+            found["class_accuracy"] = (classes == asked.to(classes.device)).double().mean().item()
         if against_training:
             held_out = self.reference(num)[0]
             chance, ratio, copies = neighbours.copied(features, held_out, self.of_training)
@@ -103,6 +110,7 @@ class Judge:
         """What as many training images score; nothing if they are too few to be compared.
 
         Where they are fewer than that, these are the scores alone that do not depend on how many images there are.
+        `class_accuracy` is that of the held-out images: the network knows the classes of the others by heart.
         """
         if num not in self._floors:
             images = torch.from_numpy(self.train[self.chosen(len(self.train), num)]).to(self.device)
@@ -110,6 +118,10 @@ class Judge:
             found = finite(self.compared(images, features, classes, num)) if len(images) >= LEAST else {}
             fewer = len(images) < min(num, len(self.held_out))
             self._floors[num] = {name: found[name] for name in OF_ANY_NUMBER & found.keys()} if fewer else found
+            if self.labels is not None and self.held_out_label is not None:
+                label = self.held_out_label[self.chosen(len(self.held_out), num)]
+                right = self.reference(num)[1].numpy(force=True) == label  # type: ignore[union-attr]
+                self._floors[num]["class_accuracy"] = float(right.mean())
         return self._floors[num]
 
     def reference(self, num: int) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -142,16 +154,15 @@ def in_shares(sample: Callable[..., Tensor], labels: NDArray[np.int64]) -> Calla
         sample: of the model: of a number of images, a label each, and a seed.
         labels: of the training images, [N].
     """
-    known = torch.from_numpy(labels)
-
-    def chosen(num: int, seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed + 2**31)  # not that of the latents
-        return sample(num, label=known[torch.randint(len(known), (num,), generator=generator)], seed=seed)
-
-    return chosen
+    return lambda num, seed: sample(num, label=_some(labels, num, seed), seed=seed)
 
 
-def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) -> Tensor:
+def asked_labels(labels: NDArray[np.int64], num: int, seed: int) -> Tensor:
+    """The labels that `drawn` asks a sampler of `in_shares` for, [num]."""
+    return torch.cat([_some(labels, *part) for part in _parts(num, seed, CHUNK)])
+
+
+def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = CHUNK) -> Tensor:
     """Images of a model as they would be written to files, uint8 [num, C, H, W] on its device.
 
     They are drawn some at a time, each time with a seed of its own.
@@ -163,7 +174,17 @@ def drawn(sample: Callable[..., Tensor], num: int, seed: int, chunk: int = 500) 
         chunk: images drawn at once.
     """
     found = []
-    for i in range(math.ceil(num / chunk)):
-        images = sample(min(chunk, num - i * chunk), seed=seed + i)  # whole: they may come class by class
+    for size, own_seed in _parts(num, seed, chunk):
+        images = sample(size, seed=own_seed)  # whole: they may come class by class
         found.append((images.nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8))
     return torch.cat(found)
+
+
+def _parts(num: int, seed: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """How many of `num` images are drawn at once, and with which seed."""
+    return ((min(chunk, num - i * chunk), seed + i) for i in range(math.ceil(num / chunk)))
+
+
+def _some(labels: NDArray[np.int64], num: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + 2**31)  # not that of the latents
+    return torch.from_numpy(labels)[torch.randint(len(labels), (num,), generator=generator)]

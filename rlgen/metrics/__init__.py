@@ -8,8 +8,8 @@ SAMPLE_SEED = 1  # of those samples
 FLOOR = "eval/floor/"  # begins names of what real images score in place of samples
 SUBSET = re.compile(r"eval/first_\d+/")  # begins names of the last evaluation's metrics as earlier ones took them
 OF_SAMPLES = re.compile(  # what depends on the samples of a model, and on whose features they are compared by
-    r"eval/(floor/)?((fd|kid|precision|recall|density|coverage|two_sample|modes|class_kl|copied|nearest_ratio|"
-    r"near_copies)_(lenet|random)|swd)"
+    r"eval/(floor/)?((fd|kid|precision|recall|density|coverage|two_sample|modes|class_kl|class_accuracy|copied|"
+    r"nearest_ratio|near_copies)_(lenet|random)|swd)"
 )
 
 

@@ -96,13 +96,14 @@ def test_samples_of_a_model_with_labels_are_scored_in_the_shares_of_the_data(dig
     test, test_label = uneven(digits.test, digits.test_label)
     data = replace(digits, train=train, train_label=train_label, test=test, test_label=test_label)
     source, learner = ImageSource(data, CPU, len(test)), ByClass(data)
-    source.judge = Judge(train, test, net_for(digits), CPU, train_label)
+    source.judge = Judge(train, test, net_for(digits), CPU, train_label, test_label)
     first, second = (source.score_samples(learner) for _ in range(2))
     assert first == second
     assert first["eval/class_kl_lenet"] < 0.15, "of equal shares it is above 1"
     shares = torch.cat(learner.asked).bincount(minlength=10) / sum(map(len, learner.asked))
     expected = torch.from_numpy(train_label).bincount(minlength=10) / len(train_label)
     assert (shares - expected).abs().max() < 0.1 and shares[9] == 0
+    assert first["eval/class_accuracy_lenet"] > 0.95 and first["eval/floor/class_accuracy_lenet"] > 0.95
     own = learner.sample(5, seed=3)
     assert torch.equal(own, learner.sample(5, seed=3)) and learner.asked[-1].tolist() == [0, 2, 4, 6, 8]
 

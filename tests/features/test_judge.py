@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d, pad
 from rlgen.data.images import ImageData
 from rlgen.data.load import load as load_images
 from rlgen.features.find import net_for
-from rlgen.features.judge import LEAST, Judge, drawn
+from rlgen.features.judge import LEAST, Judge, asked_labels, drawn, in_shares
 from rlgen.features.net import FEATURES
 
 CPU = torch.device("cpu")
@@ -49,6 +49,24 @@ def test_scores_fall_with_blur_and_noise(judge: Judge, real: Tensor, spoil: obje
         assert values == sorted(values, reverse=True), (name, values)
     assert found[0]["two_sample"] < 0.56 and found[-1]["two_sample"] > 0.65
     assert found[-1]["fd"] > 3 * found[0]["fd"]
+
+
+def test_samples_of_the_classes_that_were_asked_for_are_counted(digits: ImageData) -> None:
+    net, label = net_for(digits), torch.from_numpy(digits.train_label)
+    judge = Judge(digits.train, digits.test, net, CPU, digits.train_label, digits.test_label)
+    images = torch.from_numpy(digits.train[:300])
+    right = (net(images)[1] == label[:300]).double().mean().item()
+    assert judge.scores(images, asked=label[:300])["class_accuracy"] == right > 0.9
+    assert judge.scores(images, asked=(label[:300] + 1) % 10)["class_accuracy"] < 0.1
+    half = torch.cat([label[:150], (label[150:300] + 1) % 10])
+    assert judge.scores(images, asked=half)["class_accuracy"] == pytest.approx(right / 2, abs=0.06)
+    found = (net(torch.from_numpy(digits.test))[1].numpy() == digits.test_label).mean()
+    assert judge.floor(359)["class_accuracy"] == found, "of images that the network did not learn from"
+    for other in (judge.scores(images), Judge(digits.train, digits.test, net, CPU).scores(images, asked=label[:300])):
+        assert "class_accuracy" not in other, "nothing was asked for, or the classes mean something else"
+    sampler = in_shares(lambda num, label, seed: label.view(-1, 1, 1, 1).expand(-1, 1, 8, 8) / 255, digits.train_label)
+    asked = asked_labels(digits.train_label, 1234, 5)
+    assert torch.equal(drawn(sampler, 1234, 5)[:, 0, 0, 0], asked.to(torch.uint8)), "of each of its chunks"
 
 
 def test_dropped_classes_move_diversity_and_not_fidelity(judge: Judge, digits: ImageData) -> None:
