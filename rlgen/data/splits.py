@@ -165,7 +165,7 @@ def join(
     if test is None or aside:
         if len(train) >= 2:
             data = split(name, source, sha256, train, train_label, share_at_random(len(train), preparation))
-            return replace(data, notes=(preparation.share(), *aside), own_split=False)
+            return replace(data.noting(preparation.share(), *aside), own_split=False)
         test = train[:0]
     if not len(train) or not len(test):
         raise UsageError(f"{source}: {len(train)} training and {len(test)} test images: at least one of each is needed")
@@ -173,5 +173,10 @@ def join(
         raise UsageError(f"{source}: training images are {train.shape[1:]}, test images {test.shape[1:]} [C, H, W]")
     train_label, test_label = (None if one is None else one.astype(np.int64) for one in (train_label, test_label))
     parts = [part for part in (train_label, test_label) if part is not None]
-    num_classes = 1 + int(max(part.max() for part in parts)) if parts else None
-    return ImageData(name, train, test, train_label, test_label, num_classes, source, sha256)
+    if not parts:
+        return ImageData(name, train, test, None, None, None, source, sha256)
+    occur = np.unique(np.concatenate(parts))
+    num_classes = 1 + int(occur[-1])
+    absent = num_classes - len(occur)
+    notes = (f"{absent} classes have no image: they count from 0 to the largest label",) if absent else ()
+    return ImageData(name, train, test, train_label, test_label, num_classes, source, sha256, notes)

@@ -72,3 +72,14 @@ def test_a_share_that_is_asked_for_is_taken_from_the_training_images_and_test_im
     assert about in data.about()
 
     assert len(load("digits", preparation=quarter).test) == 449
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_labels_that_leave_numbers_out_are_noted(split):
+    """They may be digits of which some were taken away, or ids that were meant to be numbered anew."""
+    image, label = np.zeros((30, 1, 2, 2), np.uint8), np.arange(30) % 3
+    test = (image[:3], label[:3]) if split else (None, None)
+    assert "have no image" not in join("toy", "memory", {}, image, test[0], label, test[1]).about()
+    gaps = join("toy", "memory", {}, image, test[0], 5 * label, None if test[1] is None else 5 * test[1])
+    assert gaps.num_classes == 11
+    assert "8 classes have no image: they count from 0 to the largest label" in gaps.about()
