@@ -3,7 +3,10 @@
 import dataclasses
 
 import pytest
+from gymnasium.spaces import Box
+from specs import spec_of
 
+from rlgen.data.images import ImageSpec
 from rlgen.errors import UsageError
 from rlgen.options import algorithms, config
 from rlgen.options.files import presets
@@ -123,12 +126,16 @@ def test_algorithm_config_takes_a_configuration_read_from_json():
 
 
 @pytest.mark.parametrize("name", algorithms.names())
-def test_every_algorithm_and_every_preset_is_valid(name):
-    algorithm = algorithms.find(name)
+def test_every_algorithm_starts_with_every_preset(name):
+    """Those that it inherits as well: an option of one agent may have no meaning in another."""
+    algorithm, learner = algorithms.find(name), algorithms.load(name)
     target = "env" if algorithm.kind == "agent" else "data"
+    spec = spec_of(Box(-1, 1, (4,))) if algorithm.kind == "agent" else ImageSpec((1, 8, 8), 10)
     config.resolve(name, {"no_preset": True})
     for key in presets(algorithm):
-        assert config.resolve(name, {target: key}).preset
+        resolved = config.resolve(name, {target: key})
+        assert resolved.preset
+        learner(config.algorithm_config(learner, resolved.values), spec)
 
 
 @pytest.mark.parametrize(
