@@ -1,10 +1,11 @@
 """BTR: "Beyond the Rainbow: high performance deep reinforcement learning on a desktop PC" (Clark et al. 2025).
 
-IQN with what Rainbow adds to DQN (dueling and noisy networks, prioritized replay, rewards of several steps), with the
-Munchausen target, with a residual network of twice the width (`residual_cnn`, `cnn_width`) whose residual convolutions
-have spectral normalisation (`cnn_spectral_norm`) and whose last maps are max-pooled (`cnn_pool`), and with many
-environments at once (`num_envs`). Each is an option. As elsewhere here, a priority is the loss of a sample, all linear
-layers are noisy, and the bonus is of the target network. Shapes: B batch, A actions, M quantiles of targets.
+IQN with dueling and noisy networks, prioritized replay and n-step returns, as in Rainbow, with the Munchausen target,
+with a residual network of twice the width (`residual_cnn`, `cnn_width`) whose residual convolutions have spectral
+normalisation (`cnn_spectral_norm`) and whose last maps are max-pooled (`cnn_pool`), and with many environments at once
+(`num_envs`). Each is an option. As elsewhere here, a priority is the loss of a sample (theirs is the sum of errors),
+all linear layers are noisy, epsilon falls linearly (theirs exponentially, so later), and the Munchausen term is of the
+target network. Shapes: B batch, A actions, M quantiles of targets.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Config(munchausen_dqn.Config, iqn.Config):
     batch_size: int = 256  # transitions in an update; in [1, 10**6]
     epsilon_start: float = 1.0  # share of random actions at first; in [0, 1]
     epsilon_end: float = 0.01  # and after exploration_fraction; in [0, 1]
-    epsilon_until: float = 0.5  # part of the run after which there are none, with noisy; in [0, 1]
+    epsilon_until: float = 0.5  # with noisy: part of the run after which epsilon is 0; in [0, 1]
     n_step: int = 3  # rewards summed before bootstrapping; in [1, 1000]
     dueling: bool = True  # value and advantages as two streams of a network
     noisy: bool = True  # explore also by noise of the layers, which learns

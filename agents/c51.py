@@ -40,7 +40,7 @@ class C51(dqn.DQN):
     Attributes:
         atoms: the values that a return can have, [K].
         clipped: share of the last targets that was clipped to the range.
-        is_warned: it has said so.
+        is_warned: it has warned that much of them is.
     """
 
     Config = Config
@@ -96,7 +96,7 @@ class C51(dqn.DQN):
 
 
 def project(prob: Tensor, moved: Tensor, v_min: float, v_max: float) -> tuple[Tensor, Tensor]:
-    """The distribution on the atoms, where its own values lie between them; equation 7.
+    """Project a distribution on moved atoms back onto the fixed atoms; equation 7.
 
     A probability is shared by the two atoms beside its value, the nearer one having more. Values outside the range are
     clipped to its ends.

@@ -48,7 +48,7 @@ class Config(OptimizerOptions, NetworkOptions, NoveltyOptions):
     buffer_size: int = 100_000  # transitions kept; in [1, inf); fixed: a buffer of another size
     # at most buffer_size: learning would never start; below steps: nothing would be learned
     # divided by ranks
-    learning_starts: int = 1_000  # steps taken at random before the first update; in [1, inf)
+    learning_starts: int = 1_000  # steps before updates; until the first one all actions are random; in [1, inf)
     # learning_starts + train_every at most steps: nothing would be learned
     # n_step * num_envs + train_every at most steps: nothing would be learned
     # divided by ranks

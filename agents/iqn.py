@@ -1,9 +1,10 @@
 """IQN: "Implicit quantile networks for distributional reinforcement learning" (Dabney et al. 2018).
 
-The network gives the quantile of a return at any probability, tau. An update draws some for each sample, uniformly. An
-action's value is the mean at the midpoints of equal parts, where the paper draws them: as near with fewer, and the same
-every time. With `double`, the online network chooses the next action by its means. With `prioritized`, a sample's
-priority is its loss. Shapes: B batch, A actions, N and M quantiles of estimates and targets, K of a value.
+The network gives the quantile of a return at any level, tau. An update draws some for each sample, uniformly. An
+action's value is the mean at the midpoints of equal parts, where the paper draws them: the same every time, with a
+small bias where returns have long tails. With `double`, which is not of the paper, the online network chooses the next
+action by its means. With `prioritized`, a sample's priority is its loss. Shapes: B batch, A actions, N and M quantiles
+of estimates and targets, K of a value.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Config(dqn.Config):
 
     num_quantiles: int = 8  # quantiles drawn for an estimate, N; in [1, 10_000]
     num_target_quantiles: int = 8  # quantiles drawn for a target, M; in [1, 10_000]
-    num_acting_quantiles: int = 8  # quantiles whose mean is an action's value, K; in [1, 10_000]
+    num_acting_quantiles: int = 8  # quantiles whose mean is an action's value, in acting and targets, K; in [1, 10_000]
 
 
 class IQN(dqn.DQN):
@@ -61,7 +62,7 @@ class IQN(dqn.DQN):
 
     @torch.no_grad()
     def target(self, nets: dqn.DQN, batch: Batch) -> Tensor:
-        """Quantiles of reward and what follows, [B, M], which those of the action taken are to become (equation 2)."""
+        """Quantiles of reward and what follows, [B, M], the target of those of the action taken (equation 2)."""
         (_, target_q, choosing_q), next_obs, next_tau = self.networks(nets, batch), batch["next_obs"], batch["next_tau"]
         if self.cfg.double:
             value, next_quantiles = self.value(choosing_q(next_obs)), target_q(next_obs, tau=next_tau)

@@ -1,8 +1,9 @@
 """Munchausen DQN: "Munchausen reinforcement learning" (Vieillard et al. 2020).
 
-The policy is the softmax of the target network's values over a temperature. Its log-probability of the action taken is
-added to the reward (section 2), clipped (section 4), and the next state has the soft value: values are then no returns.
-Shapes: B batch, A actions.
+The policy of a target is the softmax of the target network's values over a temperature. Its log-probability of the
+action taken is added to the reward (section 2), clipped (section 4), and the next state has the soft value. A Q-value
+estimates that sum and not the return. Acting is epsilon-greedy. With n_step above 1 the first of the steps alone has a
+log-probability and no step between has an entropy, as in BTR: the paper has one step. Shapes: B batch, A actions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rlgen.errors import UsageError
 
 @dataclass(frozen=True)
 class Config(dqn.Config):
-    """DQN's, and those of section 2; `double` has no meaning here."""
+    """DQN's, and those of sections 2 and 4; `double` has no meaning here."""
 
     munchausen_alpha: float = 0.9  # share of the log-probability that is added to the reward; in [0, 1]
     temperature: float = 0.03  # of the policy, tau in the paper; in (0, inf)

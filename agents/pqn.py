@@ -33,7 +33,7 @@ class Config(OptimizerOptions, NetworkOptions):
     lr: float = 5e-4  # step size; in (0, inf)
     anneal_lr: bool = True  # let lr fall linearly to 0 at the end of the run
     gamma: float = 0.99  # discount per step; in [0, 1]
-    q_lambda: float = 0.65  # how far returns look ahead: 0 one step, 1 to the end; in [0, 1]
+    q_lambda: float = 0.65  # lambda: 0 one-step targets, 1 all rewards to the end of episode or rollout; in [0, 1]
     # divided by ranks
     rollout_steps: int = 4096  # steps between rounds of updates; in [1, 10**6]; fixed: a buffer of another size
     # at most rollout_steps: minibatches are parts of a rollout

@@ -23,7 +23,7 @@ from rlgen.nets.q_network import of_action, valid_only
 
 @dataclass(frozen=True)
 class Config(dqn.Config):
-    """DQN's, and the number of quantiles: fewer than the 200 of the paper, as an update costs their square."""
+    """DQN's, and the number of quantiles: fewer than the paper's 200, as an update's cost grows with their square."""
 
     num_quantiles: int = 25  # of the return of an action; in [2, 10_000]; fixed: networks of other sizes
 

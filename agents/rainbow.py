@@ -1,6 +1,7 @@
 """Rainbow: "Rainbow: combining improvements in deep reinforcement learning" (Hessel et al. 2018).
 
-C51 with double Q-learning, prioritized replay, dueling and noisy networks, and returns of several steps.
+C51 with double Q-learning, prioritized replay, dueling and noisy networks, and n-step returns. A priority is the
+cross-entropy that is minimized, as in Dopamine; the paper's is the KL divergence, less by the entropy of the target.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from agents import c51
 
 @dataclass(frozen=True)
 class Config(c51.Config):
-    """C51's, with all of them on, and the exponent and the steps of table 1."""
+    """C51's, with all of them on, and table 1's exponent of priorities and n; presets may have another n."""
 
     double: bool = True  # choose the next action with the online network
     dueling: bool = True  # value and advantages as two streams of a network

@@ -1,10 +1,10 @@
 """A bonus for observations that were seldom seen: "Exploration by random network distillation" (Burda et al. 2018).
 
 A predictor learns what a fixed random network says of observations; its error is large where it has learned little
-(section 2.2 of arXiv:1810.12894). Observations that are numbers alone are whitened and clipped to [-5, 5]; the bonus is
-the error over its standard deviation so far (section 2.4), and of a mean error 10 at most. Unlike there, the bonus is
-added to the reward and has no value function of its own, and it is the error that is divided, not a discounted sum of
-errors: a replay buffer has no such sums. Shapes: B batch.
+(section 2.2 of arXiv:1810.12894). Vectors of numbers are whitened and clipped to [-5, 5], images are not (there they
+are); the bonus is the error over its standard deviation so far (section 2.4), scaled so that a mean error has 10 at
+most. Unlike there, the bonus is added to the reward, has no value function of its own and ends with the episode, and it
+is the error that is divided, not a discounted sum of errors: a replay buffer has no such sums. Shapes: B batch.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def with_bonus(novelty: Novelty, batch: Batch, weight: float) -> Batch:
     Args:
         novelty: says how novel it is, now.
         batch: with `reward` and `next_obs`, of samples [B, ...] or of a rollout [T, N, ...]. Of a sum of n rewards the
-            observation after the last of them counts.
+            observation after the last of them counts, undiscounted: of n steps one has a bonus.
         weight: of the bonus, beside the reward.
     """
     shape = batch["reward"].shape

@@ -31,7 +31,7 @@ class PrioritizedBuffer(Buffer):
     """A buffer that draws by priority; its batches have a `weight` [B], and it is told what their priorities become.
 
     Attributes:
-        ranks: of which each draws a part of a batch from rows of its own; None where one process has all rows. The
+        ranks: processes, of which each draws its part of a batch from rows of its own; None where one has all rows. The
             weights of all parts are over the largest one of all.
     """
 
@@ -47,7 +47,7 @@ class PrioritizedBuffer(Buffer):
 
         Args:
             batch_size: B; each of as many equal parts of the sum of all priorities has one draw.
-            beta: exponent of the importance weights: with 1 they make up for what the priorities prefer, with 0 not.
+            beta: exponent of the importance weights: 1 corrects for drawing by priority, 0 does not.
         """
         if self.is_allocated:
             self.index.set_beta(beta)

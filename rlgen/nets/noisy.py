@@ -23,7 +23,7 @@ class Noisy(nn.Module):
     """A network all of whose linear layers have factorised Gaussian noise.
 
     Args:
-        net: with weights as PyTorch draws them, those of the paper: uniform within 1 / sqrt(p).
+        net: by default with weights as PyTorch draws them, those of the paper: uniform within 1 / sqrt(p).
 
     Attributes:
         sizes: p, q, p, q, ... of all layers.

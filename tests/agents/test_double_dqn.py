@@ -1,4 +1,4 @@
-"""DQN overestimates values where rewards are noisy, Double DQN much less: figure 2 of van Hasselt et al. 2016, by hand.
+"""DQN overestimates values where rewards are noisy, Double DQN much less, as in van Hasselt et al. 2016, figure 1.
 
 `PYTHONPATH=.:tests/helpers python tests/agents/test_double_dqn.py` prints the table.
 """
