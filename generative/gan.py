@@ -39,7 +39,6 @@ from rlgen.core.functional import SoftUpdate, linear_schedule
 from rlgen.core.learner import Batch, Generative
 from rlgen.core.optimizer import AdamOptions, make_optimizer
 from rlgen.data.images import ImageSpec
-from rlgen.errors import UsageError
 from rlgen.nets.players import Discriminator, Generator
 
 
@@ -156,8 +155,6 @@ class GAN(Generative):
     def _noise(self, batch: Batch) -> Batch:
         noise = {"latent": self.latents(len(batch["image"]))}
         if self.num_classes is not None:
-            if "label" not in batch:
-                raise UsageError("--conditional: only the held-out images have labels; leave it out")
             noise["label"] = batch["label"]  # [B]
         if self.cfg.diff_augment:
             noise["chance"] = self._uniform(len(batch["image"]), NUM_CHANCES)

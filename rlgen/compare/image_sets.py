@@ -91,8 +91,10 @@ def compare(
     labels = (held.train_label, held.test_label) if held.own_split and its_own else (None, None)
     judge = Judge(train, whole, net, where, *labels)
     which = judge.chosen(len(images), count)
-    of_model = given.source.startswith(RUN)  # labels of other sets may have other meanings
-    asked = None if given.train_label is None or not of_model else torch.from_numpy(given.train_label[which])
+    of_model = given.source.startswith(RUN)
+    asked = None  # classes of other sets may have other meanings
+    if of_model and given.train_label is not None and learned_from(run_of(samples, runs_dir), held, reference):
+        asked = torch.from_numpy(given.train_label[which])
     scores = judge.scores(torch.from_numpy(images[which]).to(where), held.own_split, asked)
     about: dict[str, Any] = {"features": net.label, "sha256": net.digest(), "images": count}
     if len(images) < num and of_model:
@@ -141,12 +143,20 @@ def is_split(held: ImageData, reference: str, preparation: Preparation, samples:
     if held.own_split or held.source.startswith(RUN):
         return held.own_split
     if run := run_of(samples, runs_dir):
-        info = read_config(run)[0]
-        if (info.get("spec") or {}).get("sha256") == held.digest():
+        if learned_from(run, held):
             return True
-        if Path(str(info["config"].get("data"))).expanduser().resolve() == Path(reference).expanduser().resolve():
+        if learned_from(run, held, reference):
             warn(f"{samples} learned from {reference}, split or prepared in another way: what it saw is compared too")
     return (preparation.holdout, preparation.holdout_seed) != (AS_THEY_ARE.holdout, AS_THEY_ARE.holdout_seed)
+
+
+def learned_from(run: Path | None, held: ImageData, reference: str | None = None) -> bool:
+    """Whether a run had these images and labels, split as here; with `reference`, its name, split in whatever way."""
+    info = read_config(run)[0] if run else {"config": {}}
+    if (info.get("spec") or {}).get("sha256") == held.digest():
+        return True
+    data = info["config"].get("data")
+    return reference is not None and Path(str(data)).expanduser().resolve() == Path(reference).expanduser().resolve()
 
 
 def of_run(name: str, path: Path, num: int, like: ImageData | None = None) -> ImageData:

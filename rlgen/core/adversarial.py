@@ -56,7 +56,7 @@ class AdversarialOptions:
         """
         what = f"--pack {self.pack}"
         if self.conditional and num_classes is None:
-            raise UsageError("--conditional: these images have no labels; leave it out")
+            raise UsageError("--conditional: the training images have no labels; leave it out")
         if self.conditional and self.pack > 1:
             raise UsageError(f"{what} with --conditional: images of a pack have several labels; leave one of them out")
         if batch_size % self.pack:

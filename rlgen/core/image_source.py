@@ -39,7 +39,8 @@ class ImageSource:
     def __init__(self, data: ImageData, device: torch.device, eval_samples: int = 0) -> None:
         self.data, self.device, self.eval_samples = data, device, eval_samples
         self.last_samples = max(LAST_SAMPLES, eval_samples)  # that the last evaluation compares
-        self.spec = ImageSpec(data.train.shape[1:], data.num_classes, data.digest())
+        num_classes = None if data.train_label is None else data.num_classes
+        self.spec = ImageSpec(data.train.shape[1:], num_classes, data.digest())
         self._scored = -1  # the tenth of the run in which samples were compared last
 
     def fill(self, buffer: Buffer, learner: Learner) -> int:

@@ -77,8 +77,10 @@ def weights(net: nn.Module) -> float:
 def gradients(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
     """The length of recent gradients, of the optimizer whose gradient is longest: the root of the mean of its square.
 
-    It is read from what Adam and RMSProp keep, their moving mean of squares, and costs a run nothing. Gradients that
-    are clipped count as they are used. Nothing is said of SGD, which keeps no squares, nor before the first step.
+    It is read from what Adam and RMSProp keep, their moving mean of squares, and costs a run nothing. Gradients count
+    as they are used: clipped, and with the weights' decay, except AdamW's. After a fork that raises beta2 they are read
+    as too long for some 1 / (1 - beta2) steps. Nothing is said of SGD, which keeps no squares, before the first step,
+    and where a square is too large for float32.
     """
     lengths = []
     for optimizer in optimizers:
@@ -86,12 +88,17 @@ def gradients(optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, float]:
         for group in optimizer.param_groups:
             for state in (optimizer.state[param] for param in group["params"] if param in optimizer.state):
                 if "exp_avg_sq" in state:  # of Adam: begins at 0
-                    squares.append(state["exp_avg_sq"].sum() / (1 - group["betas"][1] ** state["step"]))
+                    squares.append(state["exp_avg_sq"].sum() / _weight(group["betas"][1], state["step"]))
                 elif "square_avg" in state:  # of RMSProp
-                    squares.append(state["square_avg"].sum() / (1 - group["alpha"] ** state["step"]))
+                    squares.append(state["square_avg"].sum() / _weight(group["alpha"], state["step"]))
         if squares:
             lengths.append(float(torch.stack(squares).double().sum().sqrt()))  # waits for a GPU once
-    return {GRADIENTS: max(lengths)} if any(lengths) else {}
+    return {GRADIENTS: max(lengths)} if any(lengths) and math.isfinite(sum(lengths)) else {}
+
+
+def _weight(decay: float, step: Any) -> Tensor:
+    """What the weights of a moving mean that began at 0 sum to, 1 - decay^step; a decay near 1 needs float64."""
+    return 1 - decay ** torch.as_tensor(step, dtype=torch.float64)
 
 
 @torch.no_grad()

@@ -110,7 +110,8 @@ class Judge:
         """What as many training images score; nothing if they are too few to be compared.
 
         Where they are fewer than that, these are the scores alone that do not depend on how many images there are.
-        `class_accuracy` is that of the held-out images: the network knows the classes of the others by heart.
+        `class_accuracy` is that of the held-out images, with each class as likely as among the training images: the
+        network knows these by heart. Of another split than the published one it may know some of the others too.
         """
         if num not in self._floors:
             images = torch.from_numpy(self.train[self.chosen(len(self.train), num)]).to(self.device)
@@ -119,10 +120,21 @@ class Judge:
             fewer = len(images) < min(num, len(self.held_out))
             self._floors[num] = {name: found[name] for name in OF_ANY_NUMBER & found.keys()} if fewer else found
             if self.labels is not None and self.held_out_label is not None:
-                label = self.held_out_label[self.chosen(len(self.held_out), num)]
-                right = self.reference(num)[1].numpy(force=True) == label  # type: ignore[union-attr]
-                self._floors[num]["class_accuracy"] = float(right.mean())
+                self._floors[num] |= self.real_accuracy(self.labels.cpu(), torch.from_numpy(self.held_out_label), num)
         return self._floors[num]
+
+    def real_accuracy(self, train_label: Tensor, label: Tensor, num: int) -> dict[str, float]:
+        """Share of held-out images of which the network finds the class, in the shares of classes to train on.
+
+        Classes that no held-out image has are left out.
+        """
+        label, classes = label[self.chosen(len(label), num)], self.reference(num)[1]
+        share, seen, right = (
+            which.bincount(minlength=self.net.num_classes).double()
+            for which in (train_label, label, label[classes.cpu() == label])  # type: ignore[union-attr]
+        )
+        share = share * (seen > 0)
+        return finite({"class_accuracy": float((share * right / seen.clamp(min=1)).sum() / share.sum())})
 
     def reference(self, num: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """Features [num, F], classes [num] and radii of held-out images."""

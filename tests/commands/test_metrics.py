@@ -75,6 +75,19 @@ def test_a_run_against_its_data(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert by_name["scores"]["fd"] == pytest.approx(judged["fd_lenet"], rel=1e-6)
 
 
+def test_the_asked_class_is_looked_for_where_classes_mean_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    experiment.start(tiny("gan", tmp_path / "runs", name="mine", conditional=True), quiet=True)
+    digits = load_images("digits")
+    names = {"images": digits.train[:, 0], "labels": (digits.train_label + 1) % 10}
+    np.savez("moved.npz", test_images=digits.test[:, 0], test_labels=(digits.test_label + 1) % 10, **names)
+    usual = found(capsys, "mine", "digits")
+    assert 0 <= usual["scores"]["class_accuracy"] <= 1 and usual["floor"]["class_accuracy"] > 0.95
+    assert "class_accuracy" in found(capsys, "mine", "digits", "--holdout", "0.3")["scores"], "split in another way"
+    assert "class_accuracy" not in found(capsys, "mine", "moved.npz")["scores"]
+
+
 def test_classes_are_counted_of_images_from_all_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     """Files lie by class, so that the first of them are of a few."""
     digits = load_images("digits")

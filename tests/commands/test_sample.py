@@ -246,5 +246,5 @@ def test_what_a_model_cannot_draw_is_refused_in_a_line(drawn, name, words, why):
 def test_images_without_labels_are_no_ground_for_a_conditional_model(rlgen):
     np.savez("images.npz", images=np.zeros((20, 8, 8, 1), np.uint8))
     code, _, err = rlgen("train", "gan", "--data", "images.npz", "--conditional", "--steps", "64")
-    assert (code, err.splitlines()[-1]) == (2, "error: --conditional: these images have no labels; leave it out")
+    assert (code, err.splitlines()[-1]) == (2, "error: --conditional: the training images have no labels; leave it out")
     assert not Path("runs").exists() or not any(Path("runs").iterdir())

@@ -136,7 +136,7 @@ def test_packs_of_a_sorted_set_do_not_hold_neighbours() -> None:
 @pytest.mark.parametrize(
     ("options", "num_classes", "why"),
     [
-        ({"conditional": True}, None, "--conditional: these images have no labels; leave it out"),
+        ({"conditional": True}, None, "--conditional: the training images have no labels; leave it out"),
         ({"conditional": True, "pack": 2}, 10, "--pack 2 with --conditional: .*leave one of them out"),
         ({"pack": 3}, None, "--pack 3 with batches of 64: .*multiple"),
         ({"loss": "wasserstein", "r1_gamma": 0}, None, "--loss wasserstein has no minimum by itself: add --gp-weight"),

@@ -10,6 +10,7 @@ import torch
 from tiny import comparable, tiny
 from torch import Tensor
 
+from generative import gan
 from rlgen import experiment, inference
 from rlgen.core.image_source import ImageSource
 from rlgen.core.interruption import EvaluationInterrupted
@@ -106,6 +107,13 @@ def test_samples_of_a_model_with_labels_are_scored_in_the_shares_of_the_data(dig
     assert first["eval/class_accuracy_lenet"] > 0.95 and first["eval/floor/class_accuracy_lenet"] > 0.95
     own = learner.sample(5, seed=3)
     assert torch.equal(own, learner.sample(5, seed=3)) and learner.asked[-1].tolist() == [0, 2, 4, 6, 8]
+
+
+def test_labels_of_held_out_images_alone_are_no_classes_to_learn(digits: ImageData) -> None:
+    source = ImageSource(replace(digits, train_label=None), CPU)
+    assert source.spec.num_classes is None and ImageSource(digits, CPU).spec.num_classes == 10
+    with pytest.raises(UsageError, match="--conditional: the training images have no labels; leave it out"):
+        gan.GAN(gan.Config(conditional=True), source.spec)
 
 
 def test_the_last_evaluation_has_more_samples_and_keeps_the_score_of_the_first_ones(digits: ImageData) -> None:

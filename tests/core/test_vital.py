@@ -156,6 +156,18 @@ def test_gradients_are_as_long_as_what_optimizers_were_given(kind):
     assert gradients([stepped(kind, [1.0, 3.0], **options)]) == {GRADIENTS: pytest.approx((6 * mean) ** 0.5, rel=1e-4)}
 
 
+@pytest.mark.parametrize("beta2", [0.0, 1 - 1e-6, 1 - 1e-8, 1 - 1e-12])
+def test_gradients_are_read_whatever_the_decay_of_their_squares(beta2):
+    """In float32 it is a 1, or of the wrong size beside it."""
+    found = gradients([stepped("adam", [2.0] * 5, betas=(0.9, beta2))])
+    assert found == {GRADIENTS: pytest.approx(2 * 6**0.5, rel=1e-3)}
+
+
+def test_squares_beyond_float32_are_no_sign():
+    """The run goes on: Adam divides by them."""
+    assert gradients([stepped("adam", [1.0, 3e20])]) == {}
+
+
 def test_of_several_optimizers_the_longest_gradient_counts():
     both = [stepped("adam", [1.0]), stepped("rmsprop", [5.0]), stepped("adam", [2.0])]
     assert gradients(both) == {GRADIENTS: pytest.approx(5 * 6**0.5, rel=1e-4)}

@@ -267,12 +267,6 @@ def test_images_are_of_the_asked_class_or_of_each_as_many() -> None:
             learner.sample(4, label=label)
 
 
-def test_labels_of_held_out_images_alone_are_not_enough() -> None:
-    batch = {name: value for name, value in some().items() if name != "label"}
-    with pytest.raises(UsageError, match="--conditional: only the held-out images have labels; leave it out"):
-        made(conditional=True).learn(batch)
-
-
 def test_labels_are_refused_where_none_were_learned() -> None:
     with pytest.raises(UsageError, match="label 1: this model learned without labels"):
         made().sample(4, label=1)
