@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,45 @@ MAX_SIZE = 2**18  # bytes; a parser takes a thousand times that, and every optio
 
 
 def presets(algorithm: Algorithm) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Tuned values by env id or data name, each with where it is from; an own table replaces an inherited one.
+    """Tuned values by env id or data name, each with where it is from; an own table replaces inherited ones.
 
     A name may be a pattern of several, as ALE/*.
     """
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for path in (*reversed(algorithm.extends), algorithm.path):
-        file = path.with_suffix(".toml")
-        for key, values in (read_file(file) if file.is_file() else {}).items():
-            found[key] = (f"{file.parent.name}/{file.name} [{key}]", values)
+    for path in reversed(with_bases(algorithm)):
+        own = tables(path)
+        found = {key: value for key, value in found.items() if not matching(own, key)} | own
     return found
 
 
 def preset_for(algorithm: Algorithm, target: str) -> tuple[str | None, dict[str, Any]]:
-    """The tuned values of an env id or a data name, and where they are from; its own table before a pattern."""
-    found = presets(algorithm)
-    matching = [target, *(key for key in found if "*" in key and fnmatch.fnmatchcase(target, key))]
-    return next((found[key] for key in matching if key in found), (None, {}))
+    """The tuned values of an env id or a data name, and where they are from.
+
+    An algorithm's file comes before an inherited one, and in a file a table of that name before a pattern.
+    """
+    for path in with_bases(algorithm):
+        found = tables(path)
+        if keys := matching(found, target):
+            return found[keys[0]]
+    return None, {}
+
+
+def matching(names: Collection[str], target: str) -> list[str]:
+    """Which names of tables an env id or a data name has, its own one first."""
+    patterns = [name for name in names if "*" in name and fnmatch.fnmatchcase(target, name)]
+    return [target, *patterns] if target in names else patterns
+
+
+def with_bases(algorithm: Algorithm) -> tuple[Path, ...]:
+    """The files of an algorithm and of those that it extends, its own first."""
+    return (algorithm.path, *algorithm.extends)
+
+
+def tables(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The presets beside the file of an algorithm, each with where it is from."""
+    file = path.with_suffix(".toml")
+    found = read_file(file) if file.is_file() else {}
+    return {key: (f"{file.parent.name}/{file.name} [{key}]", values) for key, values in found.items()}
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

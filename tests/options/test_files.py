@@ -5,7 +5,8 @@ import os
 import pytest
 
 from rlgen.errors import UsageError
-from rlgen.options import config
+from rlgen.options import algorithms, config
+from rlgen.options.files import presets
 
 
 def test_presets_are_inherited_and_replaced_table_by_table(lab):
@@ -81,6 +82,17 @@ def test_a_preset_may_be_of_a_pattern_of_names(lab):
     assert found["ALE/Breakout-v5"].preset == "agents/alpha.toml [ALE/*]" and found["ALE"].preset is None
     assert config.resolve("child", {"env": "ALE/Breakout-v5"}).values["lr"] == 5e-3
     assert config.resolve("alpha", {"env": "ALE/Breakout-v5", "no_preset": True}).preset is None
+
+
+def test_a_pattern_of_its_own_comes_before_an_inherited_name(lab):
+    """An algorithm above another is tuned for all games at once, the other one for this game."""
+    base, child = (lab / "agents" / f"{name}.toml" for name in ("alpha", "child"))
+    base.write_text('["ALE/Pong-v5"]\nlr = 6e-3\n["ALE/*"]\nlr = 5e-3\n')
+    assert config.resolve("child", {"env": "ALE/Pong-v5"}).values["lr"] == 6e-3
+    child.write_text('["ALE/*"]\nlr = 4e-3\n')
+    assert config.resolve("child", {"env": "ALE/Pong-v5"}).values["lr"] == 4e-3
+    assert [*presets(algorithms.find("child"))] == ["ALE/*"], "the other one is out of reach"
+    assert config.resolve("alpha", {"env": "ALE/Pong-v5"}).values["lr"] == 6e-3
 
 
 @pytest.mark.parametrize("algo", ["dqn", "double_dqn", "ppo"])
