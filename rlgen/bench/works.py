@@ -35,6 +35,7 @@ WORKS = {
     "dqn-64env": Work(f"{DQN_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
     "dqn-every-step": Work(f"{DQN_CARTPOLE} --train-every 1", "env"),
     "prioritized-1env": Work(f"{DQN_CARTPOLE} --train-every 10 --prioritized", "env"),
+    "rainbow-1env": Work(f"rainbow --env{DQN_CARTPOLE[9:]} --train-every 10", "env"),
     "iqn-1env": Work(f"i{DQN_CARTPOLE[1:]} --train-every 10", "env"),
     "double-64env": Work(f"double_{DQN_CARTPOLE} --train-every 10 --num-envs 64 --vectorization native", "env"),
     "reinforce-64env": Work("reinforce --env CartPole-v1 --num-envs 64 --vectorization native --steps 500000", "env"),
