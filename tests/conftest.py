@@ -29,6 +29,13 @@ def pytest_configure():
         signal.signal(signum, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items):
+    """A slow test may take as long as it takes."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch):
     """A disk of the test's machine that is busy makes no checkpoint wait."""

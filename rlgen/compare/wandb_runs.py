@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from rlgen.compare.entry import Entries, Entry, columns, left_out
-from rlgen.compare.wandb_api import connect, errors_in_one_line
+from rlgen.compare.wandb_api import answers, connect, errors_in_one_line
 from rlgen.errors import UsageError
 from rlgen.metrics import SUBSET
 
@@ -37,12 +37,14 @@ def read_project(word: str) -> Entries:
     """The runs of a wandb project.
 
     Raises:
-        UsageError: no account, no network, no such project, or no run that fits.
+        UsageError: no account, no network, no answer, no such project, or no run that fits.
     """
     project, _, query = word.partition("?")
     doing = f"cannot read {project} from wandb"
     with errors_in_one_line(doing):
-        found = [(run.name, WandbEntry.of(run)) for run in connect(doing).runs(project, filters(query), lazy=False)]
+        api = connect(doing)
+        runs = answers(lambda: api.runs(project, filters(query), lazy=False))
+        found = [(run.name, WandbEntry.of(run)) for run in runs]
     entries = Entries(
         (entry for _, entry in found if entry),
         (left_out(name, f"{project} has no exp_name, env_id or data, or seed of it") for name, of in found if not of),
@@ -103,7 +105,7 @@ class WandbEntry(Entry):
     def _read_history(self, metric: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         with errors_in_one_line(f"cannot read {metric} of {self.name} from wandb"):
-            for row in self._run.scan_history(keys=["global_step", "_runtime", metric]):
+            for row in answers(lambda: self._run.scan_history(keys=["global_step", "_runtime", metric])):
                 while rows and rows[-1]["step"] > row["global_step"]:
                     rows.pop()  # steps that a resumed run took again
                 rows.append({"step": row["global_step"], "time": row["_runtime"], metric: row[metric]})

@@ -11,7 +11,7 @@ from rlgen.compare.comparison import Comparison
 from rlgen.compare.entry import Entry
 from rlgen.compare.groups import Task
 from rlgen.compare.rules import TRAINING_METRICS
-from rlgen.compare.wandb_api import connect, errors_in_one_line
+from rlgen.compare.wandb_api import answers, connect, errors_in_one_line
 from rlgen.errors import UsageError, install
 
 
@@ -67,7 +67,8 @@ def publish(comparison: Comparison, keys: Sequence[str] = ()) -> None:
                 filters=workspaces.And(workspaces.Metric("ID").isin(view.run_ids)),
                 groupby=[workspaces.Config(key) for key in view.group_by],
             )
-            print(f"wandb view: {workspace.save().url}")
+            for saved in answers(lambda: [workspace.save()]):  # noqa: B023
+                print(f"wandb view: {saved.url}")
 
 
 def _views(task: Task, described: dict[str, Any], keys: Sequence[str]) -> Iterator[View]:

@@ -5,11 +5,15 @@ No server is asked here: `wandb.Api` is a fake that gives what the public API's 
 that a server gives such answers or takes our filters.
 """
 
+import itertools
+import threading
+
 import numpy as np
 import pytest
 from wandb_project import FakeRun, cleanrl, six
 
 from rlgen.commands import main
+from rlgen.compare import wandb_api
 from rlgen.compare.collect import collect
 from rlgen.compare.comparison import compare
 from rlgen.compare.wandb_runs import is_project
@@ -122,3 +126,31 @@ def test_a_missing_project_or_a_broken_history_is_one_line(api, capsys):
     api.runs[0].scan_history = lambda keys: 1 / 0
     with pytest.raises(UsageError, match=r"cannot read charts/episodic_return of dqn-1 from wandb"):
         entry.series("charts/episodic_return")
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_wandb_that_does_not_answer_is_given_up(rows, api, monkeypatch):
+    """It reads a history without a limit of its own."""
+    monkeypatch.setattr(wandb_api, "SILENT_SECONDS", 0.2)
+    hold, run = threading.Event(), cleanrl()
+
+    def silent(*_, **__):
+        yield from itertools.islice(run.rows, rows)
+        hold.wait()
+
+    api.runs = [run]
+    (entry,) = collect(["lab/bench"])
+    run.scan_history = silent
+    with pytest.raises(UsageError, match=r"cannot read charts/episodic_return of dqn-1 .*: no answer for 0\.2 s$"):
+        entry.series("charts/episodic_return")
+    run.rows = [run] * rows
+    monkeypatch.setattr("wandb.Api.runs", silent)
+    with pytest.raises(UsageError, match=r"cannot read lab/bench .*: no answer for 0\.2 s$"):
+        collect(["lab/bench"])
+    hold.set()
+
+
+def test_an_answer_in_time_is_waited_for_again_and_again(monkeypatch):
+    monkeypatch.setattr(wandb_api, "SILENT_SECONDS", 0.6)
+    pause = threading.Event()
+    assert list(wandb_api.answers(lambda: (number for number in range(4) if not pause.wait(0.2)))) == [0, 1, 2, 3]

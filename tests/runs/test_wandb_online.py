@@ -14,9 +14,6 @@ from pathlib import Path
 import pytest
 from wandb_server import KEY, Server
 
-from rlgen.commands import main
-from rlgen.compare.collect import collect
-from rlgen.compare.comparison import compare
 from rlgen.runs.health import LEVELS, NUMBER
 from rlgen.runs.rows import read_metrics
 
@@ -44,6 +41,39 @@ for run.step in range(1, 61):
     log.write(run.step, {"eval/elbo": 1.0}, kind="eval")
 log.close()
 """
+READ = """
+import json, sys
+from rlgen.compare.collect import collect
+from rlgen.compare.comparison import compare
+entries = collect([sys.argv[1]])
+[task] = compare(entries, resamples=100)["tasks"]
+[row] = task["groups"]
+group = [task["metric"], task["steps"], row["group"], sorted(row["scores"]), row["runs"], row["seeds"]]
+runs = [
+    {
+        "points": entry.series("eval/episodic_return")[[0, 2]].tolist(),
+        "status": entry.status, "step": entry.step, "metrics": sorted(entry.evaluations),
+    }
+    for entry in sorted(entries, key=lambda entry: entry.config["seed"])
+]
+print(json.dumps({"group": group, "runs": runs}))
+"""
+UNANSWERED = """
+import os, signal, sys
+from rlgen.commands import main
+from rlgen.compare import wandb_api
+from rlgen.runs import wandb_process
+wandb_api.SILENT_SECONDS = 2.0
+if sys.argv[2] == "stopped":
+    answers = wandb_api.answers
+    def stopped(ask):
+        for pid in wandb_process.children():
+            os.kill(pid, signal.SIGSTOP)
+        return answers(ask)
+    import rlgen.compare.wandb_runs as wandb_runs
+    wandb_runs.answers = stopped
+sys.exit(main(["compare", sys.argv[1]]))
+"""
 
 
 def child(folder, server, *command, key=KEY, code=0, cwd=ROOT):
@@ -62,6 +92,11 @@ def child(folder, server, *command, key=KEY, code=0, cwd=ROOT):
 def train(folder, server, *args, mode="online", start=("-m", "rlgen"), **options):
     command = (*start, "train", "dqn", *SMALL, "--runs-dir", str(folder / "runs"), "--wandb", mode, *args)
     return child(folder, server, *command, **options)
+
+
+def reading(folder, server, word):
+    """What a comparison finds of a project or a directory."""
+    return json.loads(child(folder, server, "-c", READ, word).stdout)
 
 
 def local(folder, run):
@@ -170,57 +205,39 @@ def test_checkpoints_weights_and_code_arrive_byte_for_byte_with_their_lineage(la
     assert {"state.pt", "manifest.json"} == server.files(checkpoints[-1]).keys()
 
 
-def account(monkeypatch, folder, server):
-    """wandb of this process, which reads its settings once, with this account; the test ends with a teardown."""
-    import wandb
-
-    for name, value in {"BASE_URL": server.address, "API_KEY": KEY, "SILENT": "true"}.items():
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    monkeypatch.setenv("WANDB_CACHE_DIR", str(folder / "cache"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(folder / "settings"))
-    monkeypatch.setenv("NETRC", str(folder / "none"))
-    monkeypatch.chdir(folder)
-    wandb.teardown()
-    return wandb
-
-
-def test_compare_reads_from_the_server_what_the_directories_say(lab, monkeypatch):
+def test_compare_reads_from_the_server_what_the_directories_say(lab):
     folder, server = lab
-    wandb = account(monkeypatch, folder, server)
-    try:
-        tables = []
-        for words in (["lab/rlgen"], ["lab/rlgen?algo=dqn&seed=1,2"], [str(folder / "runs")]):
-            (task,) = compare(collect(words), resamples=100)["tasks"]
-            (row,) = task["groups"]
-            tables.append(
-                [task["metric"], task["steps"], row["group"], row["runs"], row["seeds"], sorted(row["scores"])]
-            )
-        assert tables[0] == tables[1] == tables[2] and tables[0][3:5] == [2, 2], tables
-        assert len(collect(["lab/rlgen?seed=2"])) == 1
-        with pytest.raises(Exception, match="lab/missing"):
-            collect(["lab/missing"])
-        remote, here = (
-            sorted(collect([word]), key=lambda entry: entry.config["seed"])
-            for word in ("lab/rlgen", str(folder / "runs"))
-        )
-        for one, other in zip(remote, here, strict=True):
-            metric = "eval/episodic_return"
-            assert (one.series(metric)[[0, 2]] == other.series(metric)[[0, 2]]).all(), "steps and values"
-            assert (one.status, one.step) == (other.status, other.step)
-            assert sorted(one.evaluations) == sorted(other.evaluations)
-    finally:
-        wandb.teardown()
+    remote, here = (reading(folder, server, word) for word in ("lab/rlgen", str(folder / "runs")))
+    assert remote == here and len(remote["runs"]) == 2 and remote["group"][-2:] == [2, 2]
+    assert all(len(run["points"][0]) > 5 for run in remote["runs"])
+    assert reading(folder, server, "lab/rlgen?algo=dqn&seed=1,2") == remote
+    assert reading(folder, server, "lab/rlgen?seed=2")["runs"] == remote["runs"][1:]
 
 
-def test_a_comparison_is_saved_as_a_view_of_the_project(lab, monkeypatch, capsys):
+def test_a_project_that_the_server_does_not_have_is_one_line(lab):
+    folder, server = lab
+    found = child(folder, server, "-m", "rlgen", "compare", "lab/missing", code=2)
+    assert found.stderr.startswith("error: cannot read lab/missing from wandb") and found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("fault", ["silent", "stopped"])
+def test_compare_ends_soon_where_wandb_does_not_answer(fault, lab, server):
+    """A history is read, and Python ends, without a limit of wandb's own."""
+    folder, begun = lab
+    server.runs, server.fault = begun.runs, lambda what: time.sleep(60.0) if "History" in what else None
+    if fault == "stopped":
+        server.fault = lambda what: None
+    begin = time.monotonic()
+    found = child(folder, server, "-c", UNANSWERED, "lab/rlgen", fault, code=2)
+    assert time.monotonic() - begin < 30.0
+    assert found.stderr.count("\n") == 1 and "no answer for 2 s" in found.stderr, found.stderr
+
+
+def test_a_comparison_is_saved_as_a_view_of_the_project(lab):
     pytest.importorskip("wandb_workspaces.workspaces")
     folder, server = lab
-    wandb = account(monkeypatch, folder, server)
-    try:
-        assert main(["compare", "lab/rlgen", "--wandb"]) == 0
-    finally:
-        wandb.teardown()
-    assert f"wandb view: {server.address}/lab/rlgen?nw=" in capsys.readouterr().out
+    found = child(folder, server, "-m", "rlgen", "compare", "lab/rlgen", "--wandb")
+    assert f"wandb view: {server.address}/lab/rlgen?nw=" in found.stdout
     [view] = server.views
     assert (view["entityName"], view["projectName"]) == ("lab", "rlgen")
     assert view["displayName"] == "rlgen compare: CartPole-v1"
