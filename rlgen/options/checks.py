@@ -135,7 +135,8 @@ def check_value(option: Option, value: Any, label: str = FLAG) -> Any:
             converted = convert(kind, value)
             break
     else:
-        raise UsageError(f"{name} {BRIEF.repr(value)}: must be {describe(kinds[0])}{better(kinds[0], value)}")
+        wanted = describe(kinds[0]) + ", or None" * (type(None) in kinds)
+        raise UsageError(f"{name} {BRIEF.repr(value)}: must be {wanted}{better(kinds[0], value)}")
     if bound := BOUND.search(option.help):
         opens, low, high, closes = bound[1], parse_number(bound[2]), parse_number(bound[3]), bound[4]
         for number in converted if isinstance(converted, tuple) else (converted,):
