@@ -73,7 +73,7 @@ class GAN(Generative):
         super().__init__(cfg)
         cfg.check(cfg.batch_size, spec.num_classes)
         self.loss = LOSSES[cfg.loss]
-        self.watched = (*self.watched, *health_rules(self.loss, cfg.conditional))
+        self.watched = (*self.watched, *health_rules(cfg))
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
         channels, *size = spec.shape

@@ -112,14 +112,16 @@ LOSSES = {
 }
 
 
-def health_rules(loss: AdversarialLoss, conditional: bool) -> tuple[Rule, ...]:
+def health_rules(options: AdversarialOptions) -> tuple[Rule, ...]:
     """What is watched of the samples, and of the discriminator, whose logits have a scale if its loss has a bound.
 
-    Args:
-        loss: of both players.
-        conditional: held-out images are judged without their labels, and not as training images are.
+    What is to be tried is nothing that the options have. With `conditional` what D knows by heart is not watched:
+    held-out images are judged without their labels, and not as training images are.
     """
-    varied, steps = "--r1-gamma 1 --r2-gamma 1, or --pack 2", "other --g-lr and --d-lr, or more --steps"
+    loss, steps = LOSSES[options.loss], "other --g-lr and --d-lr, or more --steps"
+    gammas = "" if min(options.r1_gamma, options.r2_gamma) >= 1 else "--r1-gamma 1 --r2-gamma 1"
+    packs = "" if options.conditional or options.pack > 1 else "--pack 2"
+    varied = ", or ".join(filter(None, (gammas, packs))) or steps
     rules = (
         Below(NEAREST, 0.5, "the samples are of few kinds", varied, 0.15),
         *of_floor("modes", 0.5, "the samples are of few classes", varied, 0.15),
@@ -129,9 +131,11 @@ def health_rules(loss: AdversarialLoss, conditional: bool) -> tuple[Rule, ...]:
     if loss.equal is None:
         return rules
     rules += (Below("losses/d_loss", 0.05 * loss.equal, "D has won", "a higher --r1-gamma"),)
-    advice = "--diff-augment color translation cutout, a higher --r1-gamma, or more images"
+    advice = "a higher --r1-gamma, or more images"
+    if not options.diff_augment:
+        advice = f"--diff-augment color translation cutout, {advice}"
     by_heart = Forgets("eval/d_gap", 0.3, "D knows its training images by heart", advice, 0.15, fails_after=1.0)
-    return rules if conditional else (*rules, by_heart)
+    return rules if options.conditional else (*rules, by_heart)
 
 
 def judge(critic: Critic, inputs: Tensor, penalised: bool) -> tuple[Tensor, Tensor]:

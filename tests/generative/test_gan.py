@@ -323,3 +323,28 @@ def test_the_discriminator_has_a_size_of_its_own():
     assert shapes[0] == shapes[1]
     assert [net.d.layers[1].out_channels for net in (whole, small)] == [SMALL["width"], 1]
     assert not [metric for metric in small.learn(some()).values() if not metric.isfinite()]
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "--r1-gamma 1 --r2-gamma 1, or --pack 2"),
+        ({"pack": 2}, "--r1-gamma 1 --r2-gamma 1"),
+        ({"conditional": True}, "--r1-gamma 1 --r2-gamma 1"),
+        ({"r2_gamma": 1.0}, "--pack 2"),
+        ({"r2_gamma": 1.0, "pack": 2}, "other --g-lr and --d-lr, or more --steps"),
+    ],
+)
+def test_what_to_try_is_nothing_that_the_run_has(options, advice):
+    said = {rule.advice for rule in made(**options).watched if rule.says.startswith("the samples are of few")}
+    assert said == {advice}
+
+
+def test_diff_augment_is_advised_once():
+    advice = [
+        rule.advice
+        for policies in ((), ("color",))
+        for rule in made(diff_augment=policies).watched
+        if "by heart" in rule.says
+    ]
+    assert advice[0].endswith(advice[1]) and "--diff-augment" in advice[0] and "--diff-augment" not in advice[1]
