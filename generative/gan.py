@@ -76,6 +76,7 @@ class GAN(Generative):
         self.watched = (*self.watched, *health_rules(cfg))
         self.rows_per_turn = cfg.n_critic * cfg.batch_size
         self.latent_size, self.num_classes = cfg.latent, spec.num_classes if cfg.conditional else None
+        self.classes = spec.classes if cfg.conditional else None
         channels, *size = spec.shape
         seen, options = (cfg.pack * channels, *size), (cfg.architecture, self.num_classes)
         self.g = Generator(spec.shape, cfg.width, cfg.num_hidden, cfg.latent, *options)

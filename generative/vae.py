@@ -62,6 +62,8 @@ class VAE(Generative):
         super().__init__(cfg)
         self.shape = spec.shape  # (C, H, W)
         self.rows_per_turn, self.latent_size = cfg.batch_size, cfg.latent
+        if cfg.batch_size == 1:  # no latent varies within a batch
+            self.watched = tuple(rule for rule in self.watched if rule.metric != "losses/active_units")
         num_pixels = math.prod(spec.shape)
         self.encoder = mlp([num_pixels, *cfg.hidden, 2 * cfg.latent], options=cfg)
         self.decoder = mlp([cfg.latent, *cfg.hidden[::-1], num_pixels], options=cfg)

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import math
 import re
 import shlex
 import sys
@@ -64,6 +65,14 @@ class DivergedError(RlgenError):
     """A metric is not finite any more."""
 
     exit_code = 5
+
+
+class NonFiniteEnvError(DivergedError):
+    """An environment returned a number that is not finite: `what` it is of, and its `value`."""
+
+    def __init__(self, message: str, what: str = "a number", value: float = math.nan) -> None:
+        super().__init__(message)
+        self.what, self.value = what, value
 
 
 class DiskError(RlgenError):

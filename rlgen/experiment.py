@@ -302,6 +302,6 @@ def run_to_end(
                 warn(f"nothing was learned: {run.config['algo']} took no update in {run.step:,} steps")
             run.export(learner)
         except BaseException as error:
-            log.close(exit_code=getattr(error, "exit_code", 1))
+            log.close(getattr(error, "exit_code", 1), error)
             raise
         log.close()

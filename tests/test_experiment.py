@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 from image_files import save_images
+from tiny import tiny
 
 import rlgen
 from rlgen import experiment, inference
 from rlgen.commands import main
 from rlgen.core.learner import Generative
 from rlgen.data import given
-from rlgen.errors import UsageError
+from rlgen.errors import CheckpointError, DivergedError, UsageError
 from rlgen.options.config import resolve
 from rlgen.runs.again import standing
 from rlgen.runs.rows import read_metrics
@@ -111,3 +112,22 @@ def test_a_run_that_took_no_update_says_so(fast, monkeypatch, capsys):
     monkeypatch.undo()
     rlgen.train("vae", data=IMAGES, steps=20, name="busy", **fast)
     assert "nothing was learned" not in capsys.readouterr().err
+
+
+def test_a_resume_that_finds_no_checkpoint_leaves_what_is_said_of_the_end(tmp_path):
+    config = tiny("dqn", tmp_path, env="counting:Broken-reward-v0", name="mine", env_check=False)
+    with pytest.raises(DivergedError, match="non-finite reward"):
+        experiment.start(config, quiet=True)
+    said = {name: (tmp_path / "mine" / name).read_text() for name in ("summary.json", "error.txt")}
+    assert json.loads(said["summary.json"])["status"] == "diverged"
+    assert json.loads(said["summary.json"])["health"]["reason"].startswith(
+        "the environment returned what is not finite"
+    )
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        experiment.resume("mine", tmp_path, quiet=True)
+    assert {name: (tmp_path / "mine" / name).read_text() for name in said} == said
+    for name in ("summary.json", "error.txt"):
+        (tmp_path / "mine" / name).unlink()  # as after a kill
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        experiment.resume("mine", tmp_path, quiet=True)
+    assert not (tmp_path / "mine" / "summary.json").exists() and not (tmp_path / "mine" / "error.txt").exists()

@@ -31,7 +31,7 @@ class Options:
     seed: int = 0  # the same seed draws the same images; in [0, 2**63)
     label: int | None = None  # of all images, where a model learned labels (None: class after class); in [0, inf)
     truncation: float | None = None  # largest number in a latent: fewer kinds of images, more usual ones; in (0, inf)
-    ema: bool = True  # draw with the averaged weights, where a model has them; else with those that train
+    ema: bool = True  # False, or --no-ema: draw with the weights that train, not with their average
     checkpoint: str = "last"  # last, best, or a step
     runs_dir: str = "runs"  # where runs are looked for
 

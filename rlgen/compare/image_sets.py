@@ -82,8 +82,10 @@ def compare(
     net = chosen_net(features, held)
     train = held.train
     count = min(num, len(images), len(whole))
-    if count < LEAST:
-        raise UsageError(f"{len(images)} images of {samples}, {len(whole)} of {reference}: {LEAST} of each are needed")
+    part, more = ("held-out images", "; --holdout 0.3 holds more of them out") if held.own_split else ("images", "")
+    for name, number, which in ((reference, len(whole), part), (samples, len(images), "images")):
+        if number < LEAST:
+            raise UsageError(f"{name} has {number} {which}: {LEAST} are needed{more if which == part else ''}")
     if not held.own_split:
         whole = whole[np.random.RandomState(1).permutation(len(whole))]
         whole, train = whole[:count], whole[count : 2 * count]

@@ -60,7 +60,11 @@ class AdversarialOptions:
         if self.conditional and self.pack > 1:
             raise UsageError(f"{what} with --conditional: images of a pack have several labels; leave one of them out")
         if batch_size % self.pack:
-            raise UsageError(f"{what} with batches of {batch_size}: these are whole packs; make it a multiple of that")
+            fewer = batch_size // self.pack * self.pack
+            sizes = f"{fewer} or {fewer + self.pack}" if fewer else f"{self.pack}"
+            raise UsageError(
+                f"{what} with batches of {batch_size}: a batch is made of whole packs; make it {sizes} images"
+            )
         bounded = LOSSES[self.loss].equal is not None
         if not (bounded or self.spectral_norm or self.r1_gamma + self.r2_gamma + self.gp_weight):
             raise UsageError(f"--loss {self.loss} has no minimum by itself: add --gp-weight 10 or --spectral-norm")
@@ -119,7 +123,7 @@ def health_rules(options: AdversarialOptions) -> tuple[Rule, ...]:
     held-out images are judged without their labels, and not as training images are.
     """
     loss, steps = LOSSES[options.loss], "other --g-lr and --d-lr, or more --steps"
-    gammas = "" if min(options.r1_gamma, options.r2_gamma) >= 1 else "--r1-gamma 1 --r2-gamma 1"
+    gammas = " ".join(f"--{name}-gamma 1" for name in ("r1", "r2") if getattr(options, f"{name}_gamma") < 1)
     packs = "" if options.conditional or options.pack > 1 else "--pack 2"
     varied = ", or ".join(filter(None, (gammas, packs))) or steps
     rules = (

@@ -39,8 +39,10 @@ class ImageSource:
     def __init__(self, data: ImageData, device: torch.device, eval_samples: int = 0) -> None:
         self.data, self.device, self.eval_samples = data, device, eval_samples
         self.last_samples = max(LAST_SAMPLES, eval_samples)  # that the last evaluation compares
-        num_classes = None if data.train_label is None else data.num_classes
-        self.spec = ImageSpec(data.train.shape[1:], num_classes, data.digest())
+        num_classes, classes = None if data.train_label is None else data.num_classes, None
+        if data.train_label is not None and len(occur := np.unique(data.train_label)) < (num_classes or 0):
+            classes = tuple(occur.tolist())
+        self.spec = ImageSpec(data.train.shape[1:], num_classes, data.digest(), classes)
         self._scored = -1  # the tenth of the run in which samples were compared last
 
     def fill(self, buffer: Buffer, learner: Learner) -> int:
@@ -97,7 +99,7 @@ class ImageSource:
         if final and len(images) > len(first):
             result = self.score(learner, images) | renamed(result, EVAL_IMAGES)
         result |= of_samples(learner, first)
-        kinds = learner.num_classes or 1
+        kinds = len(learner.kinds) or 1
         shown = 8 * (min(kinds, 16) if kinds > 1 else 8)  # of several classes a row each
         by = {"grid": {}, "raw": {"ema": False}} if learner.averages else {"grid": {}}  # of the same latents
         for name, options in by.items():

@@ -21,6 +21,7 @@ from rlgen.core.buffer import Buffer
 from rlgen.core.functional import same_layout
 from rlgen.core.step import Eager, Executor, GradientStep, Loss, Noise, autocast
 from rlgen.core.watched import Above, Below, Grows, Lags, Outgrows, Rule, Stays
+from rlgen.data.tree import listed
 from rlgen.errors import UsageError
 from rlgen.nets.acting import Uniforms
 from rlgen.nets.spectral import power_iteration
@@ -236,12 +237,14 @@ class Generative(Learner):
 
     Attributes:
         num_classes: of the labels that it learned with, of which `sample` takes one as `label`; None without labels.
+        classes: those that it learned, where not all of these had images.
         averages: `sample` takes `ema`, false for the weights that train in place of their average.
         latent_size: Z of the latents from N(0, I) that its images are made of by `decode`, which takes the labels and
             `ema` that `sample` takes; None of a model that has none.
     """
 
     num_classes: int | None = None
+    classes: Sequence[int] | None = None
     averages: bool = False
     latent_size: int | None = None
 
@@ -270,26 +273,34 @@ class Generative(Learner):
         """Images of latents [N, Z]: [N, C, H, W] float32 in [0, 1]."""
         raise NotImplementedError
 
+    @property
+    def kinds(self) -> Sequence[int]:
+        """The labels that it learned; none of a model that learned without."""
+        return range(self.num_classes or 0) if self.classes is None else self.classes
+
     def labels(self, num: int, label: int | Tensor | None) -> Tensor | None:
         """Labels of images to draw, [num] int64, or None of a model that learned without.
 
         Args:
             num: of images.
-            label: one for all of them, or each its own [num]; None: of each class as many, in order.
+            label: one for all of them, or each its own [num]; None: of each class that it learned as many, in order.
 
         Raises:
             UsageError: there is no such class.
         """
-        if label is None and self.num_classes is not None:
-            return torch.arange(num, device=self.device) * self.num_classes // max(num, 1)
+        if label is None and self.kinds:
+            which = torch.arange(num, device=self.device) * len(self.kinds) // max(num, 1)
+            return torch.tensor(self.kinds, device=self.device)[which]
         if label is None:
             return None
         if self.num_classes is None:
             raise UsageError(f"label {label}: this model learned without labels; leave it out, or train one with them")
+        those = f"in [0, {self.num_classes - 1}]"
+        if self.classes is not None:
+            those = f"one of {listed([*map(str, self.classes)], 10)}"
         for each in label.flatten().tolist() if isinstance(label, Tensor) else [label]:  # which no tensor may hold
-            if not 0 <= each < self.num_classes:
-                most = self.num_classes - 1
-                raise UsageError(f"label {each}: must be in [0, {most}], one that the model learned with")
+            if each not in self.kinds:
+                raise UsageError(f"label {each}: must be {those}, one that the model learned with")
         return torch.as_tensor(label, device=self.device).expand(num)
 
     def reconstruct(self, images: Tensor) -> Tensor | None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rlgen.core.batch import Batch, then
 from rlgen.core.buffer import Buffer
 from rlgen.core.learner import Agent, read_by_act
+from rlgen.core.watched import Outgrows, Rule
 from rlgen.envs.parts import Part, kept
 from rlgen.envs.spec import EnvSpec
 
@@ -229,6 +230,11 @@ def floats(spec: EnvSpec) -> list[Part]:
     return [part for part in kept(spec.parts) if part.dtype == "float32"]
 
 
+def of_losses(rule: Rule) -> bool:
+    """Whether a rule compares what a loss has with returns."""
+    return isinstance(rule, Outgrows) and rule.metric.startswith("losses/")
+
+
 def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
     """An agent's class that sees normalised observations and rewards, its `normalizer` a part of its state.
 
@@ -244,6 +250,8 @@ def normalized(algorithm: type[Agent], obs: bool, reward: bool) -> type[Agent]:
             self.normalizer = Normalizer(spec, obs, reward)
 
         act_reads = read_by_act(algorithm)
+        # a loss's values are of normalised rewards, and returns are not
+        watched = tuple(rule for rule in algorithm.watched if not (reward and of_losses(rule)))
 
         def act(self, obs: Any, *more: Any, **options: Any) -> Batch:
             acted: Batch = super().act(self.normalizer.of_obs(obs), *more, **options)

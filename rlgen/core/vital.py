@@ -67,7 +67,7 @@ def weights(net: nn.Module) -> float:
         if isinstance(each, nn.Embedding):
             scales[each.weight] = math.sqrt(each.embedding_dim)
     for each in net.modules():
-        if isinstance(each, Spectral):
+        if isinstance(each, Spectral) and each.layer.weight in scales:  # not in a copy that acts, of buffers
             scales[each.layer.weight] = scales[each.layer.weight] * each.sigma()
     sizes = [torch.linalg.vector_norm(param).float() / scales[param] for param in layers]  # sqrt(numel) * rms
     return float((torch.stack(sizes).cpu() / torch.tensor([math.sqrt(len(param)) for param in layers])).max())

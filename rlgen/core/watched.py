@@ -94,7 +94,10 @@ class Below(Rule):
 
 @dataclass(frozen=True)
 class Outgrows(Rule):
-    """The metric's size is beyond `limit` times the largest that others ever had, at first the returns."""
+    """The metric's size is beyond `limit` times the largest that others ever had, at first the returns.
+
+    It has also more than doubled: where rewards are tiny, what a network says before it learns is beyond that limit.
+    """
 
     limit: float = 10.0
     says: str = "the values diverge"
@@ -109,7 +112,7 @@ class Outgrows(Rule):
         largest, value = history.largest(self.of), abs(history.last(self.metric))
         if not largest:
             return None
-        limit = self.limit * largest
+        limit = max(self.limit * largest, 2 * abs(history.means(self.metric)[0][1]))
         return Measured(value, limit, value > limit, f"the size of {self.metric}")
 
 

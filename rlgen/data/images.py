@@ -16,6 +16,7 @@ class ImageSpec:
     shape: tuple[int, int, int]  # [C, H, W]
     num_classes: int | None = None  # where there are labels
     sha256: str = ""  # of all of them
+    classes: tuple[int, ...] | None = None  # those of training images, where some have none
 
 
 @dataclass(frozen=True, eq=False)

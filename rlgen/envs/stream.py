@@ -29,9 +29,9 @@ from rlgen.envs.success import successes
 from rlgen.envs.vector import LoopVectorEnv, WorkerVectorEnv
 from rlgen.errors import (
     BrokenEnvError,
-    DivergedError,
     LostEnvError,
     MissingExtraError,
+    NonFiniteEnvError,
     RlgenError,
     StuckEnvError,
     UsageError,
@@ -117,7 +117,7 @@ class EnvStream:
                 [0, num_choices), or [N, A] floats; what they mean is said by `to_env`.
 
         Raises:
-            DivergedError: an observation or a reward is not finite.
+            NonFiniteEnvError: an observation or a reward is not finite.
             LostEnvError: an environment raised, its worker died, or it does not come back.
         """
         obs, reward, terminated, truncated, infos = self._step_vector_env(action)
@@ -196,10 +196,12 @@ class EnvStream:
             return
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         if bad.size:
-            value = values[bad[0]].ravel()
-            raise DivergedError(
+            value = next(number for number in values[bad[0]].ravel().tolist() if not math.isfinite(number))
+            raise NonFiniteEnvError(
                 f"environment {bad[0]} of {self.num_envs} ({self.spec.env_id}) returned a non-finite {name}, "
-                f"{value[~np.isfinite(value)][0]}, at vector step {self.num_steps}: mend the environment"
+                f"{value}, at vector step {self.num_steps}: mend the environment",
+                name,
+                value,
             )
 
     def _lost(self, error: BaseException) -> LostEnvError:

@@ -106,8 +106,8 @@ def draw(
     rows, columns = num, 1
     if show == "interpolation":
         rows, columns = num // PATH, PATH
-    elif show == "classes" and learner.num_classes:
-        rows, columns = learner.num_classes, num // learner.num_classes
+    elif show == "classes" and learner.kinds:
+        rows, columns = len(learner.kinds), num // len(learner.kinds)
     of_row = learner.labels(rows, label)
     labels = None if of_row is None else of_row.repeat_interleave(columns)
     images = _images(learner, _latents(learner, rows, columns, seed, show, truncation), labels, num, seed, ema)
@@ -128,7 +128,7 @@ def _check_shown(
         raise UsageError(f"{flag}: {run} learned without labels; leave it out")
     if show == "classes" and label is not None:
         raise UsageError(f"--label {label}: --show classes shows all of them; leave one of the two out")
-    whole = {"interpolation": PATH, "classes": learner.num_classes}.get(show)
+    whole = {"interpolation": PATH, "classes": len(learner.kinds) or None}.get(show)
     if num < (whole or 1):
         raise UsageError(
             f"--num {num}: must be at least {whole or 1}" + f" for --show {show}, which has whole rows" * bool(whole)

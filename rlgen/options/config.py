@@ -281,7 +281,8 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     if {"steps", "epochs"} <= changes.keys():
         raise UsageError("epochs with steps: give one")
     if changes.keys() & {"steps", "epochs"}:
-        config = config | ({"epochs": None} if "steps" in changes else {"steps": None})
+        other = "epochs" if "steps" in changes else "steps"
+        config = config | ({other: None} if other in config else {})
     check_run_name(config["name"])
     check_limits(known, config, {})
     return config

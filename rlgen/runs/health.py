@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from rlgen.core.history import History
 from rlgen.core.watched import Measured, Rule
-from rlgen.errors import DamagedError, DivergedError
+from rlgen.errors import DamagedError, DivergedError, NonFiniteEnvError
 from rlgen.files import open_file
 from rlgen.runs.rows import HEALTH, MAX_LINE, read_metrics, texts
 
@@ -31,6 +31,7 @@ REASON, ADVICE = f"{HEALTH}/reason", f"{HEALTH}/try"  # of a row, where the verd
 NOT_FINITE = "a number is not finite"
 NUMBER = f"{HEALTH}/verdict"  # of a row to wandb: which of the levels
 LOWER = "a smaller step size, or gradients clipped at less"
+OF_ENV, MEND = "the environment returned what is not finite", "mending the environment"
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ class Health:
         found = [verdict for verdict in verdicts if verdict]
         return min(found, key=lambda each: (-LEVELS.index(each.level), each.since), default=HEALTHY)
 
-    def at_the_end(self, exit_code: int, step: int) -> Verdict:
-        """The verdict on a run that has ended: one that diverged has failed, whatever its rows say."""
+    def at_the_end(self, exit_code: int, step: int, error: BaseException | None = None) -> Verdict:
+        """The verdict on a run that has ended, maybe by an error; if it diverged it failed, whatever its rows say."""
+        if isinstance(error, NonFiniteEnvError):
+            return Verdict("failed", OF_ENV, error.what, error.value, math.inf, step, step, MEND)
         if exit_code == DivergedError.exit_code and self.verdict.says != NOT_FINITE:
             return Verdict("failed", NOT_FINITE, "a weight or a metric", math.nan, math.inf, step, step, LOWER)
         return self.verdict

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rlgen.envs import watch
 from rlgen.errors import (
+    CheckpointError,
     DiskError,
     InterruptedRunError,
     LostEnvError,
@@ -72,6 +73,23 @@ def error_file(run: Held) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def last_end(run: Held) -> Iterator[None]:
+    """Leave how the session before ended as it is said, where this one finds no checkpoint to go on from."""
+    paths = [run.path / name for name in ("summary.json", "error.txt")]
+    before = {path: path.read_bytes() for path in paths if path.is_file()}
+    try:
+        yield
+    except CheckpointError:
+        for path in paths:
+            if path in before:
+                write_whole(path, before[path])
+            else:
+                with writing(run.path):
+                    path.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
 def session(run: Held) -> Iterator[None]:
     """Hold the run's lock, with config.json up to date and nothing left of how an earlier session ended.
 
@@ -84,7 +102,7 @@ def session(run: Held) -> Iterator[None]:
     """
     check_own(run.path)
     try:
-        with lock.hold(run.path), held(run), error_file(run):
+        with lock.hold(run.path), held(run), last_end(run), error_file(run):
             for folder in FOLDERS:
                 remove_stale(run.path / folder)
             checkpoint.tidy(run.path / "checkpoints")

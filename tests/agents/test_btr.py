@@ -24,6 +24,7 @@ from rlgen.nets.images import Impala, SmallCNN
 from rlgen.nets.spectral import Spectral
 from rlgen.options import config
 from rlgen.runs import checkpoint
+from rlgen.runs.rows import read_metrics
 from rlgen.speed import recorded
 from rlgen.speed.recorded import Recorded
 
@@ -206,6 +207,15 @@ def test_recorded_updates_of_pictures_are_the_eager_ones(tmp_path: Path, monkeyp
     for name, value in one.state_dict().items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, other.state_dict()[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("algo", ["btr", "dqn"])
+def test_a_noisy_network_with_spectral_normalisation_is_evaluated(algo: str, tmp_path: Path) -> None:
+    """Its copy that acts has the weights as buffers: the sizes of weights were looked for there, and a run ended."""
+    options = SMALL | {"noisy": True, "network": "impala", "cnn_spectral_norm": True, "steps": 200, "log_every": 50}
+    run = experiment.start(tiny(algo, tmp_path, env="observed:Room-v0", eval_every=100, **options), quiet=True)
+    rows = list(read_metrics(run.path))
+    assert [0 < row["health/weights"] < 100 for row in rows if "health/weights" in row] == [True] * 2
 
 
 @pytest.mark.slow

@@ -157,7 +157,7 @@ def test_classes_of_another_network_are_not_those_of_the_labels(capsys: pytest.C
     [
         (["nowhere", "digits"], "'nowhere' is neither a data set nor a file, a folder or a run in runs"),
         (["digits", "large.npz"], "--image-size and --image-mode make them alike"),
-        (["few.npz", "digits"], "3 images of few.npz"),
+        (["few.npz", "digits"], "few.npz has 3 images: 10 are needed"),
         (["digits", "digits", "--features", "absent.safetensors"], "holds no network of features"),
         (["digits", "digits", "--features", "/dev/zero"], "--features /dev/zero is not a file"),
         (["digits", "digits", "--features", "."], "--features . is not a file"),

@@ -138,7 +138,7 @@ def test_packs_of_a_sorted_set_do_not_hold_neighbours() -> None:
     [
         ({"conditional": True}, None, "--conditional: the training images have no labels; leave it out"),
         ({"conditional": True, "pack": 2}, 10, "--pack 2 with --conditional: .*leave one of them out"),
-        ({"pack": 3}, None, "--pack 3 with batches of 64: .*multiple"),
+        ({"pack": 3}, None, "--pack 3 with batches of 64: .*; make it 63 or 66 images$"),
         ({"loss": "wasserstein", "r1_gamma": 0}, None, "--loss wasserstein has no minimum by itself: add --gp-weight"),
         ({"diff_augment": ("color", "flip")}, None, "--diff-augment flip: must be color, translation, cutout"),
     ],

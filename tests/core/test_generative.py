@@ -315,3 +315,10 @@ def test_an_update_looks_for_no_tensors_of_networks(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         other.learn({"image": images})
     assert same(params_of(other.g_ema), params_of(learner.g_ema)), "a copy has an average of its own"
+
+
+def test_the_latents_of_one_image_do_not_vary_and_are_no_collapse() -> None:
+    """In batches of one, `losses/active_units` is 0 whatever is learned."""
+    for size, watched in ((1, False), (2, True)):
+        metrics = {rule.metric for rule in make(vae, (1, 4, 4), batch_size=size).watched}
+        assert ("losses/active_units" in metrics) == watched

@@ -435,3 +435,13 @@ def test_seeds_that_are_trained_as_one_have_statistics_of_their_own(
         assert not torch.equal(*(state[f"normalizer.{name}"] for state in states)), name
     for state, run in zip(states, runs.values(), strict=True):
         assert state["normalizer.obs.count"] == run.step  # type: ignore[union-attr]
+
+
+def test_values_of_normalised_rewards_are_not_compared_with_returns() -> None:
+    """Returns of 0.04 have normalised values near 2, and were called divergence; the estimate in returns is watched."""
+    watched = {
+        (obs, reward): {rule.metric for rule in normalized(dqn.DQN, obs, reward).watched}
+        for obs, reward in ((True, False), (False, True))
+    }
+    assert watched[True, False] - watched[False, True] == {"losses/q_values"}
+    assert "eval/q_estimate" in watched[False, True]

@@ -90,6 +90,13 @@ def test_values_are_compared_with_the_largest_return_there_ever_was():
         assert (measured.limit, measured.is_beyond) == (200.0, beyond)
 
 
+def test_what_a_network_says_before_it_learns_is_not_divergence():
+    rule = Outgrows("losses/m")
+    for value, beyond in ((0.3, False), (0.7, False), (0.71, True)):
+        measured = rule.measure(history(rule, m=[-0.35, value], train=[1e-3, 2e-3], eval=[1e-3, None]))
+        assert (measured.limit, measured.is_beyond) == (0.7, beyond)
+
+
 def test_growth_is_of_the_size_since_the_beginning():
     rule = Grows("losses/m", 10.0, *SAID)
     for value, beyond in ((-30.0, False), (-30.1, True), (30.1, True), (0.0, False)):

@@ -267,6 +267,18 @@ def test_images_are_of_the_asked_class_or_of_each_as_many() -> None:
             learner.sample(4, label=label)
 
 
+def test_a_model_draws_the_classes_that_it_has_seen_and_refuses_others() -> None:
+    learner = GAN(Config(**SMALL, conditional=True), ImageSpec(SHAPE, 10, classes=(0, 5, 9)))
+    assert learner.labels(7, None).tolist() == [0, 0, 0, 5, 5, 9, 9] and list(learner.kinds) == [0, 5, 9]
+    assert learner.labels(2, 9).tolist() == [9, 9]
+    for label in (1, -1, 10, torch.tensor([0, 4])):
+        with pytest.raises(UsageError, match="must be one of 0, 5, 9, one that the model learned with"):
+            learner.labels(2, label)
+    many = GAN(Config(**SMALL, conditional=True), ImageSpec(SHAPE, 90, classes=tuple(range(0, 90, 2))))
+    with pytest.raises(UsageError, match="one of 0, 2, 4, 6, 8, 10, 12, 14, 16, 18 and 35 more, one that"):
+        many.labels(2, 1)
+
+
 def test_labels_are_refused_where_none_were_learned() -> None:
     with pytest.raises(UsageError, match="label 1: this model learned without labels"):
         made().sample(4, label=1)
@@ -328,9 +340,9 @@ def test_the_discriminator_has_a_size_of_its_own():
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        ({}, "--r1-gamma 1 --r2-gamma 1, or --pack 2"),
-        ({"pack": 2}, "--r1-gamma 1 --r2-gamma 1"),
-        ({"conditional": True}, "--r1-gamma 1 --r2-gamma 1"),
+        ({}, "--r2-gamma 1, or --pack 2"),
+        ({"pack": 2, "r1_gamma": 0.5}, "--r1-gamma 1 --r2-gamma 1"),
+        ({"conditional": True}, "--r2-gamma 1"),
         ({"r2_gamma": 1.0}, "--pack 2"),
         ({"r2_gamma": 1.0, "pack": 2}, "other --g-lr and --d-lr, or more --steps"),
     ],

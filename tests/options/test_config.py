@@ -151,3 +151,9 @@ def test_every_algorithm_takes_an_optimizer():
     for algo in algorithms.own_modules():
         values = config.resolve(algo, {"optimizer": "sgd", "momentum": "0.9", "weight_decay": "1e-2"}).values
         assert (values["optimizer"], values["momentum"], values["weight_decay"]) == ("sgd", 0.9, 0.01)
+
+
+def test_a_fork_has_no_options_that_its_algorithm_has_not():
+    for name, target in (("dqn", {"env": "CartPole-v1"}), ("vae", {"data": "digits"})):
+        before = config.resolve(name, target).config
+        assert config.changed(before, {"steps": 10**6}).keys() == before.keys()

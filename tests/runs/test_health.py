@@ -8,7 +8,7 @@ from fake_wandb import FakeWandb
 from toy_runs import losses, make_run, parts, save_at
 
 from rlgen.core.watched import Above, Below, Stays
-from rlgen.errors import DivergedError
+from rlgen.errors import DivergedError, NonFiniteEnvError
 from rlgen.runs import health
 from rlgen.runs.health import Health, Verdict, of_rows
 from rlgen.runs.log import RunLog
@@ -98,6 +98,13 @@ def test_a_run_that_diverged_has_failed_whatever_its_rows_say():
     assert judge.at_the_end(0, 10) == Verdict()
     assert judge.at_the_end(1, 10).level == "healthy"  # another error
     assert judge.at_the_end(DivergedError.exit_code, 10).level == "failed"
+
+
+def test_what_an_environment_returned_is_not_blamed_on_the_network():
+    error = NonFiniteEnvError("environment 0 of 1 returned a non-finite reward", "reward", math.inf)
+    verdict = Health([HIGH], 1000).at_the_end(error.exit_code, 12, error)
+    assert (verdict.level, verdict.advice) == ("failed", "mending the environment")
+    assert verdict.reason == "the environment returned what is not finite: reward is inf at step 12"
 
 
 def watched(run):
