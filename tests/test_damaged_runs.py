@@ -12,7 +12,7 @@ from damaged_runs import Damage, all_damages, make_set
 from rlgen.commands import main
 
 CODES = {0, 2, 3, 4, 5, 6}  # of `rlgen`; 1 is what it did not expect
-SECONDS = 120  # that all commands may take; a reader that waits for a pipe or a device takes for ever
+SECONDS = 60  # that all commands may take; a reader that waits for a pipe or a device takes for ever
 READING = (
     ("list", "runs"),
     ("list", "runs", "--json"),

@@ -170,8 +170,8 @@ class RunLog:
         self._last |= state["last"]
         self._last_row = (state["last_row"][0], state["last_row"][1])
 
-    def close(self, exit_code: int = 0, error: BaseException | None = None) -> None:
-        """End the bar and wandb, write summary.json and print what to do next, after an `error` or a good end.
+    def close(self, exit_code: int = 0, reason: BaseException | None = None) -> None:
+        """End the bar and wandb, write summary.json and print what to do next; `reason` is what ended it, if not well.
 
         Raises:
             DiskError: not all could be written, of a run that had ended well; whatever else ended it matters more.
@@ -185,7 +185,7 @@ class RunLog:
         try:
             self._rows.close()
             self._run.look()
-            verdict = self.health.at_the_end(exit_code, self._run.step, error) if self._watched else None
+            verdict = self.health.at_the_end(exit_code, self._run.step, reason) if self._watched else None
             summary = summarize(self._run, exit_code, time.monotonic() - self._begin, self._last, verdict)
             write_json(self._run.path / "summary.json", summary)
         except DiskError as error:

@@ -76,7 +76,10 @@ def error_file(run: Held) -> Iterator[None]:
 def last_end(run: Held) -> Iterator[None]:
     """Leave how the session before ended as it is said, where this one finds no checkpoint to go on from."""
     paths = [run.path / name for name in ("summary.json", "error.txt")]
-    before = {path: path.read_bytes() for path in paths if path.is_file()}
+    before = {}
+    for path in paths:
+        with contextlib.suppress(OSError):  # not there, or not for this user to read
+            before[path] = path.read_bytes()
     try:
         yield
     except CheckpointError:
